@@ -1,0 +1,1 @@
+"""Carrying a plan out: the engine, the lock, the state file and the events."""

@@ -1,0 +1,98 @@
+"""The root command: knows every command's name and one-line help, imports a command's module only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from ai_how import __version__
+from ai_how.cli.output import fail
+from ai_how.errors import AiHowError
+
+# name -> (module:attribute, help). The help lines stand here so that `ai-how --help` imports no command.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("ai_how.cli.site:init", "Write a commented ai-how.yaml for this machine."),
+    "validate": ("ai_how.cli.site:validate", "Check the site file; report every mistake at once."),
+    "schema": ("ai_how.cli.site:schema", "Print the site file's JSON Schema, for editors."),
+    "plan": ("ai_how.cli.lifecycle:plan", "Show what `up` would do; exit code 2 means there is work."),
+    "up": ("ai_how.cli.lifecycle:up", "Make the site as its file says; safe to run again."),
+    "status": ("ai_how.cli.lifecycle:status", "Show components, endpoints and what is wrong."),
+    "model": ("ai_how.cli.model:model", "Push, list, show, promote, delete and pull models."),
+    "deploy": ("ai_how.cli.deploy:deploy", "Serve a model; the commands and file of `oumi deploy`."),
+    "bench": ("ai_how.cli.bench:bench", "Measure an endpoint against the site's targets."),
+    "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),
+    "logs": ("ai_how.cli.lifecycle:logs", "Print a component's log."),
+    "events": ("ai_how.cli.lifecycle:events", "Show what was done to this site, newest last."),
+    "down": ("ai_how.cli.lifecycle:down", "Stop everything, keep all data."),
+    "destroy": ("ai_how.cli.lifecycle:destroy", "Stop everything and remove the site's data."),
+    "completion": ("ai_how.cli.completion:completion", "Print a shell completion script."),
+}
+
+EXAMPLE = """\b
+Example:
+  ai-how init
+  ai-how up
+  ai-how deploy up --model-path output/my-model --name my-model
+  ai-how bench run my-model
+"""
+
+
+class LazyGroup(click.Group):
+    """A group whose sub-commands are imported when they are called, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module_name, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module_name), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(
+    cls=LazyGroup,
+    epilog=EXAMPLE,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+@click.version_option(__version__, prog_name="ai-how")
+def root() -> None:
+    """Your own machines as the provider for models fine-tuned with Oumi.
+
+    One YAML file says what you want: check the host, plan, build, serve, measure.
+    """
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line: errors of ours become three lines and an exit code, never a traceback."""
+    try:
+        return root.main(args=argv, prog_name="ai-how", standalone_mode=True)
+    except AiHowError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        fail(AiHowError("interrupted", next_step="run the same command again to go on"), exit_code=130)
+    except BrokenPipeError:
+        # the reader of our output (head, less) has gone: that is no failure of ours
+        import os
+        import sys
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None

@@ -1,0 +1,73 @@
+"""Printing for people and for programs: calm, aligned, readable without colour in 80 columns.
+
+Text goes to stdout, progress and errors to stderr, so that ``-o json`` is always clean on stdout. rich is imported
+only where a table or a progress bar is drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from ai_how.errors import AiHowError
+
+
+def print_json(data: Any) -> None:
+    """Print data (dataclasses, paths and enums allowed) as indented JSON."""
+    click.echo(json.dumps(data, indent=2, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "none") -> None:
+    """Print left-aligned columns two spaces apart; the last column may run on."""
+    if not rows:
+        click.echo(empty)
+        return
+    cells = [[str(cell) for cell in row] for row in (headers, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    for row in cells:
+        click.echo(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def note(text: str) -> None:
+    """Say something that is not the command's result: progress, a warning, what to type next."""
+    click.echo(text, err=True)
+
+
+def fail(error: AiHowError, *, exit_code: int | None = None) -> NoReturn:
+    """Print an error as what failed, the evidence and the next step; then end the program."""
+    click.echo(click.style("Error: ", fg="red", bold=True) + error.brief, err=True)
+    for line in error.evidence.splitlines():
+        click.echo(f"  {line}", err=True)
+    if error.next_step:
+        click.echo(f"Next: {error.next_step}", err=True)
+    sys.exit(error.exit_code if exit_code is None else exit_code)
+
+
+def human_bytes(size_bytes: float) -> str:
+    """A size in binary units with three significant figures, such as ``98.4 MB`` -> ``93.8 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
+
+
+def human_count(count: int) -> str:
+    """A number of parameters the way the field writes it: 135M, 7.2B."""
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if count >= limit:
+            return f"{count / limit:.3g}{unit}"
+    return str(count)

@@ -1,0 +1,83 @@
+"""The data of endpoints, in Oumi's words. Pure: no effects, no provider.
+
+Source of names and states: ``oumi.deploy.base_client`` of Oumi 0.9.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EndpointState(StrEnum):
+    """Oumi's endpoint states. An endpoint that sleeps at zero replicas and wakes on demand is ``running``."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What a replica runs on. ``accelerator`` is Oumi's spelling (``nvidia_a100_80gb``) or ``cpu``."""
+
+    accelerator: str = "cpu"
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoscaling:
+    """Bounds of the number of replicas; 0 <= min <= max, 1 <= max."""
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointSpec:
+    """What the user wants of one endpoint; the gateway keeps one JSON file of these each.
+
+    ``name`` is also the model name that clients send. ``model_uri`` is the ``s3://`` folder of the registered
+    version, ``model_digest`` the SHA-256 over its manifest (see ``models.manifest``).
+    """
+
+    name: str
+    model_name: str
+    model_version: int
+    model_uri: str
+    model_digest: str
+    engine: str
+    hardware: Hardware = field(default_factory=Hardware)
+    autoscaling: Autoscaling = field(default_factory=Autoscaling)
+    stopped: bool = False
+    created_at: str = ""
+    adapter_base_uri: str | None = None
+    adapter_base_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaStatus:
+    """One engine process as the gateway sees it. ``state``: starting, ready, draining, failed."""
+
+    name: str
+    state: str
+    port: int
+    in_flight: int
+    restarts: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointStatus:
+    """An endpoint as the gateway reports it. Times are seconds; None where nothing was measured yet."""
+
+    spec: EndpointSpec
+    state: EndpointState
+    url: str
+    replicas: tuple[ReplicaStatus, ...] = ()
+    held_requests: int = 0
+    message: str = ""
+    last_start_s: float | None = None

@@ -1,0 +1,48 @@
+"""What the gateway asks of whoever runs the engine processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ai_how.endpoints.types import EndpointSpec
+
+ProcessState = Literal["starting", "running", "restarting", "failed", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaProcess:
+    """One engine process. ``name`` is unique in the site; ``spec_digest`` tells for which spec it was started.
+
+    ``state`` is the process's, not the model's: a running process may still be loading. ``failed`` means that the
+    supervisor gave up restarting it.
+    """
+
+    name: str
+    endpoint: str
+    host: str
+    port: int
+    spec_digest: str
+    state: ProcessState
+    pid: int | None = None
+    ready_path: str = "/health"
+
+
+class ReplicaBackend(Protocol):
+    """Starts and stops engine processes that live on when the gateway does not."""
+
+    async def start(self, spec: EndpointSpec) -> ReplicaProcess:
+        """Start one more replica and return at once; loading goes on in the background."""
+        ...
+
+    async def stop(self, name: str) -> None:
+        """Stop a replica's whole process tree and forget it. Stopping one that is gone is fine."""
+        ...
+
+    async def list_replicas(self) -> list[ReplicaProcess]:
+        """All replicas of the site, ordered by name, those of an earlier gateway's life included."""
+        ...
+
+    async def log_tail(self, name: str, lines: int = 20) -> str:
+        """The last lines that a replica printed, for error messages."""
+        ...

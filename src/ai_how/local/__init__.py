@@ -1,0 +1,1 @@
+"""The embedded provider: the stack as supervised processes on this machine. Imports no other provider."""

@@ -1,0 +1,1 @@
+"""Desired and observed resources in, ordered actions out. Pure: no clock, no files, no processes."""

@@ -1,0 +1,1 @@
+"""The only doors out: processes (`process`) and HTTP (`http`). Never decides anything."""

@@ -1,0 +1,116 @@
+"""Plain, synchronous HTTP for the command line: JSON in, JSON out. The only module that imports ``urllib3``.
+
+The gateway and the load generator speak HTTP with aiohttp, which is what they are made of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+
+from ai_how.errors import TryAgainError
+
+_pool = urllib3.PoolManager(num_pools=8, retries=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """An HTTP answer, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON, or None where it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+
+def request(
+    method: str,
+    url: str,
+    *,
+    json_body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 10,
+) -> Response:
+    """Send one request and read the whole answer; any status is an answer.
+
+    Raises:
+        TryAgainError: no answer came: refused, reset, or nothing within ``timeout_s``.
+    """
+    sent = dict(headers or {})
+    body = None
+    if json_body is not None:
+        sent.setdefault("content-type", "application/json")
+        body = json.dumps(json_body).encode()
+    try:
+        answer = _pool.request(
+            method, url, body=body, headers=sent, timeout=timeout_s, preload_content=True
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise TryAgainError(f"no answer from {url}", evidence=_reason(error)) from error
+    return Response(status=answer.status, headers=dict(answer.headers), body=answer.data)
+
+
+@contextmanager
+def stream_lines(
+    method: str,
+    url: str,
+    *,
+    json_body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 60,
+) -> Iterator[tuple[int, Iterator[str]]]:
+    """Send one request and read the answer line by line (server-sent events, logs).
+
+    Yields:
+        The status and an iterator over the lines, without their line ends.
+    """
+    sent = {"content-type": "application/json", **(headers or {})}
+    try:
+        answer = _pool.request(
+            method,
+            url,
+            body=None if json_body is None else json.dumps(json_body).encode(),
+            headers=sent,
+            timeout=timeout_s,
+            preload_content=False,
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise TryAgainError(f"no answer from {url}", evidence=_reason(error)) from error
+    try:
+        yield answer.status, _lines(answer)
+    finally:
+        answer.close()
+
+
+def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
+    rest = b""
+    for chunk in answer.stream(4096, decode_content=True):
+        rest += chunk
+        *lines, rest = rest.split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r").decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason in words: urllib3 wraps the operating system's error several times."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(cause) or type(cause).__name__
