@@ -16,11 +16,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("ai_how.cli.site:init", "Write a commented ai-how.yaml for this machine."),
     "validate": ("ai_how.cli.site:validate", "Check the site file; report every mistake at once."),
     "schema": ("ai_how.cli.site:schema", "Print the site file's JSON Schema, for editors."),
-    "plan": ("ai_how.cli.lifecycle:plan", "Show what `up` would do; exit code 2 means there is work."),
+    "plan": (
+        "ai_how.cli.lifecycle:plan",
+        "Show what `up` would do; exit code 2 means there is work.",
+    ),
     "up": ("ai_how.cli.lifecycle:up", "Make the site as its file says; safe to run again."),
     "status": ("ai_how.cli.lifecycle:status", "Show components, endpoints and what is wrong."),
     "model": ("ai_how.cli.model:model", "Push, list, show, promote, delete and pull models."),
-    "deploy": ("ai_how.cli.deploy:deploy", "Serve a model; the commands and file of `oumi deploy`."),
+    "deploy": (
+        "ai_how.cli.deploy:deploy",
+        "Serve a model; the commands and file of `oumi deploy`.",
+    ),
     "bench": ("ai_how.cli.bench:bench", "Measure an endpoint against the site's targets."),
     "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),
     "logs": ("ai_how.cli.lifecycle:logs", "Print a component's log."),
@@ -88,7 +94,10 @@ def main(argv: list[str] | None = None) -> Any:
     except AiHowError as error:
         fail(error)
     except KeyboardInterrupt:
-        fail(AiHowError("interrupted", next_step="run the same command again to go on"), exit_code=130)
+        fail(
+            AiHowError("interrupted", next_step="run the same command again to go on"),
+            exit_code=130,
+        )
     except BrokenPipeError:
         # the reader of our output (head, less) has gone: that is no failure of ours
         import os

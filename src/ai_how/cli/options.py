@@ -26,7 +26,11 @@ def site_option(function: Function) -> Function:
 def output_option(function: Function) -> Function:
     """``-o text|json``."""
     return click.option(
-        "--output", "-o", type=click.Choice(["text", "json"]), default="text", help="Format of the result."
+        "--output",
+        "-o",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="Format of the result.",
     )(function)
 
 

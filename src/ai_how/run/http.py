@@ -57,9 +57,7 @@ def request(
         sent.setdefault("content-type", "application/json")
         body = json.dumps(json_body).encode()
     try:
-        answer = _pool.request(
-            method, url, body=body, headers=sent, timeout=timeout_s, preload_content=True
-        )
+        answer = _pool.request(method, url, body=body, headers=sent, timeout=timeout_s, preload_content=True)
     except urllib3.exceptions.HTTPError as error:
         raise TryAgainError(f"no answer from {url}", evidence=_reason(error)) from error
     return Response(status=answer.status, headers=dict(answer.headers), body=answer.data)

@@ -57,7 +57,8 @@ def run(
         )
     except FileNotFoundError as error:
         raise MissingToolError(
-            f"{words[0]} is not installed", next_step=f"install it, then check with: which {words[0]}"
+            f"{words[0]} is not installed",
+            next_step=f"install it, then check with: which {words[0]}",
         ) from error
     except subprocess.TimeoutExpired as error:
         raise TryAgainError(f"{words[0]} did not finish within {timeout_s:g} s") from error

@@ -1,0 +1,60 @@
+"""Writing files so that a crash leaves the old content or the new, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ai_how.errors import ProviderError
+
+
+def write_atomic(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Replace a file's content in one step; the file gets ``mode`` whatever the umask is.
+
+    Raises:
+        ProviderError: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(mode)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(path) from error
+        raise
+
+
+def write_json(path: Path, data: Any, *, mode: int = 0o600) -> None:
+    """``write_atomic`` of indented JSON with sorted keys."""
+    write_atomic(path, json.dumps(data, indent=2, sort_keys=True) + "\n", mode=mode)
+
+
+def read_json(path: Path) -> Any:
+    """The file as JSON, or None where it does not exist or holds no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def disk_full(path: Path) -> ProviderError:
+    """The error for a full disk: which one, and how much is left."""
+    free = os.statvfs(path.parent if path.parent.exists() else Path.cwd())
+    return ProviderError(
+        f"the disk is full: cannot write {path}",
+        evidence=f"{free.f_bavail * free.f_frsize / 2**20:.0f} MiB are free there",
+        next_step="free some space, then run the same command again",
+    )

@@ -1,0 +1,38 @@
+"""One change of a site at a time: a lock that the kernel drops when its holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ai_how.errors import LockedError
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file for the time of the block.
+
+    Raises:
+        LockedError: another process holds it; the evidence names that process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
+            raise LockedError(
+                "another command is changing this site",
+                evidence=holder or f"lock file {path}",
+                next_step="wait until it has finished, then run this again",
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()}: {' '.join(sys.argv[:3])}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
