@@ -1,0 +1,254 @@
+"""The embedded provider: observes the site's processes and files, and does the actions of a plan on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ai_how.errors import ProviderError, SpecError
+from ai_how.local import environment, health, postgres
+from ai_how.local.components.base import Setting
+from ai_how.local.components.database import NAME as DATABASE_NAME
+from ai_how.local.components.object_store import NAME as STORE_NAME
+from ai_how.local.components.object_store import socket_paths
+from ai_how.local.layout import Layout, layout_of
+from ai_how.local.ports import PortBook
+from ai_how.local.process import ProcessSpec
+from ai_how.local.secrets import Secrets
+from ai_how.local.stack import BUCKETS, DATABASE_FILES, ENVIRONMENT, PROCESS, SECRETS, SUPERVISOR, Stack, render_stack
+from ai_how.local.state import State
+from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process
+from ai_how.plan.compute import changes_since, compute_plan
+from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
+from ai_how.site.spec import Site
+
+
+class LocalProvider:
+    """One site on this machine."""
+
+    def __init__(self, site: Site, site_file: Path) -> None:
+        self.site = site
+        self.site_file = site_file
+        self.layout: Layout = layout_of(site, site_file)
+        self.secrets = Secrets(self.layout)
+        self.state = State(self.layout, site.name)
+        self.supervisor = Supervisor(self.layout, site.name)
+
+    def plan(self) -> Plan:
+        """What ``up`` would do now. Changes nothing."""
+        running = self.processes()
+        stack = self._render(running)
+        return compute_plan(self.site.name, stack.resources, self.observe(stack, running))
+
+    def check_unchanged(self, plan: Plan) -> list[str]:
+        """What is no longer as it was when the plan was made; empty where it can be applied."""
+        running = self.processes()
+        return changes_since(plan, self.observe(self._render(running), running))
+
+    def processes(self) -> dict[str, ProcessInfo]:
+        """The supervisor's processes; none where it does not run."""
+        return self.supervisor.processes() if self.supervisor.alive() else {}
+
+    def known_specs(self) -> dict[str, ProcessSpec]:
+        """The stack's processes as they were last started, by name; engine replicas are not among them."""
+        found = {}
+        for path in sorted(self.layout.processes.glob("*.json")):
+            spec = read_process(self.layout, path.stem)
+            if spec and not path.stem.startswith("engine-"):
+                found[path.stem] = spec
+        return found
+
+    def observe(self, stack: Stack, running: dict[str, ProcessInfo]) -> dict[str, Observed]:
+        """How everything of the site is found; the health questions are asked side by side."""
+        made = self.state.resources()
+        names = [spec.name for spec in stack.processes]
+        names += [name for name in self.known_specs() if name not in names]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            seen = list(pool.map(lambda name: self._observe_process(name, running), names))
+        found = {observed.name: observed for observed in seen}
+        supervisor = Condition.HEALTHY if self.supervisor.alive() else Condition.STOPPED
+        checks: dict[str, tuple[Condition, str]] = {
+            SECRETS: _condition(self.secrets.problem()),
+            ENVIRONMENT: self._observe_environment(made),
+            SUPERVISOR: (supervisor, "" if supervisor is Condition.HEALTHY else "is not running"),
+            BUCKETS: self._observe_buckets(stack),
+            DATABASE_FILES: self._observe_database_files(),
+        }
+        for name, (condition, detail) in checks.items():
+            settings = made.get(name)
+            shown = condition if settings is not None else Condition.ABSENT
+            found[name] = Observed(name=name, condition=shown, settings=settings, detail=detail)
+        return found
+
+    def perform(self, action: Action, resource: Resource | None) -> str:
+        """Do one action of a plan; says in a few words how it ended."""
+        name = action.resource
+        if resource is None:
+            return self._delete(name)
+        if name.startswith(PROCESS):
+            return self._start_process(ProcessSpec.from_settings(name.removeprefix(PROCESS), resource.settings), action)
+        do: dict[str, Callable[[Resource], str]] = {
+            SECRETS: self._make_secrets,
+            ENVIRONMENT: self._make_environment,
+            SUPERVISOR: self._start_supervisor,
+            BUCKETS: self._make_buckets,
+            DATABASE_FILES: self._make_database_files,
+        }
+        said = do[name](resource)
+        self.state.record(name, resource.settings)
+        return said
+
+    def _render(self, running: dict[str, ProcessInfo]) -> Stack:
+        specs = self.known_specs()
+        kept = {port_name: port for spec in specs.values() for port_name, port in spec.ports.items()}
+        ours = frozenset(
+            port
+            for name, spec in specs.items()
+            if name in running and running[name].running
+            for port in spec.ports.values()
+        )
+        setting = Setting(
+            site=self.site,
+            layout=self.layout,
+            secrets=self.secrets,
+            ports=PortBook(str(self.layout.root), kept=kept, ours=ours),
+        )
+        wants_postgres = self.site.registry.database == "postgresql"
+        return render_stack(
+            setting,
+            environment=environment.environment_path(),
+            postgres_bin=postgres.find_server() if wants_postgres else None,
+        )
+
+    def _observe_process(self, name: str, running: dict[str, ProcessInfo]) -> Observed:
+        spec = read_process(self.layout, name)
+        full_name = f"{PROCESS}{name}"
+        if spec is None:
+            return Observed(name=full_name, condition=Condition.ABSENT)
+        condition, detail = process_condition(spec, running.get(name))
+        return Observed(name=full_name, condition=condition, settings=spec.to_settings(), detail=detail)
+
+    def _observe_environment(self, made: dict[str, dict[str, str]]) -> tuple[Condition, str]:
+        path = made.get(ENVIRONMENT, {}).get("path")
+        if path and environment.is_ready(Path(path)):
+            return Condition.HEALTHY, ""
+        return Condition.FAILING, "is not installed"
+
+    def _observe_buckets(self, stack: Stack) -> tuple[Condition, str]:
+        if stack.process(STORE_NAME) and not (self.layout.data / STORE_NAME).exists():
+            return Condition.FAILING, "the object store's data is gone"
+        return Condition.HEALTHY, ""
+
+    def _observe_database_files(self) -> tuple[Condition, str]:
+        if (self.layout.data / DATABASE_NAME / "PG_VERSION").exists():
+            return Condition.HEALTHY, ""
+        return Condition.FAILING, "the database's files are gone"
+
+    def _make_secrets(self, resource: Resource) -> str:
+        from ai_how.local.external import read_credentials, read_password
+
+        base = self.site_file.resolve().parent
+        credentials, password = resource.settings.get("object_store"), resource.settings.get("database")
+        self.secrets.ensure(
+            s3_identity=read_credentials(base / credentials) if credentials else None,
+            database_password=read_password(base / password) if password else None,
+        )
+        return "kept in files of mode 0600"
+
+    def _make_environment(self, resource: Resource) -> str:
+        path = Path(resource.settings["path"])
+        if environment.is_ready(path):
+            return "found in the cache"
+        environment.install(path)
+        return f"installed in {path}"
+
+    def _start_supervisor(self, _: Resource) -> str:
+        if self.supervisor.alive():
+            self.supervisor.stop()
+        self.supervisor.start()
+        return "runs"
+
+    def _make_buckets(self, resource: Resource) -> str:
+        from ai_how.local.buckets import ensure_buckets
+
+        access_key, secret_key = self.secrets.read_s3()
+        made = ensure_buckets(
+            resource.settings["endpoint_url"],
+            resource.settings["names"],
+            region=self.site.object_store.region,
+            access_key=access_key,
+            secret_key=secret_key,
+        )
+        return f"made {', '.join(made)}" if made else "were there"
+
+    def _make_database_files(self, resource: Resource) -> str:
+        data = Path(resource.settings["path"])
+        if (data / "PG_VERSION").exists():
+            return "were there"
+        postgres.make_files(data, Path(resource.settings["bin"]), self.secrets.database_env)
+        return "made"
+
+    def _start_process(self, spec: ProcessSpec, action: Action) -> str:
+        if action.verb in (Verb.UPDATE, Verb.REPAIR, Verb.START):
+            self.supervisor.remove(spec.name)
+        (self.layout.data / spec.name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.supervisor.add(spec)
+        began = time.monotonic()
+        while True:
+            info = self.supervisor.processes().get(spec.name)
+            condition, detail = process_condition(spec, info)
+            if condition is Condition.HEALTHY:
+                return spec.health.replace("tcp://", "") if spec.health else "runs"
+            gave_up = info is not None and info.state in ("FATAL", "EXITED")
+            late = time.monotonic() - began > spec.start_timeout_s
+            if gave_up or late:
+                raise ProviderError(
+                    f"{spec.name} did not start" + (f" within {spec.start_timeout_s:g} s" if late else ""),
+                    evidence="\n".join(part for part in (detail, self.supervisor.log_tail(spec.name)) if part),
+                    next_step=f"read its log: ai-how logs {spec.name}",
+                )
+            time.sleep(0.05)
+
+    def _delete(self, name: str) -> str:
+        if name.startswith(PROCESS):
+            process = name.removeprefix(PROCESS)
+            if self.supervisor.alive():
+                self.supervisor.remove(process)
+            remove_leftovers(self.layout, process)
+            (self.layout.processes / f"{process}.json").unlink(missing_ok=True)
+            return "stopped and forgotten; its data stays"
+        self.state.record(name, None)
+        return "forgotten; its data stays"
+
+
+def remove_leftovers(layout: Layout, process: str) -> None:
+    """Remove what a killed process leaves outside the site's folder."""
+    spec = read_process(layout, process)
+    if process == STORE_NAME and spec:
+        for path in socket_paths(spec.ports):
+            Path(path).unlink(missing_ok=True)
+
+
+def process_condition(spec: ProcessSpec, info: ProcessInfo | None) -> tuple[Condition, str]:
+    """Whether a process works: what the supervisor says, then what the process itself answers."""
+    if info is None or info.state == "STOPPED":
+        return Condition.STOPPED, "is not running"
+    if not info.running:
+        return Condition.FAILING, f"{info.state.lower()}: {info.message}"
+    trouble = health.problem(spec.health) if spec.health else None
+    if trouble is None and info.state == "STARTING" and not spec.health:
+        return Condition.FAILING, "is starting"
+    return _condition(trouble)
+
+
+def _condition(trouble: str | None) -> tuple[Condition, str]:
+    return (Condition.FAILING, trouble) if trouble else (Condition.HEALTHY, "")
+
+
+def provider_for(site: Site, site_file: Path) -> LocalProvider:
+    """The provider that the site names; a new provider is one line here."""
+    if site.provider == "local":
+        return LocalProvider(site, site_file)
+    raise SpecError(f"provider {site.provider!r} is not available in this version")

