@@ -1,0 +1,324 @@
+"""plan, up, status, down, destroy, logs, events: the life of a site."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ai_how.cli.options import output_option, site_option, yes_option
+from ai_how.cli.output import note, print_json, print_table
+from ai_how.errors import NotFoundError, SpecError, WorldChangedError
+
+if TYPE_CHECKING:
+    from ai_how.apply.engine import Outcome
+    from ai_how.local.provider import LocalProvider
+    from ai_how.plan.model import Plan
+
+
+@click.command()
+@site_option
+@output_option
+def plan(site_path: Path | None, output: str) -> None:
+    """Show what `up` would do, action by action, with reasons.
+
+    Exit code 0: nothing to do, 2: there are changes, 1: error. The JSON can be
+    reviewed, kept, and applied with `ai-how up --plan FILE`.
+
+    \b
+    Example:
+      ai-how plan -o json > plan.json
+    """
+    from ai_how.local.site_access import open_provider
+    from ai_how.plan.document import plan_to_json
+
+    made = open_provider(site_path).plan()
+    if output == "json":
+        print_json(plan_to_json(made))
+    else:
+        _print_plan(made)
+    sys.exit(0 if made.empty else 2)
+
+
+@click.command()
+@site_option
+@output_option
+@yes_option
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    help="Apply exactly this plan (from `ai-how plan -o json`); refuse if the world has changed.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, dry_run: bool) -> None:
+    """Make the site as its file says. Safe to run again at any time.
+
+    What exists and works is left alone; what is missing, changed or broken is
+    made, changed or repaired. After a crash or Ctrl-C, run it again: it goes on.
+
+    \b
+    Example:
+      ai-how up
+      ai-how up --yes -o json
+    """
+    from ai_how.apply.engine import apply_plan
+    from ai_how.apply.events import EventLog
+    from ai_how.apply.lock import locked
+    from ai_how.cli.progress import ActionProgress
+    from ai_how.local.site_access import open_provider
+
+    provider = open_provider(site_path)
+    if dry_run:
+        _print_plan(provider.plan())
+        return
+    with locked(provider.layout.lock):
+        wanted = _saved_plan(provider, plan_file) if plan_file else provider.plan()
+        if wanted.empty:
+            _finish_up(provider, wanted, [], output)
+            return
+        if output == "text":
+            _print_plan(wanted)
+        if plan_file is None and not yes:
+            _confirm("Do this?")
+        with ActionProgress(quiet=output == "json") as progress:
+            outcomes = apply_plan(wanted, provider.perform, events=EventLog(provider.layout.events), report=progress)
+    _finish_up(provider, wanted, outcomes, output)
+
+
+@click.command()
+@site_option
+@output_option
+def status(site_path: Path | None, output: str) -> None:
+    """Show every component and endpoint: health, address, what is wrong.
+
+    Exit code 0 when all is healthy, 1 when something is not.
+
+    \b
+    Example:
+      ai-how status -o json
+    """
+    from ai_how.cli.endpoint_table import endpoint_rows, endpoints_if_up
+    from ai_how.local.site_access import open_provider
+    from ai_how.local.status import component_statuses
+    from ai_how.plan.model import Condition
+
+    provider = open_provider(site_path)
+    components = component_statuses(provider)
+    endpoints = endpoints_if_up(site_path, components)
+    healthy = bool(components) and all(c.condition is Condition.HEALTHY for c in components)
+    if output == "json":
+        print_json(
+            {"site": provider.site.name, "healthy": healthy, "components": components, "endpoints": endpoints or []}
+        )
+    elif not components:
+        click.echo(f"site {provider.site.name} is not up\nNext: ai-how up")
+    else:
+        rows = [(c.name, c.condition, c.version, _age(c.uptime_s), c.address) for c in components]
+        print_table(("COMPONENT", "CONDITION", "VERSION", "UP", "ADDRESS"), rows)
+        for component in components:
+            if component.detail:
+                click.echo(f"\n{component.name}: {component.detail}\nNext: {component.remedy}")
+        if endpoints:
+            click.echo()
+            print_table(("ENDPOINT", "STATE", "REPLICAS", "MODEL"), endpoint_rows(endpoints))
+    sys.exit(0 if healthy else 1)
+
+
+@click.command()
+@site_option
+def down(site_path: Path | None) -> None:
+    """Stop everything, keep all data. `ai-how up` brings it back.
+
+    Requests in flight are finished first.
+
+    \b
+    Example:
+      ai-how down
+    """
+    from ai_how.apply.events import EventLog
+    from ai_how.apply.lock import locked
+    from ai_how.local.site_access import open_provider
+    from ai_how.local.teardown import stop_site
+
+    provider = open_provider(site_path)
+    if not provider.layout.root.exists():
+        click.echo(f"site {provider.site.name} is not up: nothing to stop")
+        return
+    with locked(provider.layout.lock):
+        was_running = stop_site(provider, note)
+        EventLog(provider.layout.events).append("site", "stop", "done")
+    click.echo(
+        f"site {provider.site.name} is stopped, its data is kept in {provider.layout.root}"
+        if was_running
+        else f"site {provider.site.name} was stopped already"
+    )
+
+
+@click.command()
+@site_option
+@yes_option
+def destroy(site_path: Path | None, yes: bool) -> None:
+    """Stop everything and remove the site's data: models, registry, keys, logs.
+
+    Asks for the site's name. The site file itself and the shared package cache
+    stay.
+
+    \b
+    Example:
+      ai-how destroy --yes
+    """
+    from ai_how.apply.lock import locked
+    from ai_how.local.site_access import open_provider
+    from ai_how.local.teardown import remove_site, stop_site
+
+    provider = open_provider(site_path)
+    name, root = provider.site.name, provider.layout.root
+    if not root.exists():
+        click.echo(f"site {name} does not exist: nothing to remove")
+        return
+    provider.state.resources()  # refuses a folder that belongs to another site
+    if not yes:
+        note(f"This removes all data of site {name} in {root}: models, registry, API keys, logs.")
+        if not sys.stdin.isatty():
+            raise SpecError("destroy wants to be confirmed", next_step="ai-how destroy --yes")
+        if click.prompt(f"Type the site's name ({name}) to go on", err=True) != name:
+            raise SpecError("the name does not match: nothing was removed")
+    with locked(provider.layout.lock):
+        stop_site(provider, note)
+        foreign = remove_site(provider)
+    click.echo(f"site {name} is removed")
+    if foreign:
+        note(f"Left in {root}, because ai-how did not make it: {', '.join(foreign)}")
+
+
+@click.command()
+@click.argument("component")
+@site_option
+@click.option("--lines", "-n", default=50, show_default=True, type=click.IntRange(1), help="How many lines.")
+@click.option("--follow", "-f", is_flag=True, help="Go on printing as the log grows; end with Ctrl-C.")
+def logs(component: str, site_path: Path | None, lines: int, follow: bool) -> None:
+    """Print the log of COMPONENT: a component of `status`, an endpoint or a replica.
+
+    \b
+    Example:
+      ai-how logs gateway -n 20
+      ai-how logs smollm2 --follow
+    """
+    from ai_how.cli.follow import follow_file
+    from ai_how.local.site_access import open_provider
+    from ai_how.local.supervisor import tail
+
+    folder = open_provider(site_path).layout.logs
+    candidates = [folder / f"{component}.log", *_newest_first(folder, f"engine-{component}-??????.log")]
+    found = next((path for path in candidates if path.exists()), None)
+    if found is None:
+        names = sorted(path.stem for path in folder.glob("*.log"))
+        raise NotFoundError(
+            f"there is no log of {component!r}",
+            evidence="there are: " + ", ".join(names) if names else f"no logs in {folder}",
+            next_step="ai-how status" if names else "ai-how up",
+        )
+    for line in tail(found, lines):
+        click.echo(line)
+    if follow:
+        follow_file(found)
+
+
+@click.command()
+@site_option
+@output_option
+@click.option("--lines", "-n", default=30, show_default=True, type=click.IntRange(1), help="How many events.")
+def events(site_path: Path | None, output: str, lines: int) -> None:
+    """Show what was done to this site, newest last.
+
+    \b
+    Example:
+      ai-how events -n 5
+    """
+    from ai_how.apply.events import EventLog
+    from ai_how.local.site_access import open_provider
+
+    found = list(EventLog(open_provider(site_path).layout.events).read())[-lines:]
+    if output == "json":
+        print_json(found)
+        return
+    rows = [
+        (e.time[:19].replace("T", " "), e.outcome, e.verb, e.resource, e.detail)
+        for e in found
+        if e.outcome != "started" or e is found[-1]
+    ]
+    print_table(("TIME (UTC)", "OUTCOME", "VERB", "RESOURCE", "DETAIL"), rows, empty="nothing has happened yet")
+
+
+def _saved_plan(provider: LocalProvider, plan_file: Path) -> Plan:
+    from ai_how.plan.document import plan_from_json
+
+    text = sys.stdin.read() if str(plan_file) == "-" else plan_file.read_text(encoding="utf-8", errors="replace")
+    saved = plan_from_json(text)
+    if saved.site != provider.site.name:
+        raise SpecError(f"the plan is for site {saved.site!r}, the site file is for {provider.site.name!r}")
+    changed = provider.check_unchanged(saved)
+    if changed:
+        raise WorldChangedError(
+            "the world has changed since the plan was made: nothing was done",
+            evidence="\n".join(changed),
+            next_step="look at a new plan: ai-how plan -o json > plan.json",
+        )
+    return saved
+
+
+def _print_plan(made: Plan) -> None:
+    if made.empty:
+        click.echo(f"Site {made.site} is as its file says: nothing to do.")
+        return
+    click.echo(f"Plan for site {made.site}: {len(made.actions)} action(s)\n")
+    print_table(("VERB", "RESOURCE", "WHY"), [(a.verb, a.resource, a.reason) for a in made.actions])
+    click.echo()
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise SpecError("up wants to be confirmed", next_step="ai-how up --yes")
+    if not click.confirm(question, default=True, err=True):
+        raise SpecError("nothing was done")
+
+
+def _finish_up(provider: LocalProvider, made: Plan, outcomes: list[Outcome], output: str) -> None:
+    failed = [outcome for outcome in outcomes if outcome.result != "done"]
+    if output == "json":
+        results = [
+            {
+                "resource": o.action.resource,
+                "verb": o.action.verb,
+                "result": o.result,
+                "detail": o.detail,
+                "duration_s": round(o.duration_s, 3),
+            }
+            for o in outcomes
+        ]
+        print_json({"site": provider.site.name, "ok": not failed, "outcomes": results})
+    error = next((outcome.error for outcome in failed if outcome.error), None)
+    if error:
+        raise error
+    if output == "text":
+        if made.empty:
+            _print_plan(made)
+        else:
+            click.echo(f"\nSite {provider.site.name} is up.")
+        note("Next: ai-how deploy up --model-path DIR_OR_GGUF --name NAME    (or: ai-how status)")
+
+
+def _newest_first(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= limit:
+            return f"{seconds / limit:.0f} {unit}"
+    return f"{seconds:.0f} s"

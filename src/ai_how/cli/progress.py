@@ -1,0 +1,66 @@
+"""Progress of a plan's actions: one line as each ends, and on a terminal a line that says what is under way."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from types import TracebackType
+
+import click
+
+from ai_how.apply.engine import Outcome
+from ai_how.plan.model import Action
+
+
+class ActionProgress:
+    """Reports actions to stderr; used as the engine's ``report``."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty() and not quiet
+        self._under_way: dict[str, float] = {}
+        self._guard = threading.Lock()
+        self._ended = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> ActionProgress:
+        if self._terminal:
+            self._ticker.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._ended.set()
+        if self._terminal:
+            self._ticker.join()
+            self._clear()
+
+    def __call__(self, action: Action, outcome: Outcome | None) -> None:
+        with self._guard:
+            if outcome is None:
+                self._under_way[action.resource] = time.monotonic()
+                return
+            self._under_way.pop(action.resource, None)
+            if self._quiet:
+                return
+            if self._terminal:
+                self._clear()
+            mark = {"done": "done", "failed": "FAILED", "skipped": "skipped"}[outcome.result]
+            colour = {"done": "green", "failed": "red"}.get(outcome.result)
+            took = f"{outcome.duration_s:.1f} s"
+            click.echo(
+                f"  {click.style(mark.ljust(8), fg=colour)}{action.resource:<24}{took:>8}  {outcome.detail}", err=True
+            )
+
+    def _tick(self) -> None:
+        while not self._ended.wait(0.2):
+            with self._guard:
+                if self._under_way:
+                    now = time.monotonic()
+                    doing = ", ".join(f"{name} ({now - since:.0f} s)" for name, since in self._under_way.items())
+                    width = shutil.get_terminal_size().columns - 1
+                    click.echo(f"\r\x1b[K  ... {doing}"[: width + 4], nl=False, err=True)
+
+    def _clear(self) -> None:
+        click.echo("\r\x1b[K", nl=False, err=True)

@@ -1,0 +1,110 @@
+"""The gateway's admin API, as its callers see it: endpoints in, statuses out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ai_how.endpoints.types import (
+    Autoscaling,
+    EndpointSpec,
+    EndpointState,
+    EndpointStatus,
+    Hardware,
+    ReplicaStatus,
+)
+from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, SpecError, TryAgainError
+from ai_how.models.types import SecretText
+from ai_how.run.http import request
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointClient:
+    """Creates, changes, shows and removes endpoints. ``admin_url`` has no slash at the end."""
+
+    admin_url: str
+    admin_key: SecretText
+
+    def list_endpoints(self) -> list[EndpointStatus]:
+        """All endpoints, ordered by name."""
+        return [status_from_json(item) for item in self._send("GET", "")]
+
+    def get(self, name: str) -> EndpointStatus:
+        """One endpoint.
+
+        Raises:
+            NotFoundError: there is none of that name; the evidence names those that exist.
+        """
+        try:
+            return status_from_json(self._send("GET", f"/{name}"))
+        except NotFoundError as error:
+            names = [status.spec.name for status in self.list_endpoints()]
+            raise NotFoundError(
+                f"there is no endpoint {name!r}",
+                evidence=f"there are: {', '.join(names)}" if names else "there are none",
+                next_step="ai-how deploy list",
+            ) from error
+
+    def put(self, spec: EndpointSpec) -> EndpointStatus:
+        """Create the endpoint or change it; returns at once."""
+        return status_from_json(self._send("PUT", f"/{spec.name}", asdict(spec)))
+
+    def delete(self, name: str) -> None:
+        """Drain the endpoint, stop its replicas and forget it."""
+        self.get(name)
+        self._send("DELETE", f"/{name}", timeout_s=300)
+
+    def want_replicas(self, name: str, count: int) -> EndpointStatus:
+        """Want at least ``count`` replicas now, within the endpoint's bounds, until they are idle."""
+        return status_from_json(self._send("PUT", f"/{name}/replicas", {"replicas": count}))
+
+    def log(self, name: str, lines: int = 50) -> str:
+        """The end of the newest replica's log."""
+        data = self._send("GET", f"/{name}/log?lines={lines}")
+        return str(data.get("log", "")) if isinstance(data, dict) else str(data)
+
+    def _send(self, method: str, path: str, body: Any = None, *, timeout_s: float = 30) -> Any:
+        try:
+            answer = request(
+                method,
+                f"{self.admin_url}/admin/v1/endpoints{path}",
+                json_body=body,
+                headers={"authorization": f"Bearer {self.admin_key}"},
+                timeout_s=timeout_s,
+            )
+        except TryAgainError as error:
+            raise TryAgainError(
+                "the gateway does not answer", evidence=error.evidence, next_step="ai-how status, then: ai-how up"
+            ) from error
+        if answer.status < 300:
+            return answer.json()
+        data = answer.json()
+        said = data.get("error", {}).get("message", "") if isinstance(data, dict) else answer.text[:200]
+        kinds: Mapping[int, type[AiHowError]] = {400: SpecError, 404: NotFoundError, 409: ConflictError}
+        raise kinds.get(answer.status, ProviderError)(said or f"the gateway answered {answer.status}")
+
+
+def status_from_json(data: Mapping[str, Any]) -> EndpointStatus:
+    """An ``EndpointStatus`` from the admin API's JSON; keys of a newer gateway are left out."""
+    return EndpointStatus(
+        spec=spec_from_json(data["spec"]),
+        state=EndpointState(data["state"]),
+        url=str(data["url"]),
+        replicas=tuple(ReplicaStatus(**_known(item, ReplicaStatus)) for item in data.get("replicas", ())),
+        held_requests=int(data.get("held_requests", 0)),
+        message=str(data.get("message", "")),
+        last_start_s=data.get("last_start_s"),
+    )
+
+
+def spec_from_json(data: Mapping[str, Any]) -> EndpointSpec:
+    """An ``EndpointSpec`` from JSON."""
+    values = _known(data, EndpointSpec)
+    values["hardware"] = Hardware(**_known(data.get("hardware", {}), Hardware))
+    values["autoscaling"] = Autoscaling(**_known(data.get("autoscaling", {}), Autoscaling))
+    return EndpointSpec(**values)
+
+
+def _known(data: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    return {item.name: data[item.name] for item in fields(kind) if item.name in data}
