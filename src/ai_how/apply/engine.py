@@ -73,13 +73,7 @@ def apply_plan(plan: Plan, perform: Perform, *, events: EventLog, report: Report
 
 
 def _startable(waiting: dict[str, Action], ended: dict[str, Outcome]) -> list[Action]:
-    planned = waiting.keys() | ended.keys()
-    return [
-        action
-        for action in list(waiting.values())
-        if all(need in ended or need not in planned for need in action.after)
-        and not any(need in waiting for need in action.after)
-    ]
+    return [action for action in waiting.values() if all(need in ended for need in action.after)]
 
 
 def _perform(action: Action, plan: Plan, perform: Perform, events: EventLog) -> Outcome:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ai_how.errors import ProviderError, SpecError
 from ai_how.local import environment, health, postgres
@@ -191,24 +192,35 @@ class LocalProvider:
         return "made"
 
     def _start_process(self, spec: ProcessSpec, action: Action) -> str:
-        if action.verb in (Verb.UPDATE, Verb.REPAIR, Verb.START):
+        info = self.supervisor.processes().get(spec.name)
+        if action.verb is Verb.REPAIR and info is not None and info.running:
+            # perhaps it is only starting: an earlier command may have been ended while it waited for this
+            left_s = spec.start_timeout_s - (time.time() - info.started_at)
+            if left_s > 0 and self._wait_healthy(spec, timeout_s=left_s) is None:
+                return _where(spec)
+        if action.verb is not Verb.CREATE:
             self.supervisor.remove(spec.name)
         (self.layout.data / spec.name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.supervisor.add(spec)
-        began = time.monotonic()
+        trouble = self._wait_healthy(spec, timeout_s=spec.start_timeout_s)
+        if trouble is not None:
+            raise ProviderError(
+                f"{spec.name} did not start",
+                evidence="\n".join(part for part in (trouble, self.supervisor.log_tail(spec.name)) if part),
+                next_step=f"read its log: ai-how logs {spec.name}",
+            )
+        return _where(spec)
+
+    def _wait_healthy(self, spec: ProcessSpec, *, timeout_s: float) -> str | None:
+        """Wait until a process works; what is wrong where it gave up or the time is over."""
+        deadline = time.monotonic() + timeout_s
         while True:
             info = self.supervisor.processes().get(spec.name)
             condition, detail = process_condition(spec, info)
             if condition is Condition.HEALTHY:
-                return spec.health.replace("tcp://", "") if spec.health else "runs"
-            gave_up = info is not None and info.state in ("FATAL", "EXITED")
-            late = time.monotonic() - began > spec.start_timeout_s
-            if gave_up or late:
-                raise ProviderError(
-                    f"{spec.name} did not start" + (f" within {spec.start_timeout_s:g} s" if late else ""),
-                    evidence="\n".join(part for part in (detail, self.supervisor.log_tail(spec.name)) if part),
-                    next_step=f"read its log: ai-how logs {spec.name}",
-                )
+                return None
+            if info is None or info.state in ("FATAL", "EXITED") or time.monotonic() > deadline:
+                return detail
             time.sleep(0.05)
 
     def _delete(self, name: str) -> str:
@@ -221,6 +233,10 @@ class LocalProvider:
             return "stopped and forgotten; its data stays"
         self.state.record(name, None)
         return "forgotten; its data stays"
+
+
+def _where(spec: ProcessSpec) -> str:
+    return urlsplit(spec.health).netloc if spec.health else "runs"
 
 
 def remove_leftovers(layout: Layout, process: str) -> None:

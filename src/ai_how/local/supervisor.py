@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from ai_how.apply.files import write_atomic, write_json
 from ai_how.errors import ProviderError, TryAgainError
 from ai_how.local.layout import Layout
@@ -144,8 +146,10 @@ class Supervisor:
     def stop(self) -> None:
         """End it and every process that it runs; returns when it has gone."""
         if self.alive():
+            pid = int(self._call(lambda api: api.getPID()))
             self._call(lambda api: api.shutdown())
-            if not _wait_until(lambda: not self.alive(), timeout_s=120):
+            # it closes its socket some time before it ends
+            if not _wait_until(lambda: not psutil.pid_exists(pid), timeout_s=120):
                 raise ProviderError(
                     "the supervisor did not stop within 120 s", next_step="see what hangs: ai-how status"
                 )
