@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 
 class ModelFormat(StrEnum):
@@ -52,6 +53,15 @@ class ModelInfo:
     base_model: str | None = None
 
 
+class SecretText(str):
+    """Text that never shows itself in ``repr``, logs or tracebacks of data classes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectStoreAccess:
     """How to reach the object store. The secret is never printed: it stays out of ``repr``."""
@@ -60,16 +70,16 @@ class ObjectStoreAccess:
     region: str
     bucket: str
     access_key: str
-    secret_key: "SecretText"
+    secret_key: SecretText
 
 
-class SecretText(str):
-    """Text that never shows itself in ``repr``, logs or tracebacks of data classes."""
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """Where models go: the object store, MLflow's base URL without a slash at the end, a folder for cached files."""
 
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
+    access: ObjectStoreAccess
+    registry_url: str
+    cache_dir: Path
 
 
 @dataclass(frozen=True, kw_only=True)
