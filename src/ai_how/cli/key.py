@@ -51,11 +51,10 @@ def create(name: str, site_path: Path | None) -> None:
 
 
 @key.command("list")
-@click.option("--show", is_flag=True, help="Print the keys themselves too.")
 @site_option
 @output_option
-def list_keys(show: bool, site_path: Path | None, output: str) -> None:
-    """List the keys by name; the keys themselves only with --show.
+def list_keys(site_path: Path | None, output: str) -> None:
+    """List the keys by name and their last four characters.
 
     \b
     Example:
@@ -64,11 +63,30 @@ def list_keys(show: bool, site_path: Path | None, output: str) -> None:
     from ai_how.local.site_access import open_gateway
 
     keys = _read(open_gateway(site_path).api_keys_file)
-    rows = [(name, value if show else f"...{value[-4:]}") for name, value in sorted(keys.items())]
+    rows = [(name, f"...{value[-4:]}") for name, value in sorted(keys.items())]
     if output == "json":
         print_json([{"name": name, "key": text} for name, text in rows])
     else:
         print_table(("NAME", "KEY"), rows)
+
+
+@key.command()
+@click.argument("name", required=False)
+@site_option
+def show(name: str | None, site_path: Path | None) -> None:
+    """Print the key called NAME; without a name the default one.
+
+    \b
+    Example:
+      curl -H "Authorization: Bearer $(ai-how key show)" ...
+    """
+    from ai_how.local.site_access import open_gateway
+
+    access = open_gateway(site_path)
+    keys = _read(access.api_keys_file)
+    if name is not None and name not in keys:
+        raise NotFoundError(f"there is no key called {name!r}", evidence=f"there are: {', '.join(sorted(keys))}")
+    click.echo(keys[name] if name else access.api_key)
 
 
 @key.command()

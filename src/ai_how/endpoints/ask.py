@@ -1,0 +1,75 @@
+"""One question to an endpoint through the public API, as any client would ask it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ai_how.errors import ProviderError, TryAgainError
+from ai_how.models.types import SecretText
+from ai_how.run.http import request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model said. Token counts are the engine's own, None where it gave none."""
+
+    text: str
+    latency_s: float
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def ask(
+    url: str,
+    api_key: SecretText,
+    *,
+    model: str,
+    prompt: str,
+    chat: bool = True,
+    max_tokens: int = 100,
+    timeout_s: float = 600,
+) -> Answer:
+    """Send a prompt, wait for the whole answer.
+
+    Args:
+        url: The gateway's base URL without a slash at the end.
+        chat: Ask as a chat message; False sends the prompt as text to be continued (models without chat template).
+
+    Raises:
+        ProviderError: the endpoint answered with an error; its message is the evidence.
+    """
+    began = time.monotonic()
+    body: dict[str, object] = {"model": model, "max_tokens": max_tokens}
+    if chat:
+        path, body["messages"] = "/v1/chat/completions", [{"role": "user", "content": prompt}]
+    else:
+        path, body["prompt"] = "/v1/completions", prompt
+    try:
+        answer = request(
+            "POST",
+            f"{url}{path}",
+            json_body=body,
+            headers={"authorization": f"Bearer {api_key}"},
+            timeout_s=timeout_s,
+        )
+    except TryAgainError as error:
+        raise TryAgainError(
+            "the gateway does not answer", evidence=error.evidence, next_step="ai-how status"
+        ) from error
+    data = answer.json()
+    if answer.status != 200 or not isinstance(data, dict) or not data.get("choices"):
+        said = data.get("error", {}).get("message") if isinstance(data, dict) else answer.text[:300]
+        raise ProviderError(
+            f"endpoint {model} answered with an error",
+            evidence=f"status {answer.status}: {said}",
+            next_step=f"ai-how deploy status {model}, or: ai-how logs {model}",
+        )
+    choice, usage = data["choices"][0], data.get("usage") or {}
+    text = choice.get("message", {}).get("content") if chat else choice.get("text")
+    return Answer(
+        text=str(text or "").strip(),
+        latency_s=time.monotonic() - began,
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+    )
