@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
 from typing import Any
 
 import click
@@ -100,8 +103,17 @@ def main(argv: list[str] | None = None) -> Any:
         )
     except BrokenPipeError:
         # the reader of our output (head, less) has gone: that is no failure of ours
-        import os
-        import sys
-
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except OSError as error:
+        fail(_of_the_machine(error))
+
+
+def _of_the_machine(error: OSError) -> AiHowError:
+    """What the operating system refused, in our form: no traceback for a full disk or a missing permission."""
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AiHowError(f"the disk is full{where}", next_step="free some space, then run the same command again")
+    if isinstance(error, PermissionError):
+        return AiHowError(f"permission denied{where}", next_step="see who owns it: ls -ld, then run this as that user")
+    return AiHowError(f"{error.strerror or error}{where}", evidence=f"the operating system said {type(error).__name__}")

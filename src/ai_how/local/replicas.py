@@ -19,6 +19,8 @@ from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process
 from ai_how.site.spec import Serving
 
 PREFIX = "engine-"
+KEPT_LOGS = 10
+"""How many log files of an endpoint's replicas are kept when one is removed."""
 
 _STATES: dict[str, ProcessState] = {
     "STARTING": "starting",
@@ -90,8 +92,10 @@ class SupervisedReplicas:
         self.supervisor.remove(name)
         (self.layout.processes / f"{name}.json").unlink(missing_ok=True)
         self._spec_file(name).unlink(missing_ok=True)
-        for log in self.layout.logs.glob(f"{name}.log.*"):
-            log.unlink()
+        endpoint = name.removeprefix(PREFIX).rpartition("-")[0]
+        logs = self.layout.logs.glob(f"{PREFIX}{endpoint}-??????.log*")
+        for old in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_LOGS:]:
+            old.unlink(missing_ok=True)
 
     def _spec_file(self, name: str) -> Path:
         return self.layout.conf / "replicas" / f"{name}.json"
