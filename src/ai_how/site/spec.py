@@ -16,7 +16,7 @@ Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
 class Section(BaseModel):
     """A mapping of the site file: immutable, unknown keys refused, keys documented for editors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Gateway(Section):

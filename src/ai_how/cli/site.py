@@ -1,0 +1,157 @@
+"""``ai-how init``, ``validate`` and ``schema``: the site file from its first line on."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ai_how.cli.options import output_option, site_option
+from ai_how.cli.output import note, print_json
+from ai_how.errors import AiHowError, ConflictError, SpecError
+from ai_how.run.process import run, which
+
+if TYPE_CHECKING:
+    from ai_how.site.spec import Site
+
+
+@click.command()
+@click.argument("file", default="ai-how.yaml", type=click.Path(allow_dash=True, path_type=Path))
+@click.option("--name", help="Name of the site. Default: made from the folder's name.")
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@click.option("--stdout", "to_stdout", is_flag=True, help="Print the file instead of writing it; so does FILE -.")
+def init(file: Path, name: str | None, *, force: bool, to_stdout: bool) -> None:
+    """Write a commented ai-how.yaml for this machine.
+
+    \b
+    Example:
+      ai-how init
+      ai-how init --name demo sites/demo.yaml
+    """
+    from ai_how.site.template import SCHEMA_FILE, render_template, valid_name
+
+    to_stdout = to_stdout or str(file) == "-"
+    folder = Path.cwd() if to_stdout else file.absolute().parent
+    if name is not None and valid_name(name) != name:
+        raise SpecError(
+            f"{name!r} cannot be a site's name",
+            evidence="it takes lower-case letters, digits and single dashes, beginning with a letter, 32 at most",
+            next_step=f"ai-how init --name {valid_name(name)}",
+        )
+    text = render_template(
+        name=name or valid_name(folder.resolve().name),
+        cpu_cores=_physical_cores(),
+        memory_gib=_memory_gib(),
+        gpus=_gpus(),
+        with_schema=(folder / SCHEMA_FILE).is_file(),
+    )
+    if to_stdout:
+        click.echo(text, nl=False)
+        return
+    _write(file, text, force=force)
+    click.echo(f"{file} written")
+    found_by_itself = file == Path("ai-how.yaml")
+    note(f"Next: ai-how up{'' if found_by_itself else f' --site {shlex.quote(str(file))}'}")
+
+
+def _write(file: Path, text: str, *, force: bool) -> None:
+    try:
+        # "x" refuses a file that is there, even one that appeared just now
+        with file.open("w" if force else "x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError as error:
+        raise ConflictError(
+            f"{file} is there already",
+            next_step="ai-how validate to check it, or ai-how init --force to overwrite it",
+        ) from error
+    except OSError as error:
+        raise SpecError(f"{file} cannot be written", evidence=error.strerror or str(error)) from error
+
+
+def _physical_cores() -> int:
+    import psutil
+
+    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+
+
+def _memory_gib() -> float:
+    import psutil
+
+    return float(psutil.virtual_memory().total / 2**30)
+
+
+def _gpus() -> list[str]:
+    """Names of this machine's NVIDIA GPUs as the driver lists them; none where there is no driver."""
+    if which("nvidia-smi") is None:
+        return []
+    try:
+        listed = run(["nvidia-smi", "-L"], timeout_s=20).stdout
+    except AiHowError as error:
+        note(f"GPUs not read: {error.brief}")
+        return []
+    return re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", listed, re.MULTILINE)
+
+
+@click.command()
+@site_option
+@output_option
+def validate(site_path: Path | None, output: str) -> None:
+    """Check the site file; report every mistake at once.
+
+    Mistakes go to stdout as file:line:column: message; exit code 1 if there
+    are any.
+
+    \b
+    Example:
+      ai-how validate
+      ai-how validate --site site.yaml -o json
+    """
+    from ai_how.site.load import check_site_file, find_site
+    from ai_how.site.yaml_lines import shown_path
+
+    path = site_path or find_site(Path.cwd())
+    site, mistakes = check_site_file(path)
+    if output == "json":
+        print_json(mistakes)
+    elif site is not None:
+        click.echo(f"{shown_path(path)}: ok")
+        for word, meaning in _summary(site):
+            click.echo(f"  {word:<12}  {meaning}")
+    for mistake in mistakes if output == "text" else []:
+        click.echo(str(mistake))
+    if mistakes:
+        note("1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes")
+        raise SystemExit(1)
+
+
+def _summary(site: Site) -> list[tuple[str, str]]:
+    """What a site file asks for, in a few words. An external database's address stays unsaid: it may name a user."""
+    endpoint = site.object_store.endpoint_url if site.object_store.type == "external" else ""
+    return [
+        ("name", site.name),
+        ("provider", f"{site.provider} (processes on this machine)"),
+        ("gateway", f"{site.gateway.host}, port {site.gateway.port}"),
+        ("object store", f"{site.object_store.type} {endpoint}".strip()),
+        ("registry", f"MLflow on {site.registry.database.partition(':')[0]}"),
+        ("engine", site.serving.engine),
+    ]
+
+
+@click.command()
+def schema() -> None:
+    """Print the site file's JSON Schema (2020-12), for editors.
+
+    Editors with a YAML language server then complete and explain every key
+    of a site file whose first line is
+    # yaml-language-server: $schema=ai-how.schema.json
+
+    \b
+    Example:
+      ai-how schema > ai-how.schema.json
+    """
+    from ai_how.site.reference import site_schema
+
+    print_json(site_schema())

@@ -1,0 +1,211 @@
+"""Checks a parsed file against its pydantic model: every mistake at once, each at its line, in one sentence.
+
+pydantic says which keys are wrong; the words come from the key's value and schema, so that a key that takes a number
+or ``auto`` gives one message and not one for each. Pure; knows no key of any file.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from ai_how.site.mistakes import Key, Mistake, dotted
+from ai_how.site.words import Schema, either, expected, fixed_values, nearest, number_meant, unit
+from ai_how.site.yaml_lines import Document
+
+Model = TypeVar("Model", bound=BaseModel)
+Remarks = Mapping[tuple[str, str | None], tuple[str, str]]
+"""(dotted key, value) -> (what is wrong, what would be right), where the schema cannot say it; None: no value."""
+
+_UNKNOWN = "extra_forbidden"  # pydantic's name for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked(Generic[Model]):
+    """What a check found. ``value`` is made of what is right, and is None where a mistake is left.
+
+    ``unknown_keys`` are apart, because not every file refuses them; ``value`` does not have them.
+    """
+
+    value: Model | None
+    mistakes: list[Mistake]
+    unknown_keys: list[Mistake]
+
+
+def check(model: type[Model], document: Document, *, remarks: Remarks | None = None) -> Checked[Model]:
+    """Check a document's data. Types are exact: a quoted number is text, as editors see it by the schema."""
+    data = copy.deepcopy(document.data)
+    faults: dict[Key, tuple[str, str]] = {}
+    value = None
+    # what spans several keys of a section is only looked at when each of them is right: hence once more without these
+    for _ in range(2):
+        try:
+            value = model.model_validate(data, strict=True)
+            break
+        except ValidationError as error:
+            found = _faults(model, error)
+        for key, (kind, message) in found.items():
+            if key not in faults and not (kind == "value_error" and _may_be_echo(model, key, message, faults)):
+                faults[key] = (kind, message)
+        for key in found:
+            _remove(data, key)
+    words = _Words(model, document, remarks or {})
+    unknown = [key for key, (kind, _) in faults.items() if kind == _UNKNOWN]
+    misspelt = {(*key[:-1], near) for key in unknown for near in words.meant(key)}
+    return Checked(
+        value=value if len(unknown) == len(faults) else None,
+        # a key that is there but misspelt is not missing too
+        mistakes=[
+            words.mistake(key, kind, message)
+            for key, (kind, message) in faults.items()
+            if kind != _UNKNOWN and not (kind == "missing" and key in misspelt)
+        ],
+        unknown_keys=[words.unknown_key(key) for key in unknown],
+    )
+
+
+def _faults(model: type[BaseModel], error: ValidationError) -> dict[Key, tuple[str, str]]:
+    """Kind and message by key; the branches of a union are one fault."""
+    faults: dict[Key, tuple[str, str]] = {}
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        faults.setdefault(_field_path(model, detail["loc"]), (detail["type"], detail["msg"]))
+    return faults
+
+
+def _field_path(model: type[BaseModel], location: Key) -> Key:
+    """pydantic's location without the names of a union's branches that it ends in."""
+    path: list[str | int] = []
+    current: type[BaseModel] | None = model
+    for part in location:
+        if isinstance(part, str) and current is None:
+            break
+        path.append(part)
+        current = section_model(current, str(part)) if current else None
+    return tuple(path)
+
+
+def section_model(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model of a section, or None where ``key`` is none."""
+    field = model.model_fields.get(key)
+    annotation = field.annotation if field else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _may_be_echo(model: type[BaseModel], section: Key, message: str, faults: Mapping[Key, object]) -> bool:
+    """Whether a section's complaint may only come from a key in it that has been reported already."""
+    keys = dict(sections(model)).get(dotted(section), [])
+    named = set(re.findall(r"\w+", message)).intersection(keys)
+    return any(nearest(str(key[-1]), named) for key in faults if key and key[:-1] == section)
+
+
+def _remove(data: Any, key: Key) -> None:
+    """Take the value at ``key`` out; an item of a list is emptied, so that the others keep their numbers."""
+    *outer, last = key or ("",)
+    for part in outer:
+        data = data[part]
+    if isinstance(data, list):
+        data[cast("int", last)] = ""
+    else:
+        data.pop(last, None)
+
+
+def sections(model: type[BaseModel]) -> Iterator[tuple[str, list[str]]]:
+    """Each section's name and keys; the top level is the section without a name."""
+    yield "", list(model.model_fields)
+    for name in model.model_fields:
+        inner = section_model(model, name)
+        if inner is not None:
+            yield name, list(inner.model_fields)
+
+
+class _Words:
+    """Puts faults into words."""
+
+    def __init__(self, model: type[BaseModel], document: Document, remarks: Remarks) -> None:
+        self.model = model
+        self.document = document
+        self.remarks = remarks
+        self.schema = model.model_json_schema()
+        self.keys = dict(sections(model))
+
+    def _homes(self, key: Key) -> list[str]:
+        """Other sections that have a key of this very name."""
+        return [name for name, names in self.keys.items() if key[-1] in names]
+
+    def meant(self, key: Key) -> list[str]:
+        """The keys of its section that an unknown key may be a slip of."""
+        return [] if self._homes(key) else nearest(str(key[-1]), self.keys.get(dotted(key[:-1]), []))
+
+    def unknown_key(self, key: Key) -> Mistake:
+        homes = self._homes(key)
+        if homes == [""]:
+            remedy = "it belongs at the top level"
+        elif homes:
+            remedy = f"it belongs under {either(name or 'the top level' for name in homes)}"
+        elif near := self.meant(key):
+            remedy = f"did you mean {either(near)}?"
+        else:
+            remedy = f"the keys here are {', '.join(self.keys.get(dotted(key[:-1]), []))}"
+        return self.document.at_key(key, "unknown key", remedy)
+
+    def mistake(self, key: Key, kind: str, message: str) -> Mistake:
+        if kind == "value_error":
+            return self.document.at_key(key, message.removeprefix("Value error, "))
+        value = self.document.get(key)
+        remark = self.remarks.get((dotted(key), value)) if value is None or isinstance(value, str) else None
+        if kind == "missing":
+            problem, remedy = "missing", f"write {key[-1]}: and {expected(self.schema_of(key))}"
+            return self.document.at_key(key, problem, remark[1] if remark else remedy)
+        problem, remedy = remark or self._wrong_value(key, value)
+        return self.document.at_value(key, problem, remedy)
+
+    def _wrong_value(self, key: Key, value: Any) -> tuple[str, str]:
+        schema = self.schema_of(key)
+        takes, is_section = expected(schema), expected(schema) == "a section"
+        if value is None:
+            return "has no value", (
+                "write its keys below it, or remove the line" if is_section else f"write {takes}, or remove the line"
+            )
+        if is_section:
+            return "is not a section", "write its keys below it, one a line"
+        if isinstance(value, dict | list):
+            return f"is a {'section' if isinstance(value, dict) else 'list'}", f"write {takes}"
+        written = shown(self.document.place(key).text or str(value))
+        if isinstance(value, str):
+            return self._wrong_text(key, value, written)
+        if schema.get("type") == "string" and re.search(schema.get("pattern", ""), written):
+            return f"{written} is not text", f'write it in quotes: "{written}"'
+        unit_words = f" ({unit(str(key[-1]))})" if unit(str(key[-1])) else ""
+        return f"{written} is not allowed", f"write {takes}{unit_words}"
+
+    def _wrong_text(self, key: Key, value: str, written: str) -> tuple[str, str]:
+        schema, name = self.schema_of(key), str(key[-1])
+        number = number_meant(value, name, schema)
+        if number and number == value.strip():
+            return f"'{written}' is text", f"write {number} without quotes"
+        if number and unit(name):
+            return f"'{written}' is not a number", f"write {number}: {unit(name)}, without a unit"
+        near = nearest(value, fixed_values(schema))
+        meant = f"did you mean {either(near)}? It takes " if near else "write "
+        return f"'{written}' is not allowed", meant + expected(schema)
+
+    def schema_of(self, key: Key) -> Schema:
+        """The schema of the field at ``key``; empty where there is none."""
+        current: Any = self.schema
+        for part in key:
+            current = current.get("items", {}) if isinstance(part, int) else current.get("properties", {}).get(part, {})
+            if "$ref" in current:
+                current = self.schema["$defs"][current["$ref"].rpartition("/")[2]]
+        return current  # type: ignore[no-any-return]
+
+
+def shown(text: str) -> str:
+    """A value as a message shows it: short, printable, without the password of an address."""
+    text = re.sub(r"(://[^\s/@:]*):[^\s@]*@", r"\1:***@", text)
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,90 @@
+"""Loads the site file: text -> ``Site``, or every mistake in it with file and line.
+
+Owns what is particular to the site file; YAML is ``yaml_lines``', the check against the model is ``check``'s.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from ai_how.errors import NotFoundError
+from ai_how.site.mistakes import Key, Mistake, dotted, in_order, spec_error
+from ai_how.site.spec import Site
+from ai_how.site.yaml_lines import Document, parse, read_text, shown_path
+
+SITE_FILE = "ai-how.yaml"
+
+_REMARKS: dict[tuple[str, str | None], tuple[str, str]] = {
+    ("provider", "libvirt"): ("libvirt is not available in this version", "write local"),
+    ("provider", "inventory"): ("inventory is not available in this version", "write local"),
+    ("name", None): ("has no value", "write name: and a name for this site, such as demo"),
+}
+_PORTS: tuple[Key, ...] = (("gateway", "port"), ("object_store", "port"), ("registry", "port"))
+_ADDRESSES: dict[Key, str] = {
+    ("registry", "database"): "registry.password_file",
+    ("object_store", "endpoint_url"): "object_store.credentials_file",
+}
+
+
+def load_site(path: Path) -> Site:
+    """Read and check a site file.
+
+    Raises:
+        SpecError: the evidence lists every mistake as ``file:line:column: message``.
+    """
+    site, mistakes = check_site_file(path)
+    if site is None:
+        again = "" if path.name == SITE_FILE else f" --site {shlex.quote(str(path))}"
+        raise spec_error(shown_path(path), mistakes, next_step=f"correct it, then check with: ai-how validate{again}")
+    return site
+
+
+def check_site_file(path: Path) -> tuple[Site | None, list[Mistake]]:
+    """Read a site file; the site, or the mistakes that keep it from being one."""
+    text, mistakes = read_text(path, where_from="write one with: ai-how init")
+    return (None, mistakes) if mistakes else check_site_text(text, Path(shown_path(path)))
+
+
+def check_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake]]:
+    """Check a site file's text: the site, or all mistakes from top to end. Pure; ``path`` only names the file."""
+    from ai_how.site.check import check
+
+    document = parse(text, str(path))
+    if document.mistakes and not document.data:
+        return None, document.mistakes
+    checked = check(Site, document, remarks=_REMARKS)
+    mistakes = [*document.mistakes, *checked.mistakes, *checked.unknown_keys]
+    wrong = {mistake.key for mistake in mistakes}
+    mistakes += [mistake for mistake in _across_keys(document) if mistake.key not in wrong]
+    return (None, in_order(mistakes)) if mistakes else (checked.value, [])
+
+
+def _across_keys(document: Document) -> Iterator[Mistake]:
+    """What the model cannot say: ports given twice, passwords where they would be seen."""
+    taken: dict[int, Key] = {}
+    for key in _PORTS:
+        port = document.get(key)
+        if isinstance(port, int) and taken.setdefault(port, key) != key:
+            yield document.at_value(
+                key, f"{port} is the port of {dotted(taken[port])} too", "write another one, or auto"
+            )
+    for key, secret_file in _ADDRESSES.items():
+        address = document.get(key)
+        if isinstance(address, str) and re.search(r"://[^/@\s]*:[^@\s]*@", address):
+            yield document.at_value(key, "holds a password", f"put it into a file and name that in {secret_file}")
+
+
+def find_site(start: Path) -> Path:
+    """The site file of a folder: ai-how.yaml in it or in the nearest folder above.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    folder = start.absolute()
+    for candidate in (folder, *folder.parents):
+        if (candidate / SITE_FILE).is_file():
+            return candidate / SITE_FILE
+    raise NotFoundError(f"no {SITE_FILE} in {folder} or a folder above", next_step="ai-how init")

@@ -1,0 +1,80 @@
+"""Writes what is derived from the site file's model: its JSON Schema and its reference page. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from ai_how.site.check import section_model
+from ai_how.site.spec import Site
+from ai_how.site.words import Schema, expected, unit
+
+_INTRODUCTION = """\
+# The site file
+
+`ai-how.yaml` says what `ai-how up` makes and keeps. Only `name` must be given;
+every other key has a default. `ai-how init` writes a commented file, and
+`ai-how validate` reports every mistake at once, with file and line. Commands
+take the file from `--site`, else from `$AI_HOW_SITE`, else `ai-how.yaml` in the
+current folder or the nearest one above it.
+
+    name: demo
+
+Rules for all keys:
+
+- Unknown keys are refused, so that a slip of the pen never changes a default
+  in silence.
+- A key's name ends in its unit: `_s` seconds, `_ms` milliseconds, `_mib` MiB,
+  `_tokens` tokens, `_percent` percent. Values are plain numbers: `300`, not `5m`.
+- Secrets never stand in this file: keys that end in `_file` name a file that
+  holds them, with mode 0600. Relative paths start from the site file's folder.
+
+For completion in editors, put the schema beside the file and name it in the
+first line:
+
+    ai-how schema > ai-how.schema.json
+    # yaml-language-server: $schema=ai-how.schema.json
+
+This page is written from the model in `src/ai_how/site/spec.py`:
+`UPDATE_GOLDEN=1 pytest tests/golden`.
+"""
+
+
+def site_schema() -> dict[str, Any]:
+    """The site file's JSON Schema, draft 2020-12."""
+    schema = Site.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ai-how site file"}
+
+
+def render_site_reference() -> str:
+    """The reference page of the site file, in Markdown."""
+    return f"{_INTRODUCTION}\n{keys_tables(Site)}"
+
+
+def keys_tables(model: type[BaseModel]) -> str:
+    """Every key of a file in Markdown tables, a heading for each section."""
+    parts = ["## Top level\n", _table(model)]
+    for key in model.model_fields:
+        section = section_model(model, key)
+        if section is not None:
+            parts += [f"\n## `{key}`\n", f"{(section.__doc__ or '').strip()}\n", _table(section)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(model: type[BaseModel]) -> str:
+    schema = model.model_json_schema()
+    rows = [
+        (f"`{key}`", expected(field), unit(key) or "-", _default(key, field, schema), field.get("description", ""))
+        for key, field in schema["properties"].items()
+        if section_model(model, key) is None
+    ]
+    lines = [("key", "takes", "unit", "default", "meaning"), ("---",) * 5, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _default(key: str, field: Schema, schema: Schema) -> str:
+    if key in schema.get("required", []):
+        return "must be given"
+    value = field.get("default")
+    return "none" if value is None or value == [] else f"`{value}`"
