@@ -30,7 +30,7 @@ def open_client(site_path: Path | None) -> EndpointClient:
 
 def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output: str) -> None:
     """Register the model and serve it; with ``wait``, ask the test prompts and say how to call it."""
-    from ai_how.cli.deploy import check_name
+    from ai_how.cli.deploy_common import check_name
     from ai_how.endpoints.types import Autoscaling, Hardware
     from ai_how.local.site_access import open_gateway, open_stores
     from ai_how.models.library import resolve
@@ -97,6 +97,7 @@ def serve_version(
     """Create or change the endpoint; with ``wait``, until a replica is ready."""
     from dataclasses import replace
 
+    from ai_how.cli.deploy_common import say_state
     from ai_how.endpoints.deploy import apply_spec, make_spec, wait_for_state
     from ai_how.endpoints.engines.host import observe_engine_host
     from ai_how.endpoints.types import EndpointState
@@ -115,11 +116,6 @@ def serve_version(
     )
     client = open_client(site_path)
 
-    def say(status: EndpointStatus) -> None:
-        if not quiet:
-            states = ", ".join(replica.state for replica in status.replicas) or "no replica yet"
-            note(f"  {name}: {status.state} ({states})")
-
     applied = apply_spec(client, spec)
     if not quiet:
         verb = "serving" if applied.changed else "already serving"
@@ -128,7 +124,8 @@ def serve_version(
         return applied
     client.want_replicas(name, 1)
     timeout_s = site.serving.start_timeout_s + 60
-    status = wait_for_state(client, name, EndpointState.RUNNING, timeout_s=timeout_s, on_state=say)
+    on_state = _say_nothing if quiet else say_state
+    status = wait_for_state(client, name, EndpointState.RUNNING, timeout_s=timeout_s, on_state=on_state)
     return replace(applied, status=status)
 
 
@@ -160,3 +157,7 @@ def curl_line(url: str, model: str, *, chat: bool, site_path: Path | None) -> st
         f"  -H 'Content-Type: application/json' \\\n"
         f"  -d '{body}'"
     )
+
+
+def _say_nothing(_status: EndpointStatus) -> None:
+    """For callers whose output is read by a program."""

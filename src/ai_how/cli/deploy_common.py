@@ -1,0 +1,94 @@
+"""What the ``deploy`` commands share: Oumi's options, names, and how an endpoint is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ai_how.cli.output import note, print_json
+from ai_how.errors import SpecError
+
+if TYPE_CHECKING:
+    from ai_how.endpoints.types import EndpointStatus
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def provider_option(function: Function) -> Function:
+    return click.option(
+        "--provider", "-p", default=None, help="Accepted as in Oumi; the only provider here is ai-how."
+    )(function)
+
+
+def endpoint_options(function: Function) -> Function:
+    function = click.argument("endpoint", required=False)(function)
+    return click.option("--endpoint-id", "-e", help="Name of the endpoint, as in Oumi; or give it as argument.")(
+        function
+    )
+
+
+def wait_option(*, default: bool) -> Callable[[Function], Function]:
+    return click.option("--wait/--no-wait", "-w", default=default, show_default=True, help="Wait until it is so.")
+
+
+def check_name(name: str) -> str:
+    """An endpoint's name, as it appears in URLs and file names.
+
+    Raises:
+        SpecError: it has other characters, with a name that would do.
+    """
+    if _NAME.fullmatch(name):
+        return name
+    near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    raise SpecError(
+        f"{name!r} cannot be the name of an endpoint",
+        evidence="lower-case letters, digits and dashes; 40 at most",
+        next_step=f"use --name {near}" if near else "use --name my-model",
+    )
+
+
+def check_provider(provider: str | None) -> None:
+    if provider not in (None, "ai-how"):
+        raise SpecError(
+            f"provider {provider!r} is not ai-how's",
+            evidence="ai-how serves on your own machines",
+            next_step=f"leave --provider out, or use: oumi deploy ... --provider {provider}",
+        )
+
+
+def endpoint_name(option: str | None, argument: str | None) -> str:
+    if option and argument and option != argument:
+        raise SpecError(f"two endpoints are named: {argument} and {option}")
+    name = option or argument
+    if not name:
+        raise SpecError("which endpoint?", next_step="name it, see them with: ai-how deploy list")
+    return check_name(name)
+
+
+def say_state(status: EndpointStatus) -> None:
+    states = ", ".join(replica.state for replica in status.replicas) or "no replica yet"
+    note(f"  {status.spec.name}: {status.state} ({states})")
+
+
+def show_endpoint(status: EndpointStatus, output: str) -> None:
+    if output == "json":
+        print_json(status)
+        return
+    spec = status.spec
+    click.echo(f"endpoint   {spec.name}")
+    click.echo(f"state      {status.state}")
+    click.echo(f"model      {spec.model_name}/{spec.model_version}")
+    click.echo(f"engine     {spec.engine} on {spec.hardware.count}x {spec.hardware.accelerator}")
+    click.echo(f"replicas   {spec.autoscaling.min_replicas}..{spec.autoscaling.max_replicas}")
+    for replica in status.replicas:
+        click.echo(
+            f"           {replica.name}  {replica.state}  {replica.in_flight} in flight  {replica.message}".rstrip()
+        )
+    click.echo(f"url        {status.url}")
+    if status.message:
+        click.echo(f"message    {status.message}")

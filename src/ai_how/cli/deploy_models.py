@@ -1,0 +1,193 @@
+"""The ``deploy`` commands about registered models, and what they can be served on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ai_how.cli.deploy_common import check_name, check_provider, provider_option, show_endpoint, wait_option
+from ai_how.cli.options import output_option, site_option
+from ai_how.cli.output import human_bytes, note, print_json, print_table
+from ai_how.errors import SpecError
+
+
+@click.command()
+@click.option("--model-path", "-m", required=True, help="Checkpoint directory, GGUF file or hf://org/name.")
+@click.option("--model-name", "-n", required=True, help="Name to register it under.")
+@click.option("--model-type", "-t", type=click.Choice(["full", "adapter"]), default=None, help="Checked if given.")
+@click.option("--base-model", "-b", default=None, help="Registered base of an adapter (checked when it is deployed).")
+@provider_option
+@wait_option(default=True)
+@site_option
+@output_option
+def upload(
+    model_path: str,
+    model_name: str,
+    model_type: str | None,
+    base_model: str | None,
+    provider: str | None,
+    wait: bool,  # noqa: ARG001 - an upload here is always complete when the command ends
+    site_path: Path | None,
+    output: str,
+) -> None:
+    """Check, upload and register a model, without serving it.
+
+    \b
+    Example:
+      ai-how deploy upload --model-path output/my-model --model-name my-model
+    """
+    from ai_how.cli.deploy_up import push_model
+
+    check_provider(provider)
+    version = push_model(model_path, model_name, site_path=site_path, quiet=output == "json")
+    if model_type and (version.info.format == "peft") != (model_type == "adapter"):
+        raise SpecError(
+            f"--model-type is {model_type}, but {model_path} is not",
+            evidence=f"its format is {version.info.format}; it was registered as {version.name}/{version.version}",
+        )
+    if base_model:
+        note(f"base model {base_model} is looked up when the adapter is deployed")
+    if output == "json":
+        print_json(version)
+    else:
+        click.echo(f"model id: {version.name}/{version.version}  ({human_bytes(version.size_bytes)})")
+
+
+@click.command("create-endpoint")
+@click.option("--model-id", "-m", required=True, help="Registered model: name, name@alias or name/version.")
+@click.option("--hardware", "-hw", default=None, help="Accelerator in Oumi's spelling, or cpu.")
+@click.option("--gpu-count", "-g", type=click.IntRange(1), default=1, show_default=True, help="GPUs a replica.")
+@click.option("--min-replicas", type=click.IntRange(0), default=1, show_default=True, help="0 lets it sleep.")
+@click.option("--max-replicas", type=click.IntRange(1), default=None, help="Default: the minimum, at least 1.")
+@click.option("--name", "-n", default=None, help="Name of the endpoint. Default: the model's.")
+@provider_option
+@wait_option(default=False)
+@site_option
+@output_option
+def create_endpoint(
+    model_id: str,
+    hardware: str | None,
+    gpu_count: int,
+    min_replicas: int,
+    max_replicas: int | None,
+    name: str | None,
+    provider: str | None,
+    wait: bool,
+    site_path: Path | None,
+    output: str,
+) -> None:
+    """Serve a model that is registered already.
+
+    \b
+    Example:
+      ai-how deploy create-endpoint --model-id my-model@champion --wait
+    """
+    from ai_how.cli.deploy_up import serve_version
+    from ai_how.endpoints.types import Autoscaling, Hardware
+    from ai_how.local.site_access import open_stores
+    from ai_how.models.library import resolve
+
+    check_provider(provider)
+    top = max_replicas if max_replicas is not None else max(1, min_replicas)
+    if min_replicas > top:
+        raise SpecError(f"--min-replicas {min_replicas} is more than --max-replicas {top}")
+    version = resolve(model_id, open_stores(site_path))
+    served = serve_version(
+        version,
+        name=check_name(name or version.name),
+        hardware=Hardware(accelerator=hardware, count=gpu_count) if hardware else None,
+        autoscaling=Autoscaling(min_replicas=min_replicas, max_replicas=top),
+        base_model=None,
+        site_path=site_path,
+        wait=wait,
+        quiet=output == "json",
+    )
+    show_endpoint(served.status, output)
+
+
+@click.command("list-models")
+@provider_option
+@click.option("--all", "-a", "_all", is_flag=True, help="Accepted as in Oumi; all models here are yours.")
+@click.option("--status", "-s", default=None, help="Accepted as in Oumi; a registered model is always ready.")
+@click.pass_context
+@site_option
+@output_option
+def list_models(
+    context: click.Context, provider: str | None, _all: bool, status: str | None, site_path: Path | None, output: str
+) -> None:
+    """List the registered models; the same as `ai-how model list`.
+
+    \b
+    Example:
+      ai-how deploy list-models
+    """
+    from ai_how.cli.model import model
+
+    check_provider(provider)
+    if status and status.lower() != "ready":
+        click.echo(f"no model has status {status!r}: what is registered is ready")
+        return
+    context.invoke(model.commands["list"], site_path=site_path, output=output)
+
+
+@click.command("list-hardware")
+@provider_option
+@click.option("--model-id", "-m", default=None, help="Only hardware that can serve this registered model.")
+@site_option
+@output_option
+def list_hardware(provider: str | None, model_id: str | None, site_path: Path | None, output: str) -> None:
+    """List what this machine can run a replica on.
+
+    \b
+    Example:
+      ai-how deploy list-hardware
+    """
+    from dataclasses import replace
+
+    from ai_how.endpoints.deploy import CPU, available_hardware
+    from ai_how.endpoints.engines.choose import choose
+    from ai_how.endpoints.engines.host import observe_engine_host
+
+    check_provider(provider)
+    host = observe_engine_host()
+    found = available_hardware(host)
+    if model_id:
+        from ai_how.local.site_access import open_stores
+        from ai_how.models.library import resolve
+
+        info = resolve(model_id, open_stores(site_path)).info
+        usable = []
+        for hardware in found:
+            try:
+                choose(info, host if hardware.accelerator != CPU else replace(host, accelerators=()), "auto")
+            except SpecError as error:
+                note(f"{hardware.accelerator}: {error.evidence or error.brief}")
+                continue
+            usable.append(hardware)
+        found = usable
+    if output == "json":
+        print_json(found)
+    else:
+        print_table(("ACCELERATOR", "COUNT"), [(h.accelerator, h.count) for h in found])
+
+
+@click.command("delete-model")
+@click.option("--model-id", "-m", required=True, help="Registered model: name, name@alias or name/version.")
+@provider_option
+@click.option("--force", "-f", is_flag=True, help="Do not ask.")
+@click.pass_context
+@site_option
+def delete_model(
+    context: click.Context, model_id: str, provider: str | None, force: bool, site_path: Path | None
+) -> None:
+    """Delete a registered model; the same as `ai-how model delete`.
+
+    \b
+    Example:
+      ai-how deploy delete-model --model-id my-model/2 --force
+    """
+    from ai_how.cli.model import model
+
+    check_provider(provider)
+    context.invoke(model.commands["delete"], ref=model_id, yes=force, site_path=site_path)
