@@ -1,0 +1,279 @@
+"""``ai-how model``: the registry from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ai_how.cli.options import output_option, site_option, yes_option
+from ai_how.cli.output import human_bytes, human_count, note, print_json, print_table
+from ai_how.errors import SpecError
+
+if TYPE_CHECKING:
+    from ai_how.models.library import PushReport
+    from ai_how.models.types import RegisteredVersion, Stores
+
+_WIDTHS = (26, 18)
+_MOST_NAMED = 8
+
+
+@click.group()
+def model() -> None:
+    """Push, list, show, promote, delete and pull models.
+
+    REF is NAME (its champion, or else its latest version), NAME@ALIAS or
+    NAME/VERSION.
+
+    \b
+    Example:
+      ai-how model push output/my-model --name my-model --alias champion
+      ai-how model list
+    """
+
+
+@model.command()
+@click.argument("source")
+@click.option("--name", "-n", required=True, help="Name to register it under.")
+@click.option("--alias", "-a", "aliases", multiple=True, help="Alias of this version; may be given several times.")
+@site_option
+@output_option
+def push(source: str, name: str, aliases: tuple[str, ...], site_path: Path | None, output: str) -> None:
+    """Check a model, upload it and register it as a new version.
+
+    SOURCE is a checkpoint folder as Oumi writes it (a full model or a PEFT
+    adapter), a GGUF file, or hf://org/name[@revision]. Only what the store
+    lacks is sent; a model that is registered already stays the same version.
+
+    \b
+    Example:
+      ai-how model push output/my-model --name my-model --alias champion
+      ai-how model push model.gguf --name small
+    """
+    from ai_how.local.site_access import open_stores
+
+    report = _push(source, name=name, aliases=aliases, stores=open_stores(site_path), quiet=output == "json")
+    if output == "json":
+        print_json(
+            _as_data(report.version)
+            | {
+                "registered": report.registered,
+                "sent_bytes": report.sent_bytes,
+                "skipped": report.skipped,
+                "warnings": report.warnings,
+            }
+        )
+        return
+    _print_version(report.version)
+    note(f"\nNext: ai-how deploy up --model-path model://{name}/{report.version.version} --name {name}")
+
+
+@model.command("list")
+@click.option("--name", "-n", default=None, help="Only versions of this model.")
+@site_option
+@output_option
+def list_models(site_path: Path | None, output: str, name: str | None = None) -> None:
+    """List all registered versions, the newest of each model first.
+
+    \b
+    Example:
+      ai-how model list
+      ai-how model list --name my-model -o json
+    """
+    from ai_how.local.site_access import open_stores
+    from ai_how.models import library
+
+    found = library.list_models(open_stores(site_path), name)
+    if output == "json":
+        print_json([_as_data(version) for version in found])
+        return
+    rows = [
+        (
+            _shortened(f"{version.name}/{version.version}", _WIDTHS[0]),
+            _shortened(", ".join(version.aliases) or "-", _WIDTHS[1]),
+            version.info.format,
+            human_count(version.info.parameters),
+            human_bytes(version.size_bytes),
+        )
+        for version in found
+    ]
+    print_table(("MODEL", "ALIASES", "FORMAT", "PARAMS", "SIZE"), rows, empty="no model is registered")
+
+
+@model.command()
+@click.argument("ref")
+@site_option
+@output_option
+def show(ref: str, site_path: Path | None, output: str) -> None:
+    """Show everything about one version.
+
+    \b
+    Example:
+      ai-how model show my-model@champion
+    """
+    version = _resolve(ref, site_path)[0]
+    if output == "json":
+        print_json(_as_data(version))
+    else:
+        _print_version(version)
+
+
+@model.command()
+@click.argument("ref")
+@click.option("--alias", "-a", default="champion", show_default=True, help="Alias to point at this version.")
+@site_option
+@output_option
+def promote(ref: str, alias: str, site_path: Path | None, output: str) -> None:
+    """Point an alias at a version; endpoints keep what they serve.
+
+    \b
+    Example:
+      ai-how model promote my-model/3 --alias champion
+    """
+    from ai_how.local.site_access import open_stores
+    from ai_how.models import library
+
+    version = library.promote(ref, open_stores(site_path), alias=alias)
+    if output == "json":
+        print_json(_as_data(version))
+    else:
+        click.echo(f"{version.name}@{alias} is version {version.version}")
+
+
+@model.command()
+@click.argument("ref")
+@yes_option
+@site_option
+def delete(ref: str, yes: bool, site_path: Path | None) -> None:
+    """Remove a version and its files; refused while an endpoint serves it.
+
+    \b
+    Example:
+      ai-how model delete my-model/2
+    """
+    from ai_how.models import library
+
+    version, stores = _resolve(ref, site_path)
+    in_use = _digests_in_use(site_path)
+    what = f"{version.name}/{version.version} ({human_bytes(version.size_bytes)})"
+    if not yes:
+        aliases = f", which is {' and '.join(version.aliases)}" if version.aliases else ""
+        _confirm(f"Delete {what}{aliases}?", otherwise=f"ai-how model delete {ref} --yes")
+    removed = library.delete(version, stores, in_use=in_use)
+    note(f"{what} is deleted" + ("" if removed else "; another version keeps its files"))
+
+
+@model.command()
+@click.argument("ref")
+@click.argument("dest", type=click.Path(path_type=Path))
+@site_option
+@output_option
+def pull(ref: str, dest: Path, site_path: Path | None, output: str) -> None:
+    """Fetch a version's files, verified, into the new folder DEST.
+
+    \b
+    Example:
+      ai-how model pull my-model@champion ./champion
+    """
+    from ai_how.cli.transfer import TransferProgress
+    from ai_how.models import library
+
+    version, stores = _resolve(ref, site_path)
+    with TransferProgress(quiet=output == "json") as progress:
+        library.pull(version, stores, dest, progress=progress)
+    if output == "json":
+        print_json(_as_data(version) | {"path": dest.absolute()})
+    else:
+        click.echo(f"{version.name}/{version.version} is in {dest}")
+
+
+def push_with_progress(
+    source: str, *, name: str, aliases: Sequence[str], stores: Stores, quiet: bool
+) -> RegisteredVersion:
+    """Push a model with progress and notes on stderr; for commands of which a push is one step."""
+    return _push(source, name=name, aliases=aliases, stores=stores, quiet=quiet).version
+
+
+def _push(source: str, *, name: str, aliases: Sequence[str], stores: Stores, quiet: bool) -> PushReport:
+    from ai_how.cli.transfer import TransferProgress
+    from ai_how.models import library
+
+    with TransferProgress(quiet=quiet) as progress:
+        report = library.push(source, stores, name=name, aliases=aliases, progress=progress)
+    if quiet:
+        return report
+    if report.skipped:
+        more = len(report.skipped) - _MOST_NAMED
+        note(f"left out: {', '.join(report.skipped[:_MOST_NAMED])}" + (f" and {more} more" if more > 0 else ""))
+    for warning in report.warnings:
+        note(f"Warning: {warning}")
+    version = f"{report.version.name}/{report.version.version}"
+    state = f"registered as {version}" if report.registered else f"registered already: {version}"
+    note(f"{state}, {human_bytes(report.sent_bytes)} sent")
+    return report
+
+
+def _resolve(ref: str, site_path: Path | None) -> tuple[RegisteredVersion, Stores]:
+    from ai_how.local.site_access import open_stores
+    from ai_how.models import library
+
+    stores = open_stores(site_path)
+    return library.resolve(ref, stores), stores
+
+
+def _confirm(question: str, *, otherwise: str) -> None:
+    if not sys.stdin.isatty():
+        raise SpecError("a deletion wants to be confirmed", next_step=otherwise)
+    if not click.confirm(question, err=True):
+        raise SpecError("nothing was deleted")
+
+
+def _digests_in_use(site_path: Path | None) -> dict[str, set[str]]:
+    """The digests that each endpoint serves; a gateway that does not answer is an error, since then nobody knows."""
+    from ai_how.endpoints.client import EndpointClient
+    from ai_how.local.site_access import open_gateway
+
+    access = open_gateway(site_path)
+    specs = [
+        status.spec
+        for status in EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key).list_endpoints()
+    ]
+    return {spec.name: {digest for digest in (spec.model_digest, spec.adapter_base_digest) if digest} for spec in specs}
+
+
+def _as_data(version: RegisteredVersion) -> dict[str, Any]:
+    return dataclasses.asdict(version)
+
+
+def _print_version(version: RegisteredVersion) -> None:
+    info = version.info
+    lines = (
+        ("model", f"{version.name}/{version.version}"),
+        ("aliases", ", ".join(version.aliases) or "none"),
+        ("format", info.format),
+        ("architecture", info.architecture),
+        ("parameters", f"{human_count(info.parameters)} ({info.dtype})"),
+        ("context", f"{info.context_tokens} tokens" if info.context_tokens else None),
+        ("chat", "has a chat template" if info.chat_template else "no chat template: completions only"),
+        ("base model", info.base_model),
+        ("size", human_bytes(version.size_bytes)),
+        ("digest", version.digest),
+        ("files", version.uri),
+        ("source", version.source),
+        ("registered", version.created_at),
+    )
+    for label, text in lines:
+        if text:
+            click.echo(f"{label:<13} {text}")
+
+
+def _shortened(text: str, width: int) -> str:
+    """Cut a text in its middle: a name's end, with the version, tells as much as its beginning."""
+    if len(text) <= width:
+        return text
+    head = (width - 3) // 2
+    return f"{text[:head]}...{text[-(width - 3 - head) :]}"
