@@ -1,12 +1,13 @@
-"""The deploy file: the YAML that `oumi deploy up` takes, and the flags that go before it. Reads; decides nothing more.
+"""The deploy file: the YAML that `oumi deploy up` takes, and the flags that replace its values.
 
 Keys, defaults and limits are Oumi's, with three differences: ``provider`` may be left out (it is ``ai-how``),
-``hardware.accelerator`` defaults to ``cpu`` and not to a GPU, and ``model_name`` must do as part of an address.
+``hardware.accelerator`` defaults to ``cpu`` and not to a GPU, and ``model_name`` must do as a part of addresses.
 Source: ``oumi.deploy.deploy_config`` of Oumi 0.9.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -71,11 +72,11 @@ class DeployKeys(_Section):
     """The file's keys; the schema behind messages and the reference page."""
 
     model_source: Annotated[str, Field(min_length=1)]
-    """Checkpoint folder or GGUF file; a relative path starts from the current folder. `--model-path` goes first."""
+    """Checkpoint folder, GGUF file, hf://org/name or model://name@alias; paths are relative to the current folder."""
     provider: Literal["ai-how"] = PROVIDER
-    """ai-how: your own machines. `--provider` goes first."""
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")] = "deployed-model"
-    """Name of the endpoint, which clients send as `model`. `--name` goes first."""
+    """ai-how: your own machines."""
+    model_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = "deployed-model"
+    """Name of the endpoint, which clients send as `model`."""
     model_type: Literal["full", "adapter"] = "full"
     """Whole weights, or an adapter (LoRA) on top of `base_model`."""
     base_model: str | None = None
@@ -87,8 +88,8 @@ class DeployKeys(_Section):
 
 
 _REMARKS: dict[tuple[str, str | None], tuple[str, str]] = {
-    ("provider", "fireworks"): ("Fireworks is another provider", f"for your own machines it is {PROVIDER}"),
-    ("provider", "parasail"): ("Parasail is another provider", f"for your own machines it is {PROVIDER}"),
+    ("provider", "fireworks"): ("fireworks is another provider", f"write {PROVIDER} here for your own machines"),
+    ("provider", "parasail"): ("parasail is another provider", f"write {PROVIDER} here for your own machines"),
     ("model_source", None): ("has no value", "write model_source: and a path, or pass --model-path"),
     ("model_source", ""): ("has no value", "write model_source: and a path, or pass --model-path"),
     ("hardware.accelerator", ""): ("has no value", "write cpu, or a GPU such as nvidia_a100_80gb"),
@@ -168,12 +169,22 @@ def _check(document: Document) -> tuple[DeployFile | None, list[Mistake], list[M
     """Deploy file, mistakes, warnings; the deploy file is None where there are mistakes. Pure."""
     from ai_how.site.check import check
 
-    checked = check(DeployKeys, document, remarks=_REMARKS)
+    checked = check(DeployKeys, document, remarks=_REMARKS | _name_remark(document))
     mistakes = in_order([*document.mistakes, *checked.mistakes, *_across_keys(document)])
     if checked.value is None or mistakes:
         # an unknown key may be the slip that a mistake comes from
         return None, in_order([*mistakes, *checked.unknown_keys]), []
     return _deploy_file(checked.value), [], in_order(checked.unknown_keys)
+
+
+def _name_remark(document: Document) -> dict[tuple[str, str | None], tuple[str, str]]:
+    """Oumi takes any name; here it becomes part of addresses and file names, so a near one is offered."""
+    name = document.get(("model_name",))
+    if not isinstance(name, str):
+        return {}
+    near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "my-model"
+    problem = "takes lower-case letters, digits and dashes, 40 at most"
+    return {("model_name", name): (problem, f"write {near}")}
 
 
 def _across_keys(document: Document) -> list[Mistake]:

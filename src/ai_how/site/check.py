@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from ai_how.site.mistakes import Key, Mistake, dotted
-from ai_how.site.words import Schema, either, expected, fixed_values, nearest, number_meant, unit
+from ai_how.site.words import Schema, either, expected, fixed_values, nearest, number_meant, takes_text, unit
 from ai_how.site.yaml_lines import Document
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,7 +63,7 @@ def check(model: type[Model], document: Document, *, remarks: Remarks | None = N
         mistakes=[
             words.mistake(key, kind, message)
             for key, (kind, message) in faults.items()
-            if kind != _UNKNOWN and not (kind == "missing" and key in misspelt)
+            if kind != _UNKNOWN and not (kind == "missing" and key in misspelt) and key not in document.unread
         ],
         unknown_keys=[words.unknown_key(key) for key in unknown],
     )
@@ -178,7 +178,7 @@ class _Words:
         written = shown(self.document.place(key).text or str(value))
         if isinstance(value, str):
             return self._wrong_text(key, value, written)
-        if schema.get("type") == "string" and re.search(schema.get("pattern", ""), written):
+        if takes_text(schema, written):
             return f"{written} is not text", f'write it in quotes: "{written}"'
         unit_words = f" ({unit(str(key[-1]))})" if unit(str(key[-1])) else ""
         return f"{written} is not allowed", f"write {takes}{unit_words}"

@@ -70,7 +70,12 @@ def _table(model: type[BaseModel]) -> str:
         if section_model(model, key) is None
     ]
     lines = [("key", "takes", "unit", "default", "meaning"), ("---",) * 5, *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    # Markdown takes <name> for HTML and a bar for the cell's end
+    return text.replace("<", "&lt;").replace("|", "\\|")
 
 
 def _default(key: str, field: Schema, schema: Schema) -> str:

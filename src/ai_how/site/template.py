@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -55,7 +56,7 @@ def _head(name: str, found: str) -> list[str]:
         "# Lines such as `#port: auto` are defaults: take the # away to change one.",
         "# Editors complete every key with the schema: ai-how schema > " + SCHEMA_FILE,
         "#",
-        f"# Found on this machine: {found}.",
+        *textwrap.wrap(f"# Found on this machine: {found}.", width=80, subsequent_indent="# "),
         "",
         f"version: {_default(Site, 'version')}",
         f"name: {name}",

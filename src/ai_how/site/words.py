@@ -14,7 +14,7 @@ FORMS = {
     r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$": "lower-case letters, digits and dashes, beginning with a letter, 32 at most",
     r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "lower-case letters, digits, dots and dashes, 3 to 63",
     r"^(sqlite|postgresql|postgresql://[^\s]+)$": "sqlite, postgresql, or postgresql://user@host:port/name",
-    r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$": "letters, digits, dots, dashes and underscores, 63 at most",
+    r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$": "lower-case letters, digits and dashes, 40 at most",
 }
 """What each pattern of our files means to people."""
 
@@ -90,6 +90,15 @@ def fixed_values(schema: Schema) -> list[str]:
         for value in [*choice.get("enum", []), choice.get("const")]
         if isinstance(value, str)
     ]
+
+
+def takes_text(schema: Schema, text: str) -> bool:
+    """Whether a key takes this very text, beside the words of a choice."""
+    return any(
+        re.search(choice.get("pattern", ""), text) is not None
+        for choice in _choices(schema)
+        if choice.get("type") == "string" and not choice.keys() & {"const", "enum"}
+    )
 
 
 def number_meant(text: str, key: str, schema: Schema) -> str:

@@ -35,12 +35,16 @@ class Place:
 
 @dataclass(kw_only=True)
 class Document:
-    """A file's mapping as plain data, with the place of each key and the mistakes that did not hinder reading."""
+    """A file's mapping as plain data, with the place of each key and the mistakes that did not hinder reading.
+
+    ``unread``: keys whose value could not be taken; ``mistakes`` says why.
+    """
 
     file: str
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[Key, Place] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
+    unread: set[Key] = field(default_factory=set)
 
     def get(self, key: Key) -> Any:
         """The value at ``key``, or None where there is none."""
@@ -214,6 +218,7 @@ class _Walk:
             if not self.overflowed:
                 self._refuse(node, at[:2], "holds too many values", "do aliases (*name) refer to one another?")
             self.overflowed = True
+            self.document.unread.add(at)
             return None
         if isinstance(node, MappingNode):
             return self.mapping(node, at)
@@ -229,6 +234,7 @@ class _Walk:
         tag = str(node.tag)
         if not tag.startswith(_TAG) or tag == f"{_TAG}binary":
             self._refuse(node, at, f"has the tag {tag.replace(_TAG, '!!')}", "write the value without a tag")
+            self.document.unread.add(at)
             return None
         if tag == f"{_TAG}null":
             return None
@@ -272,7 +278,7 @@ def _place(file: str, key_node: Node, value_node: Node) -> Place:
 # part of the parser's message -> (what is wrong, what would be right); the first that fits is taken
 _BROKEN = (
     ("mapping values are not allowed", "a colon that does not fit here", "quote text that has ': ' in it; align keys"),
-    ("single document", "a second document begins here", "keep one document a file"),
+    ("another document", "a second document begins here", "keep one document a file"),
     ("unexpected end of stream", "a quote that is never closed", "close it"),
     ("expected ',' or", "a bracket that is never closed", "close it"),
     ("expected the node content", "a value is missing here", "write it, or close the bracket"),

@@ -1,0 +1,184 @@
+"""``init``, ``validate`` and ``schema`` on the command line, every option of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import ai_how.cli.site as commands
+from ai_how.cli.app import root
+from ai_how.errors import ConflictError, NotFoundError, SpecError, TryAgainError
+from ai_how.run.process import Completed
+from ai_how.site.load import load_site
+from ai_how.site.reference import site_schema
+from ai_how.site.spec import Site
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "My Project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("AI_HOW_SITE", raising=False)
+    monkeypatch.setattr(commands, "which", lambda _: None)
+    return folder
+
+
+def ai_how(*args: str) -> Result:
+    return CliRunner().invoke(root, args)
+
+
+def test_init_writes_a_file_that_loads() -> None:
+    done = ai_how("init")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "ai-how.yaml written\n", "Next: ai-how up\n")
+    assert load_site(Path("ai-how.yaml")) == Site(name="my-project")
+
+
+def test_init_takes_a_file_and_a_name(in_a_folder: Path) -> None:
+    done = ai_how("init", "--name", "other", "my site.yaml")
+    assert done.stderr == "Next: ai-how up --site 'my site.yaml'\n"
+    assert load_site(Path("my site.yaml")).name == "other"
+    assert [path.name for path in in_a_folder.iterdir()] == ["my site.yaml"]
+
+
+def test_init_refuses_a_name_and_offers_one() -> None:
+    done = ai_how("init", "--name", "My Site")
+    assert isinstance(done.exception, SpecError)
+    assert done.exception.next_step == "ai-how init --name my-site"
+    assert not Path("ai-how.yaml").exists()
+
+
+def test_init_overwrites_only_with_force() -> None:
+    Path("ai-how.yaml").write_text("name: mine\n")
+    done = ai_how("init")
+    assert isinstance(done.exception, ConflictError)
+    assert Path("ai-how.yaml").read_text() == "name: mine\n"
+    assert ai_how("init", "--force").exit_code == 0
+    assert load_site(Path("ai-how.yaml")).name == "my-project"
+
+
+@pytest.mark.parametrize("args", [("-",), ("--stdout",), ("--stdout", "--name", "my-project")])
+def test_init_prints(in_a_folder: Path, args: tuple[str, ...]) -> None:
+    done = ai_how("init", *args)
+    assert done.exit_code == 0
+    assert "name: my-project\n" in done.stdout
+    assert list(in_a_folder.iterdir()) == []
+
+
+def test_init_where_it_cannot_write() -> None:
+    done = ai_how("init", "none/ai-how.yaml")
+    assert isinstance(done.exception, SpecError)
+    assert done.exception.evidence == "No such file or directory"
+
+
+def test_init_points_editors_to_a_schema_that_is_there() -> None:
+    assert "$schema" not in ai_how("init", "-").stdout
+    Path("ai-how.schema.json").write_text(ai_how("schema").stdout)
+    first = ai_how("init", "-").stdout.splitlines()[0]
+    assert first == "# yaml-language-server: $schema=ai-how.schema.json"
+
+
+LISTED = """\
+GPU 0: NVIDIA L4 (UUID: GPU-6c1)
+GPU 1: NVIDIA A100-SXM4-80GB (UUID: GPU-7d2)
+  MIG 1g.10gb     Device  0: (UUID: MIG-8e3)
+"""
+
+
+def test_init_names_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "which", lambda _: Path("/usr/bin/nvidia-smi"))
+    answer = Completed(argv=(), returncode=0, stdout=LISTED, stderr="")
+    monkeypatch.setattr(commands, "run", lambda *_args, **_kwargs: answer)
+    said = ai_how("init", "-").stdout.replace("\n# ", " ")
+    assert "1 x NVIDIA L4 and 1 x NVIDIA A100-SXM4-80GB." in said
+
+
+def test_init_goes_on_when_the_driver_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_args: object, **_kwargs: object) -> None:
+        raise TryAgainError("nvidia-smi did not finish within 20 s")
+
+    monkeypatch.setattr(commands, "which", lambda _: Path("/usr/bin/nvidia-smi"))
+    monkeypatch.setattr(commands, "run", hang)
+    done = ai_how("init")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("GPUs not read: nvidia-smi did not finish within 20 s\n")
+
+
+def test_validate_says_ok_and_a_summary() -> None:
+    Path("ai-how.yaml").write_text(
+        "name: a\ngateway: {port: 8080}\nregistry: {database: 'postgresql://user@host/db'}\n"
+    )
+    done = ai_how("validate")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "ai-how.yaml: ok",
+        "  name          a",
+        "  provider      local (processes on this machine)",
+        "  gateway       127.0.0.1, port 8080",
+        "  object store  seaweedfs",
+        "  registry      MLflow on postgresql",
+        "  engine        auto",
+    ]
+
+
+def test_validate_tells_every_mistake() -> None:
+    Path("site.yaml").write_text("name: a\nx: 1\ny: 2\n")
+    done = ai_how("validate", "--site", "site.yaml")
+    assert (done.exit_code, done.stderr) == (1, "2 mistakes\n")
+    assert [line.split(": ")[:2] for line in done.stdout.splitlines()] == [
+        ["site.yaml:2:1", "x"],
+        ["site.yaml:3:1", "y"],
+    ]
+
+
+def test_validate_as_json() -> None:
+    Path("ai-how.yaml").write_text("name: a\ngateway: {prot: 1}\n")
+    done = ai_how("validate", "-o", "json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout) == [
+        {
+            "file": "ai-how.yaml",
+            "line": 2,
+            "column": 11,
+            "key": "gateway.prot",
+            "problem": "unknown key",
+            "remedy": "did you mean port?",
+        }
+    ]
+    Path("ai-how.yaml").write_text("name: a\n")
+    done = ai_how("validate", "--output", "json")
+    assert (done.exit_code, json.loads(done.stdout)) == (0, [])
+
+
+def test_validate_finds_the_file(monkeypatch: pytest.MonkeyPatch, in_a_folder: Path) -> None:
+    assert isinstance(ai_how("validate").exception, NotFoundError)
+    Path("other.yaml").write_text("name: other\n")
+    monkeypatch.setenv("AI_HOW_SITE", "other.yaml")
+    assert "other.yaml: ok" in ai_how("validate").stdout
+    monkeypatch.delenv("AI_HOW_SITE")
+    Path("ai-how.yaml").write_text("name: a\n")
+    below = in_a_folder / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    assert "ai-how.yaml: ok" in ai_how("validate").stdout
+
+
+def test_validate_without_the_file_it_was_given() -> None:
+    done = ai_how("validate", "-s", "none.yaml")
+    assert (done.exit_code, done.stdout) == (1, "none.yaml: no such file; write one with: ai-how init\n")
+
+
+def test_schema_is_the_models() -> None:
+    done = ai_how("schema")
+    assert json.loads(done.stdout) == site_schema()
+    assert json.loads(done.stdout)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.parametrize("command", ["init", "validate", "schema"])
+def test_help_has_an_example_and_fits(command: str) -> None:
+    text = ai_how(command, "--help").stdout
+    assert f"Example:\n    ai-how {command}" in text
+    assert max(map(len, text.splitlines())) <= 80
