@@ -15,11 +15,14 @@ from ai_how.site.template import render_template, valid_name
 NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True)
 
 
-@given(name=NAMES, cores=st.integers(1, 256), gpus=st.lists(st.sampled_from(["NVIDIA L4", "NVIDIA H100 NVL"])))
+@given(
+    name=NAMES | st.sampled_from(["null", "true", "no", "e1", "x0"]),
+    cores=st.integers(1, 256),
+    gpus=st.lists(st.sampled_from(["NVIDIA L4", "NVIDIA H100 NVL"])),
+)
 def test_it_loads_with_the_defaults(name: str, cores: int, gpus: list[str]) -> None:
     text = render_template(name=name, cpu_cores=cores, memory_gib=15.5, gpus=gpus)
     site, mistakes = check_site_text(text, Path("f"))
-    # a name such as 1 or yes would be read as something else; valid names are not among these
     assert (mistakes, site) == ([], Site(name=name))
 
 

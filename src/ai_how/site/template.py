@@ -59,13 +59,18 @@ def _head(name: str, found: str) -> list[str]:
         *textwrap.wrap(f"# Found on this machine: {found}.", width=80, subsequent_indent="# "),
         "",
         f"version: {_default(Site, 'version')}",
-        f"name: {name}",
+        f"name: {_quoted(name)}",
         f"provider: {_default(Site, 'provider')}  # processes on this machine",
         "",
         "# Where data, logs and secrets lie; a folder with room for your models.",
         f"#state_dir: .ai-how/{name}",
         "",
     ]
+
+
+def _quoted(name: str) -> str:
+    # valid names that YAML, old or new, reads as something else
+    return f'"{name}"' if name in {"null", "true", "false", "yes", "no", "on", "off", "y", "n"} else name
 
 
 def _gateway() -> list[str]:
