@@ -42,6 +42,7 @@ def test_the_example_loads() -> None:
     assert wanted == DeployFile(
         model_source=".demo/SmolLM2-135M-Instruct.Q4_1.gguf",
         model_name="smollm2",
+        hardware=Hardware(accelerator="cpu", count=1),
         autoscaling=Autoscaling(min_replicas=1, max_replicas=2),
         test_prompts=("What is the capital of France?", "Write one sentence about the sea."),
     )
@@ -56,7 +57,7 @@ def test_defaults_are_oumis_but_for_the_accelerator() -> None:
         model_name="deployed-model",
         model_type=ModelType.FULL,
         base_model=None,
-        hardware=Hardware(accelerator="cpu", count=1),
+        hardware=Hardware(accelerator="auto", count=1),
         autoscaling=Autoscaling(min_replicas=1, max_replicas=1),
         test_prompts=(),
     )

@@ -56,7 +56,7 @@ def upload(
 
 @click.command("create-endpoint")
 @click.option("--model-id", "-m", required=True, help="Registered model: name, name@alias or name/version.")
-@click.option("--hardware", "-hw", default=None, help="Accelerator in Oumi's spelling, or cpu.")
+@click.option("--hardware", "-hw", default="auto", show_default=True, help="auto, cpu, or Oumi's name of a GPU.")
 @click.option("--gpu-count", "-g", type=click.IntRange(1), default=1, show_default=True, help="GPUs a replica.")
 @click.option("--min-replicas", type=click.IntRange(0), default=1, show_default=True, help="0 lets it sleep.")
 @click.option("--max-replicas", type=click.IntRange(1), default=None, help="Default: the minimum, at least 1.")
@@ -67,7 +67,7 @@ def upload(
 @output_option
 def create_endpoint(
     model_id: str,
-    hardware: str | None,
+    hardware: str,
     gpu_count: int,
     min_replicas: int,
     max_replicas: int | None,
@@ -96,7 +96,7 @@ def create_endpoint(
     served = serve_version(
         version,
         name=check_name(name or version.name),
-        hardware=Hardware(accelerator=hardware, count=gpu_count) if hardware else None,
+        hardware=Hardware(accelerator=hardware, count=gpu_count),
         autoscaling=Autoscaling(min_replicas=min_replicas, max_replicas=top),
         base_model=None,
         site_path=site_path,

@@ -31,7 +31,6 @@ def open_client(site_path: Path | None) -> EndpointClient:
 def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output: str) -> None:
     """Register the model and serve it; with ``wait``, ask the test prompts and say how to call it."""
     from ai_how.cli.deploy_common import check_name
-    from ai_how.endpoints.types import Autoscaling, Hardware
     from ai_how.local.site_access import open_gateway, open_stores
     from ai_how.models.library import resolve
 
@@ -44,14 +43,11 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
     else:
         version = push_model(source, name, site_path=site_path, quiet=quiet)
     uploaded_s = time.monotonic() - began
-    hardware = wanted.hardware
     served = serve_version(
         version,
         name=name,
-        hardware=Hardware(accelerator=hardware.accelerator, count=hardware.count) if hardware else None,
-        autoscaling=Autoscaling(
-            min_replicas=wanted.autoscaling.min_replicas, max_replicas=wanted.autoscaling.max_replicas
-        ),
+        hardware=wanted.hardware,
+        autoscaling=wanted.autoscaling,
         base_model=wanted.base_model,
         site_path=site_path,
         wait=wait,
@@ -87,7 +83,7 @@ def serve_version(
     version: RegisteredVersion,
     *,
     name: str,
-    hardware: Hardware | None,
+    hardware: Hardware,
     autoscaling: Autoscaling,
     base_model: str | None,
     site_path: Path | None,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.engines.base import EngineHost
 from ai_how.endpoints.engines.choose import choose
-from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState, EndpointStatus, Hardware
+from ai_how.endpoints.types import ANY_ACCELERATOR, Autoscaling, EndpointSpec, EndpointState, EndpointStatus, Hardware
 from ai_how.errors import ProviderError, SpecError, TryAgainError
 from ai_how.models.types import ModelFormat, RegisteredVersion
 from ai_how.site.spec import Serving
@@ -38,15 +38,15 @@ def available_hardware(host: EngineHost) -> list[Hardware]:
     return [*gpus, Hardware(accelerator=CPU, count=1)]
 
 
-def check_hardware(wanted: Hardware | None, host: EngineHost) -> Hardware:
-    """The hardware to use: as wanted, or the first kind that the machine has.
+def check_hardware(wanted: Hardware, host: EngineHost) -> Hardware:
+    """The hardware to use: as wanted; ``auto`` is the first kind that the machine has.
 
     Raises:
         SpecError: the machine does not have it, or not as many.
     """
     found = available_hardware(host)
-    if wanted is None:
-        return replace(found[0], count=1)
+    if wanted.accelerator == ANY_ACCELERATOR:
+        wanted = replace(wanted, accelerator=found[0].accelerator)
     match = next((hardware for hardware in found if hardware.accelerator == wanted.accelerator.lower()), None)
     if match is None or (match.accelerator != CPU and wanted.count > match.count):
         has = ", ".join(f"{h.count}x {h.accelerator}" if h.accelerator != CPU else CPU for h in found)
@@ -62,7 +62,7 @@ def make_spec(
     name: str,
     version: RegisteredVersion,
     *,
-    hardware: Hardware | None,
+    hardware: Hardware,
     autoscaling: Autoscaling,
     serving: Serving,
     host: EngineHost,

@@ -1,7 +1,7 @@
 """The deploy file: the YAML that `oumi deploy up` takes, and the flags that replace its values.
 
 Keys, defaults and limits are Oumi's, with three differences: ``provider`` may be left out (it is ``ai-how``),
-``hardware.accelerator`` defaults to ``cpu`` and not to a GPU, and ``model_name`` must do as a part of addresses.
+``hardware.accelerator`` defaults to ``auto``: what this machine has, and ``model_name`` must do as a part of addresses.
 Source: ``oumi.deploy.deploy_config`` of Oumi 0.9.
 """
 
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_how.endpoints.types import Autoscaling, Hardware
+from ai_how.endpoints.types import ANY_ACCELERATOR, Autoscaling, Hardware
 from ai_how.site.mistakes import Key, Mistake, in_order, spec_error
 from ai_how.site.yaml_lines import Document, Place, parse, read_text, shown_path
 
@@ -41,7 +41,7 @@ class DeployFile:
     model_name: str = "deployed-model"
     model_type: ModelType = ModelType.FULL
     base_model: str | None = None
-    hardware: Hardware = field(default_factory=Hardware)
+    hardware: Hardware = field(default_factory=lambda: Hardware(accelerator=ANY_ACCELERATOR))
     autoscaling: Autoscaling = field(default_factory=Autoscaling)
     test_prompts: tuple[str, ...] = ()
 
@@ -53,8 +53,9 @@ class _Section(BaseModel):
 class HardwareKeys(_Section):
     """What each replica runs on."""
 
-    accelerator: Annotated[str, Field(min_length=1)] = Hardware.accelerator
-    """cpu, or a GPU in Oumi's spelling, such as nvidia_a100_80gb; `ai-how deploy list-hardware` shows yours."""
+    accelerator: Annotated[str, Field(min_length=1)] = ANY_ACCELERATOR
+    """auto (a GPU where there is one), cpu, or a GPU in Oumi's spelling, such as nvidia_a100_80gb; `ai-how deploy
+    list-hardware` shows yours."""
     count: Annotated[int, Field(ge=1)] = Hardware.count
     """GPUs of one replica; 1 for cpu."""
 

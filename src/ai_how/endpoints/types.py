@@ -20,6 +20,10 @@ class EndpointState(StrEnum):
     ERROR = "error"
 
 
+ANY_ACCELERATOR = "auto"
+"""A wish, not a fact: a GPU where the machine has one, else the CPU."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
     """What a replica runs on. ``accelerator`` is Oumi's spelling (``nvidia_a100_80gb``) or ``cpu``."""
