@@ -1,0 +1,109 @@
+"""The errors that clients see, in OpenAI's form. Pure.
+
+Source of the form and the codes: OpenAI's API reference, ``{"error": {"message", "type", "param", "code"}}``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+
+_TYPES = {401: "authentication_error", 404: "not_found_error", 408: "timeout_error", 429: "rate_limit_error"}
+_NAMES_SHOWN = 20
+# OpenAI's own clients try again after 409, 429 and 5xx unless this header tells them not to
+_NO_RETRY = {"x-should-retry": "false"}
+
+
+class ApiError(Exception):
+    """A failed request: the HTTP status and what the answer says."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.headers = dict(headers or {})
+
+    def body(self) -> bytes:
+        """The answer's JSON."""
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return json.dumps({"error": error}).encode()
+
+    def event(self) -> bytes:
+        """The error as a server-sent event; the empty line first ends an event that was broken off."""
+        return b"\n\ndata: " + self.body() + b"\n\n"
+
+
+def wrong_key() -> ApiError:
+    return ApiError(
+        401,
+        "invalid_api_key",
+        "Incorrect or missing API key. Send it as 'Authorization: Bearer <key>'; 'ai-how key show' prints one.",
+        headers={"www-authenticate": "Bearer"},
+    )
+
+
+def unknown_model(name: str, available: Sequence[str]) -> ApiError:
+    """404 that names the nearest model and those that there are."""
+    near = difflib.get_close_matches(name, available, n=1)
+    parts = [f"The model {name[:200]!r} does not exist."]
+    if near:
+        parts.append(f"Did you mean {near[0]!r}?")
+    if available:
+        more = ", ..." if len(available) > _NAMES_SHOWN else ""
+        parts.append(f"Available: {', '.join(available[:_NAMES_SHOWN])}{more}.")
+    else:
+        parts.append("None is deployed; deploy one with 'ai-how deploy up'.")
+    return ApiError(404, "model_not_found", " ".join(parts), param="model")
+
+
+def too_large(limit_bytes: int) -> ApiError:
+    return ApiError(
+        413,
+        "request_too_large",
+        f"The request body is larger than {limit_bytes / 2**20:g} MiB, the limit of this gateway (max_request_mib).",
+    )
+
+
+def stopped(name: str) -> ApiError:
+    message = f"The endpoint {name!r} is stopped. Start it with 'ai-how deploy start {name}'."
+    return ApiError(503, "endpoint_stopped", message, param="model", headers=_NO_RETRY)
+
+
+def in_error(name: str, reason: str) -> ApiError:
+    message = f"The endpoint {name!r} cannot start: {reason}"
+    return ApiError(503, "endpoint_error", message, param="model", headers=_NO_RETRY)
+
+
+def hold_timeout(name: str, waited_s: float) -> ApiError:
+    message = f"No replica of {name!r} had room within {waited_s:g} s (hold_timeout_s). Try again later."
+    return ApiError(503, "hold_timeout", message, headers={"retry-after": "10"})
+
+
+def too_many_held(name: str, limit: int) -> ApiError:
+    message = f"{limit} requests already wait for {name!r} (max_held_requests). Try again later."
+    return ApiError(429, "too_many_requests", message, headers={"retry-after": "2"})
+
+
+def shutting_down() -> ApiError:
+    return ApiError(503, "gateway_stopping", "The gateway is stopping. Try again later.", headers={"retry-after": "5"})
+
+
+def engine_died(name: str) -> ApiError:
+    return ApiError(502, "engine_died", f"The engine of {name!r} broke off while it worked on this request. Try again.")
+
+
+def engine_said(name: str, status: int, text: str) -> ApiError:
+    said = " ".join(text.split())[:300]
+    return ApiError(502, "engine_error", f"The engine of {name!r} answered {status}: {said or 'nothing'}")

@@ -1,0 +1,420 @@
+"""One endpoint at work: carries out what ``scaling`` decides and keeps watch over the replicas.
+
+Owns the life of the endpoint's replicas. Who runs their processes is the backend's business, which request goes where
+the pool's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus, ReplicaStatus
+from ai_how.errors import AiHowError
+from ai_how.gateway import api_errors, probing, scaling
+from ai_how.gateway.api_errors import ApiError
+from ai_how.gateway.backend import ReplicaBackend, ReplicaProcess
+from ai_how.gateway.config import GatewayConfig
+from ai_how.gateway.log import log_event
+from ai_how.gateway.metrics import EndpointLoad, Metrics
+from ai_how.gateway.pool import Pool, Replica
+from ai_how.gateway.records import spec_digest
+from ai_how.gateway.scaling import Failures, Policy, ReplicaView, Scale
+
+if TYPE_CHECKING:
+    import aiohttp
+
+TICK_S = 0.2
+HEALTH_INTERVAL_S = 5.0
+UNRESPONSIVE_AFTER_S = 30.0
+"""How long a replica that was ready may leave its health path unanswered before it is replaced."""
+_LOG_LINES = 12
+_STOP_AGAIN_AFTER_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What endpoints work with. ``spawn`` runs a coroutine in the background until the gateway stops."""
+
+    config: GatewayConfig
+    backend: ReplicaBackend
+    session: aiohttp.ClientSession
+    metrics: Metrics
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class Endpoint:
+    """A model that clients may call, and its replicas.
+
+    Args:
+        was_ready: It has served before (in an earlier life of the gateway): at zero replicas it sleeps.
+        look: Called when the processes should be looked at soon, because one seems to have died.
+    """
+
+    def __init__(self, spec: EndpointSpec, means: Means, *, was_ready: bool, look: Callable[[], None]) -> None:
+        gateway, serving = means.config.gateway, means.config.serving
+        self.spec = spec
+        self.digest = spec_digest(spec)
+        self.pool = Pool(spec.name, room=serving.parallel_requests, max_held=gateway.max_held_requests)
+        self.closing = False
+        self._means = means
+        self._look = look
+        self._scale = Scale()
+        self._failures = Failures()
+        self._failure = ""
+        self._was_ready = was_ready
+        self._asked_at: float | None = None
+        self._last_start_s: float | None = None
+        self.deleting = False
+        self._kick = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def policy(self) -> Policy:
+        serving, bounds = self._means.config.serving, self.spec.autoscaling
+        return Policy(
+            min_replicas=bounds.min_replicas,
+            max_replicas=bounds.max_replicas,
+            requests_per_replica=serving.parallel_requests,
+            scale_out_after_s=serving.scale_out_after_s,
+            idle_after_s=serving.idle_after_s,
+        )
+
+    def adopt(self, process: ReplicaProcess) -> None:
+        """Take over a replica that an earlier gateway started."""
+        replica = Replica(process=process, since=_now(), pid=process.pid)
+        self._add(replica)
+        if process.spec_digest == self.digest:
+            self._scale = scaling.want(self._scale, self.policy, self._scale.wanted + 1, now=_now())
+
+    def change(self, spec: EndpointSpec) -> None:
+        """Follow a new spec; any new spec, even the same one, ends an error."""
+        digest = spec_digest(spec)
+        anew = digest != self.digest or self.spec.stopped or self._failures.count > 0
+        if digest != self.digest:
+            self._was_ready = False
+            self._asked_at = None
+        self.spec, self.digest = spec, digest
+        self._failures, self._failure = Failures(), ""
+        if spec.stopped:
+            self.pool.refuse(api_errors.stopped(self.name))
+        elif anew:
+            self.want(1)
+        self._kick.set()
+
+    def want(self, replicas: int) -> None:
+        """Want at least so many replicas, within the bounds, until they are idle."""
+        self._scale = scaling.want(self._scale, self.policy, max(replicas, self._scale.wanted), now=_now())
+        self._kick.set()
+
+    def close_line(self) -> None:
+        """The gateway stops: nobody waits any longer."""
+        self.closing = True
+        self.pool.refuse(api_errors.shutting_down())
+
+    def retire(self) -> None:
+        """Drain and stop all replicas; ``run`` returns once they have gone."""
+        self.deleting = True
+        self.pool.refuse(api_errors.stopped(self.name))
+        self._kick.set()
+
+    async def acquire(self, *, deadline: float, first: bool = False) -> Replica:
+        """A replica with room for one more request; wakes the endpoint and waits where there is none.
+
+        Raises:
+            ApiError: the endpoint cannot take it, or not in time.
+        """
+        refusal = self.refusal()
+        if refusal:
+            raise refusal
+        replica = self.pool.try_acquire()
+        if replica is not None:
+            return replica
+        self._kick.set()
+        return await self.pool.wait(
+            deadline=deadline, hold_timeout_s=self._means.config.gateway.hold_timeout_s, first=first
+        )
+
+    def doubt(self, replica: Replica, reason: str) -> None:
+        """A connection to the replica failed: no more requests for it until its health path answers."""
+        if replica.state == "ready":
+            replica.state = "starting"
+            replica.message = reason
+        replica.doubt.set()
+        self._look()
+
+    def refusal(self) -> ApiError | None:
+        """Why requests cannot be taken now, or None."""
+        if self.closing:
+            return api_errors.shutting_down()
+        if self.spec.stopped or self.deleting:
+            return api_errors.stopped(self.name)
+        # where nothing is tried any more, a request after the back-off is the next try
+        may_try = self.asleep and _now() >= self._failures.retry_at
+        if self._failures.too_many and not self.can_answer and not may_try:
+            return api_errors.in_error(self.name, self._failure)
+        return None
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether any replica is ready."""
+        return any(replica.state == "ready" for replica in self.pool.replicas.values())
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it has no replica because nobody needs one."""
+        return self._scale.wanted == 0
+
+    @property
+    def state(self) -> EndpointState:
+        views = self._views()
+        return scaling.endpoint_state(
+            views,
+            stopped=self.spec.stopped or self.deleting,
+            wanted=self._scale.wanted,
+            failures=self._failures,
+            was_ready=self._was_ready,
+            asked=self._asked_at is not None or any(view.current for view in views),
+        )
+
+    def status(self, url: str) -> EndpointStatus:
+        """The endpoint as the admin API shows it."""
+        state = self.state
+        return EndpointStatus(
+            spec=self.spec,
+            state=state,
+            url=url,
+            replicas=tuple(
+                ReplicaStatus(
+                    name=replica.name,
+                    state=replica.state,
+                    port=replica.process.port,
+                    in_flight=replica.in_flight,
+                    restarts=replica.restarts,
+                    message=replica.message,
+                )
+                for replica in self.pool.replicas.values()
+            ),
+            held_requests=self.pool.held,
+            message=self._message(state),
+            last_start_s=self._last_start_s,
+        )
+
+    def load(self) -> EndpointLoad:
+        """The endpoint as Prometheus sees it."""
+        states = Counter(str(replica.state) for replica in self.pool.replicas.values())
+        return EndpointLoad(
+            endpoint=self.name, in_flight=self.pool.in_flight, held=self.pool.held, replicas=dict(states)
+        )
+
+    async def run(self) -> None:
+        """Keep the replicas as they should be, until the endpoint is retired and the last one has gone."""
+        while not self.deleting or self.pool.replicas:
+            if not self.closing:
+                await self._step()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._kick.wait()
+            self._kick.clear()
+
+    def observe(self, processes: Mapping[str, ReplicaProcess], *, listed_at: float) -> None:
+        """Take in what the backend says of the processes. ``listed_at``: when it was asked."""
+        for replica in list(self.pool.replicas.values()):
+            if replica.state not in ("starting", "ready") or replica.since > listed_at:
+                continue
+            process = processes.get(replica.name)
+            if process is None or process.state in ("failed", "stopped"):
+                self._fail(replica, "its process has ended")
+            elif replica.pid and (process.state == "restarting" or process.pid not in (None, replica.pid)):
+                self._restarted(replica, process)
+            else:
+                replica.pid = process.pid or replica.pid
+
+    async def _step(self) -> None:
+        now = _now()
+        demand = self.pool.take_peak_demand()
+        self._forgive(now)
+        if self.spec.stopped or self.deleting:
+            self._scale = Scale()
+        else:
+            self._scale = scaling.rescale(self._scale, self.policy, demand=demand, now=now)
+        actions = scaling.reconcile(self._views(), wanted=self._scale.wanted, may_start=now >= self._failures.retry_at)
+        for name in (*actions.remove, *actions.drain):
+            replica = self.pool.replicas[name]
+            if replica.leave is None:
+                replica.leave = self._means.spawn(self._leave(replica))
+        for _ in range(actions.start):
+            if not await self._start():
+                break
+
+    def _forgive(self, now: float) -> None:
+        """A replica that stays ready for long enough ends a row of failures."""
+        if self._failures.count and now - self._failures.last_at >= scaling.STABLE_AFTER_S:
+            ready = [r for r in self.pool.replicas.values() if r.state == "ready"]
+            if any(now - replica.ready_since >= scaling.STABLE_AFTER_S for replica in ready):
+                self._failures, self._failure = Failures(), ""
+
+    async def _start(self) -> bool:
+        spec, digest = self.spec, self.digest
+        if self._asked_at is None and not any(view.current and view.state == "ready" for view in self._views()):
+            self._asked_at = _now()
+        try:
+            process = await self._means.backend.start(spec)
+        except (AiHowError, OSError) as error:
+            if digest == self.digest:
+                self._count_failure(f"a replica could not be started: {error}")
+                self._refuse_if_in_error()
+            return False
+        log_event("replica_started", endpoint=self.name, replica=process.name, port=process.port)
+        self._add(Replica(process=process, since=_now(), pid=process.pid))
+        return True
+
+    def _add(self, replica: Replica) -> None:
+        self.pool.replicas[replica.name] = replica
+        replica.watch = self._means.spawn(self._watch(replica))
+        self._kick.set()
+
+    async def _watch(self, replica: Replica) -> None:
+        """Ask the replica for its health: quickly until it is ready, then now and then, at once when in doubt."""
+        while replica.state in ("starting", "ready"):
+            if replica.state == "starting":
+                await self._until_ready(replica)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEALTH_INTERVAL_S):
+                    await replica.doubt.wait()
+            replica.doubt.clear()
+            problem = await probing.problem(self._means.session, replica)
+            if problem and replica.state == "ready":
+                replica.state, replica.message = "starting", problem
+
+    async def _until_ready(self, replica: Replica) -> None:
+        began = _now()
+        limit_s = UNRESPONSIVE_AFTER_S if replica.warm else self._means.config.serving.start_timeout_s
+        while replica.state == "starting":
+            left_s = max(1.0, began + limit_s - _now())
+            problem = await probing.problem(
+                self._means.session, replica, timeout_s=min(left_s, probing.PROBE_TIMEOUT_S)
+            )
+            if problem is None and not replica.warm:
+                problem = await probing.warm_up(self._means.session, replica, model=self.name, timeout_s=left_s)
+            waited_s = _now() - began
+            if problem is None:
+                self._ready(replica)
+            elif waited_s >= limit_s:
+                self._fail(replica, f"not ready within {limit_s:g} s: {problem}")
+            else:
+                replica.message = problem
+                await asyncio.sleep(probing.poll_interval_s(waited_s))
+
+    def _ready(self, replica: Replica) -> None:
+        if replica.state != "starting":
+            return
+        now = _now()
+        replica.state, replica.message = "ready", ""
+        replica.doubt.clear()
+        if not replica.warm:
+            replica.warm, replica.ready_since = True, now
+            log_event("replica_ready", endpoint=self.name, replica=replica.name, after_s=round(now - replica.since, 3))
+        if replica.process.spec_digest == self.digest:
+            self._was_ready = True
+            if self._asked_at is not None:
+                self._last_start_s = now - self._asked_at
+                self._asked_at = None
+                self._means.metrics.cold_start.labels(self.name).observe(self._last_start_s)
+        self.pool.serve_line()
+        self._kick.set()
+
+    def _restarted(self, replica: Replica, process: ReplicaProcess) -> None:
+        """The backend started the replica's process again: it must load once more."""
+        replica.restarts += 1
+        replica.pid = process.pid
+        if replica.process.spec_digest == self.digest:
+            self._count_failure(f"the process of {replica.name} died")
+        if self._failures.too_many:
+            self._fail(replica, "its process died again and again")
+            return
+        replica.state, replica.warm, replica.message = "starting", False, "its process died and was started again"
+        if replica.watch is not None:
+            replica.watch.cancel()
+        replica.watch = self._means.spawn(self._watch(replica))
+
+    def _fail(self, replica: Replica, reason: str) -> None:
+        if replica.state not in ("starting", "ready"):
+            return
+        replica.state, replica.message = "failed", reason
+        if replica.process.spec_digest == self.digest:
+            self._count_failure(f"{replica.name}: {reason}")
+        self._kick.set()
+
+    def _count_failure(self, reason: str) -> None:
+        self._failures = self._failures.another(_now())
+        self._failure = reason
+        self._means.metrics.replica_failures.labels(self.name).inc()
+        log_event("replica_failed", endpoint=self.name, reason=reason, failures=self._failures.count)
+
+    async def _leave(self, replica: Replica) -> None:
+        """Let the replica finish its requests (not when it failed), then stop and forget it."""
+        failed = replica.state == "failed"
+        if replica.watch is not None:
+            replica.watch.cancel()
+        if failed:
+            await self._explain(replica)
+        else:
+            replica.state = "draining"
+            await self._drain(replica)
+        while True:
+            try:
+                await self._means.backend.stop(replica.name)
+                break
+            except (AiHowError, OSError) as error:
+                log_event("replica_not_stopped", endpoint=self.name, replica=replica.name, reason=str(error))
+                await asyncio.sleep(_STOP_AGAIN_AFTER_S)
+        log_event("replica_stopped", endpoint=self.name, replica=replica.name, failed=failed)
+        self.pool.replicas.pop(replica.name, None)
+        self._kick.set()
+
+    async def _drain(self, replica: Replica) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._means.config.serving.drain_timeout_s):
+                while replica.in_flight:
+                    await asyncio.sleep(0.02)
+
+    async def _explain(self, replica: Replica) -> None:
+        """Add the end of the replica's log to the reason of its failure, and tell those who wait for it in vain."""
+        try:
+            tail = (await self._means.backend.log_tail(replica.name, _LOG_LINES)).strip()
+        except (AiHowError, OSError) as error:
+            tail = f"its log cannot be read: {error}"
+        if replica.process.spec_digest == self.digest and tail:
+            self._failure = f"{replica.name}: {replica.message}\n{tail}"
+        self._refuse_if_in_error()
+
+    def _refuse_if_in_error(self) -> None:
+        if self._failures.too_many and not self.can_answer:
+            self.pool.refuse(api_errors.in_error(self.name, self._failure))
+
+    def _views(self) -> list[ReplicaView]:
+        return [replica.view(self.digest) for replica in self.pool.replicas.values()]
+
+    def _message(self, state: EndpointState) -> str:
+        earlier = any(not view.current and view.state == "ready" for view in self._views())
+        parts = []
+        if self._failure and state != EndpointState.STOPPED:
+            parts.append(self._failure)
+        if earlier and state in (EndpointState.STARTING, EndpointState.PENDING, EndpointState.ERROR):
+            parts.append("replicas of the earlier spec still answer")
+        if state == EndpointState.RUNNING and self.asleep:
+            parts.append("asleep: the first request wakes it")
+        return "\n".join(parts)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,211 @@
+"""All endpoints of the site: loaded and adopted at the start, created, changed and deleted while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
+from ai_how.errors import AiHowError, ConflictError, NotFoundError
+from ai_how.gateway.backend import ReplicaProcess
+from ai_how.gateway.endpoint import Endpoint, Means
+from ai_how.gateway.log import log_event
+from ai_how.gateway.metrics import EndpointLoad
+from ai_how.gateway.records import delete_record, load_records, save_record
+
+OBSERVE_INTERVAL_S = 1.0
+_FIRST_LIST_TRIES = 20
+_FIRST_LIST_EVERY_S = 0.5
+
+
+class Fleet:
+    """Endpoints by name. ``broken`` holds records that cannot be read, with the reason."""
+
+    def __init__(self, means: Means, *, url: str) -> None:
+        self.endpoints: dict[str, Endpoint] = {}
+        self.broken: dict[str, str] = {}
+        self.closing = False
+        self._means = means
+        self._url = url
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._look = asyncio.Event()
+        self._changing = asyncio.Lock()
+        means.metrics.watch(self._loads)
+
+    async def open(self) -> None:
+        """Load the records, adopt the replicas that run already, stop those of endpoints that are gone.
+
+        Raises:
+            AiHowError: the backend does not answer.
+        """
+        folder = self._means.config.endpoints_dir
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        records = load_records(folder)
+        self.broken.update(records.broken)
+        for name, reason in records.broken.items():
+            log_event("record_broken", endpoint=name, reason=reason)
+        replicas = await self._first_list()
+        for spec in records.specs.values():
+            self._add(spec, was_ready=spec.autoscaling.min_replicas == 0, replicas=replicas)
+        for replica in replicas:
+            # a broken record may be mended: its replicas stay
+            if replica.endpoint not in self.endpoints and replica.endpoint not in self.broken:
+                self._means.spawn(self._stop_orphan(replica.name))
+        self._means.spawn(self._observe())
+
+    def callable_names(self) -> list[str]:
+        """The endpoints that clients may call."""
+        stopped = (EndpointState.STOPPED, EndpointState.STOPPING)
+        return sorted(name for name, endpoint in self.endpoints.items() if endpoint.state not in stopped)
+
+    def statuses(self) -> list[EndpointStatus]:
+        """All endpoints, broken records included, ordered by name."""
+        return [self.status(name) for name in sorted({*self.endpoints, *self.broken})]
+
+    def status(self, name: str) -> EndpointStatus:
+        """One endpoint.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        if name in self.endpoints:
+            return self.endpoints[name].status(self._url)
+        if name in self.broken:
+            return _broken_status(name, self.broken[name], self._url)
+        raise NotFoundError(f"there is no endpoint {name!r}")
+
+    async def put(self, spec: EndpointSpec) -> EndpointStatus:
+        """Create the endpoint or change it; the record is on disk when this returns.
+
+        Raises:
+            ConflictError: it is being deleted.
+            ProviderError: the disk is full.
+        """
+        async with self._changing:
+            known = self.endpoints.get(spec.name)
+            if known and known.deleting:
+                raise ConflictError(f"the endpoint {spec.name!r} is being deleted")
+            if not spec.created_at:
+                made = known.spec.created_at if known else ""
+                spec = replace(spec, created_at=made or datetime.now(UTC).isoformat(timespec="seconds"))
+            await asyncio.to_thread(save_record, self._means.config.endpoints_dir, spec)
+            if known:
+                known.change(spec)
+            else:
+                replicas = await self._means.backend.list_replicas() if spec.name in self.broken else []
+                self.broken.pop(spec.name, None)
+                endpoint = self._add(spec, was_ready=False, replicas=replicas)
+                if not spec.stopped:
+                    endpoint.want(1)
+        log_event("endpoint_put", endpoint=spec.name, model=f"{spec.model_name}/{spec.model_version}")
+        return self.status(spec.name)
+
+    async def delete(self, name: str) -> None:
+        """Forget the endpoint, drain it and stop its replicas; returns once they have gone.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        async with self._changing:
+            self.status(name)
+            # the record goes first: should the gateway die now, the next one stops the replicas as orphans
+            await asyncio.to_thread(delete_record, self._means.config.endpoints_dir, name)
+            if self.broken.pop(name, None) is not None:
+                for replica in await self._means.backend.list_replicas():
+                    if replica.endpoint == name:
+                        self._means.spawn(self._stop_orphan(replica.name))
+                return
+            endpoint = self.endpoints[name]
+            endpoint.retire()
+        await asyncio.wait([self._tasks[name]])
+        self.endpoints.pop(name, None)
+        log_event("endpoint_deleted", endpoint=name)
+
+    def want_replicas(self, name: str, replicas: int) -> EndpointStatus:
+        """Want at least so many replicas now, within the bounds, until they are idle.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            ConflictError: it is stopped or its record is broken.
+        """
+        status = self.status(name)
+        if name in self.broken or status.spec.stopped:
+            raise ConflictError(f"the endpoint {name!r} is {status.state}")
+        self.endpoints[name].want(replicas)
+        return self.status(name)
+
+    async def log_tail(self, name: str, lines: int) -> tuple[str, str]:
+        """Name and end of the log of the newest replica; two empty texts where there is none.
+
+        Raises:
+            NotFoundError: there is no endpoint of that name.
+        """
+        self.status(name)
+        endpoint = self.endpoints.get(name)
+        replicas = endpoint.pool.replicas.values() if endpoint else ()
+        newest = max(replicas, key=lambda replica: replica.since, default=None)
+        if newest is None:
+            return "", ""
+        return newest.name, await self._means.backend.log_tail(newest.name, lines)
+
+    def close_line(self) -> None:
+        """The gateway stops: those who wait are sent away, and nobody may wait any more."""
+        self.closing = True
+        for endpoint in self.endpoints.values():
+            endpoint.close_line()
+
+    def _add(self, spec: EndpointSpec, *, was_ready: bool, replicas: list[ReplicaProcess]) -> Endpoint:
+        endpoint = Endpoint(spec, self._means, was_ready=was_ready, look=self._look.set)
+        self.endpoints[spec.name] = endpoint
+        for replica in replicas:
+            if replica.endpoint == spec.name:
+                endpoint.adopt(replica)
+        self._tasks[spec.name] = self._means.spawn(endpoint.run())
+        return endpoint
+
+    async def _first_list(self) -> list[ReplicaProcess]:
+        for _ in range(_FIRST_LIST_TRIES - 1):
+            try:
+                return await self._means.backend.list_replicas()
+            except (AiHowError, OSError) as error:
+                log_event("replicas_unknown", reason=str(error))
+                await asyncio.sleep(_FIRST_LIST_EVERY_S)
+        return await self._means.backend.list_replicas()
+
+    async def _observe(self) -> None:
+        """Look at the processes now and then, and soon after a connection to one failed."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OBSERVE_INTERVAL_S):
+                    await self._look.wait()
+            self._look.clear()
+            listed_at = loop.time()
+            try:
+                processes = {replica.name: replica for replica in await self._means.backend.list_replicas()}
+            except (AiHowError, OSError) as error:
+                log_event("replicas_unknown", reason=str(error))
+                await asyncio.sleep(OBSERVE_INTERVAL_S)
+                continue
+            for endpoint in self.endpoints.values():
+                endpoint.observe(processes, listed_at=listed_at)
+            await asyncio.sleep(0.1)
+
+    async def _stop_orphan(self, name: str) -> None:
+        log_event("orphan_stopped", replica=name)
+        try:
+            await self._means.backend.stop(name)
+        except (AiHowError, OSError) as error:
+            log_event("replica_not_stopped", replica=name, reason=str(error))
+
+    def _loads(self) -> Iterator[EndpointLoad]:
+        return (endpoint.load() for endpoint in self.endpoints.values())
+
+
+def _broken_status(name: str, reason: str, url: str) -> EndpointStatus:
+    spec = EndpointSpec(name=name, model_name="", model_version=0, model_uri="", model_digest="", engine="")
+    message = f"its record is broken: {reason}; deploy it again or delete it"
+    return EndpointStatus(spec=spec, state=EndpointState.ERROR, url=url, message=message)

@@ -1,0 +1,176 @@
+"""Passes a request on to a replica and its answer back: unchanged, as it arrives.
+
+Owns what happens when the engine fails: a second try before the first byte, one clear error after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import dataclass
+from time import perf_counter
+
+import aiohttp
+from aiohttp import web
+
+from ai_how.gateway import api_errors
+from ai_how.gateway.api_errors import ApiError
+from ai_how.gateway.endpoint import Endpoint
+from ai_how.gateway.exchange import REQUEST_ID, Exchange, standard_headers
+from ai_how.gateway.metrics import Metrics
+from ai_how.gateway.pool import Replica
+
+CONNECT_TIMEOUT_S = 5.0
+CLIENT_STALL_S = 60.0
+"""How long a client may leave an answer unread before it loses its place at the engine."""
+_TRIES = 2
+_CONNECT_TRIES = 5
+_LARGE_BODY = 2**20
+# what engines may learn of a request, and clients of an answer: neither keys nor connection headers are among them
+_TO_ENGINE = ("content-type", "accept", "traceparent", "tracestate")
+_TO_CLIENT = ("content-type", "cache-control", "retry-after")
+_FAILED = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+class _ConnectError(Exception):
+    """The engine never saw the request."""
+
+
+class _BrokenError(Exception):
+    """The connection broke before the first byte of the answer."""
+
+
+def make_session() -> aiohttp.ClientSession:
+    """The client for engines.
+
+    Connections are not kept: llama.cpp closes them after streamed answers while it says that it keeps them.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        skip_auto_headers=("accept-encoding", "user-agent"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forwarder:
+    """Sends requests to replicas."""
+
+    session: aiohttp.ClientSession
+    metrics: Metrics
+    hold_timeout_s: float
+
+    async def forward(
+        self, request: web.Request, exchange: Exchange, endpoint: Endpoint, body: bytes
+    ) -> web.StreamResponse:
+        """Answer a request with what a replica answers.
+
+        Raises:
+            ApiError: no replica could take it, or the engine failed before the first byte of the answer was sent.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.hold_timeout_s
+        sent = refused = 0
+        while True:
+            replica = await self._acquire(exchange, endpoint, deadline=deadline, first=bool(sent or refused))
+            try:
+                return await self._try(request, exchange, replica, body)
+            except _ConnectError as error:
+                refused += 1
+                endpoint.doubt(replica, str(error))
+            except _BrokenError as error:
+                sent += 1
+                endpoint.doubt(replica, str(error))
+            except ApiError as error:
+                endpoint.doubt(replica, error.message)
+                raise
+            finally:
+                if exchange.code:
+                    endpoint.doubt(replica, "the connection broke in the middle of an answer")
+                endpoint.pool.release(replica)
+            if sent == _TRIES or refused == _CONNECT_TRIES:
+                raise api_errors.engine_died(endpoint.name)
+            exchange.retries += 1
+            self.metrics.retries.labels(endpoint.name).inc()
+
+    async def _acquire(self, exchange: Exchange, endpoint: Endpoint, *, deadline: float, first: bool) -> Replica:
+        replica = None if first or endpoint.refusal() else endpoint.pool.try_acquire()
+        if replica is None:
+            began = perf_counter()
+            try:
+                replica = await endpoint.acquire(deadline=deadline, first=first)
+            finally:
+                exchange.held_s = (exchange.held_s or 0.0) + perf_counter() - began
+        exchange.replica = replica.name
+        return replica
+
+    async def _try(self, request: web.Request, exchange: Exchange, replica: Replica, body: bytes) -> web.StreamResponse:
+        headers = {name: request.headers[name] for name in _TO_ENGINE if name in request.headers}
+        headers[REQUEST_ID] = exchange.request_id
+        data = body if len(body) < _LARGE_BODY else io.BytesIO(body)
+        try:
+            upstream = await self.session.post(replica.url(exchange.route), data=data, headers=headers)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise _ConnectError(f"cannot connect: {error}") from error
+        except _FAILED as error:
+            raise _BrokenError(f"the connection broke: {error or type(error).__name__}") from error
+        async with upstream:
+            try:
+                first = await upstream.content.readany()
+            except _FAILED as error:
+                raise _BrokenError(f"the connection broke: {error or type(error).__name__}") from error
+            if upstream.content_type == "text/event-stream":
+                return await _stream(request, exchange, upstream, first)
+            return await _whole(exchange, upstream, first)
+
+
+async def _whole(exchange: Exchange, upstream: aiohttp.ClientResponse, first: bytes) -> web.Response:
+    """An answer that is not streamed is read to its end first: the client gets all of it or an error."""
+    try:
+        body = first if upstream.content.at_eof() else first + await upstream.content.read()
+    except _FAILED as error:
+        raise api_errors.engine_died(exchange.endpoint) from error
+    if upstream.status >= 500 and upstream.content_type != "application/json":
+        raise api_errors.engine_said(exchange.endpoint, upstream.status, body.decode(errors="replace"))
+    exchange.bytes_out = len(body)
+    return web.Response(status=upstream.status, body=body, headers=_answer_headers(upstream))
+
+
+async def _stream(
+    request: web.Request, exchange: Exchange, upstream: aiohttp.ClientResponse, first: bytes
+) -> web.StreamResponse:
+    headers = _answer_headers(upstream) | standard_headers(exchange)
+    answer = web.StreamResponse(status=upstream.status, headers=headers)
+    await answer.prepare(request)
+    exchange.status = upstream.status
+    exchange.first_byte_s = perf_counter() - exchange.began
+    chunk = first
+    while chunk:
+        await _write(request, answer, chunk)
+        exchange.bytes_out += len(chunk)
+        try:
+            chunk = await upstream.content.readany()
+        except _FAILED:
+            broken = api_errors.engine_died(exchange.endpoint)
+            exchange.code = broken.code
+            answer.force_close()
+            await _write(request, answer, broken.event())
+            break
+    await answer.write_eof()
+    return answer
+
+
+async def _write(request: web.Request, answer: web.StreamResponse, chunk: bytes) -> None:
+    try:
+        async with asyncio.timeout(CLIENT_STALL_S):
+            await answer.write(chunk)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client does not read its answer") from None
+
+
+def _answer_headers(upstream: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name: upstream.headers[name] for name in _TO_CLIENT if name in upstream.headers}

@@ -1,0 +1,117 @@
+"""Endpoint records: one JSON file an endpoint, in the gateway's own folder.
+
+Owns what a valid ``EndpointSpec`` is, when two of them need different processes, and the files. Knows no replicas.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ai_how.apply.files import write_json
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
+from ai_how.errors import SpecError
+
+_SAME_PROCESS = ("autoscaling", "stopped", "created_at")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_MAX_REPLICAS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """What was found in the folder: sound specs by name, and for broken files what is wrong."""
+
+    specs: Mapping[str, EndpointSpec]
+    broken: Mapping[str, str]
+
+
+def spec_digest(spec: EndpointSpec) -> str:
+    """SHA-256, in hex, over the fields whose change needs another engine process."""
+    values = {key: value for key, value in asdict(spec).items() if key not in _SAME_PROCESS}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def parse_spec(data: Any, *, name: str) -> EndpointSpec:
+    """An ``EndpointSpec`` from JSON's values; unknown keys, wrong types and impossible bounds are refused.
+
+    Raises:
+        SpecError: the evidence names every mistake.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    brief = f"the spec of endpoint {name!r} is wrong"
+    if not isinstance(data, dict):
+        raise SpecError(brief, evidence="it must be a JSON object")
+    problems = [
+        *_unknown(data, EndpointSpec, ""),
+        *_unknown(data.get("hardware"), Hardware, "hardware."),
+        *_unknown(data.get("autoscaling"), Autoscaling, "autoscaling."),
+    ]
+    try:
+        spec = TypeAdapter(EndpointSpec).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+        raise SpecError(brief, evidence="; ".join(problems)) from error
+    problems += _impossible(spec, name)
+    if problems:
+        raise SpecError(brief, evidence="; ".join(problems))
+    return spec
+
+
+def load_records(folder: Path) -> Records:
+    """Read all records; one that is broken does not hide the others."""
+    specs: dict[str, EndpointSpec] = {}
+    broken: dict[str, str] = {}
+    for path in sorted(folder.glob("[!.]*.json")):
+        try:
+            specs[path.stem] = parse_spec(json.loads(path.read_text(encoding="utf-8")), name=path.stem)
+        except SpecError as error:
+            broken[path.stem] = f"{path.name}: {error.evidence}"
+        except (OSError, ValueError, RecursionError) as error:
+            broken[path.stem] = f"{path.name} cannot be read: {error}"
+    return Records(specs=specs, broken=broken)
+
+
+def save_record(folder: Path, spec: EndpointSpec) -> None:
+    """Write the endpoint's record in one step.
+
+    Raises:
+        ProviderError: the disk is full.
+    """
+    write_json(folder / f"{spec.name}.json", asdict(spec))
+
+
+def delete_record(folder: Path, name: str) -> None:
+    """Forget an endpoint; one that is unknown is fine."""
+    if _NAME.fullmatch(name):
+        (folder / f"{name}.json").unlink(missing_ok=True)
+
+
+def _unknown(data: Any, kind: type, prefix: str) -> list[str]:
+    if not isinstance(data, dict):
+        return []
+    known = {item.name for item in fields(kind)}
+    return [f"{prefix}{key}: there is no such key" for key in data if key not in known]
+
+
+def _impossible(spec: EndpointSpec, name: str) -> list[str]:
+    problems = []
+    if not _NAME.fullmatch(spec.name):
+        problems.append(
+            "name: letters, digits, dots, dashes and underscores, 63 at most, a letter or digit at both ends"
+        )
+    elif spec.name != name:
+        problems.append(f"name: it says {spec.name!r}")
+    bounds = spec.autoscaling
+    if not 0 <= bounds.min_replicas <= bounds.max_replicas:
+        problems.append("autoscaling: 0 <= min_replicas <= max_replicas must hold")
+    if not 1 <= bounds.max_replicas <= _MAX_REPLICAS:
+        problems.append(f"autoscaling.max_replicas: from 1 to {_MAX_REPLICAS}")
+    if spec.hardware.count < 1:
+        problems.append("hardware.count: at least 1")
+    return problems

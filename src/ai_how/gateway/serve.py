@@ -1,0 +1,107 @@
+"""The gateway's life: open, listen, drain, close."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from ai_how.errors import ConflictError
+from ai_how.gateway.admin_api import AdminApi
+from ai_how.gateway.backend import ReplicaBackend
+from ai_how.gateway.config import GatewayConfig
+from ai_how.gateway.endpoint import Means
+from ai_how.gateway.fleet import Fleet
+from ai_how.gateway.forward import Forwarder, make_session
+from ai_how.gateway.http_edge import KEEPALIVE_TIMEOUT_S
+from ai_how.gateway.keys import Keys, parse_admin_key, parse_api_keys
+from ai_how.gateway.log import log_event
+from ai_how.gateway.metrics import Metrics
+from ai_how.gateway.public_api import PublicApi
+
+ADMIN_HOST = "127.0.0.1"
+_ADMIN_STOP_TIMEOUT_S = 2.0
+_BACKLOG = 1024
+
+
+async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio.Event) -> None:
+    """Run the gateway until ``stop`` is set; then finish what is in flight. Replicas live on.
+
+    Raises:
+        SpecError: a key file cannot be read.
+        ConflictError: an address is in use.
+        ExceptionGroup: a background task failed by a mistake of ours; whoever supervises the process starts it
+            again, and it finds its replicas.
+    """
+    metrics = Metrics()
+    api_keys = Keys(config.api_keys_file, parse_api_keys)
+    admin_key = Keys(config.admin_key_file, parse_admin_key)
+    background: set[asyncio.Task[None]] = set()
+    async with make_session() as session, asyncio.TaskGroup() as group:
+
+        def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            task = group.create_task(work)
+            background.add(task)
+            task.add_done_callback(background.discard)
+            return task
+
+        means = Means(config=config, backend=backend, session=session, metrics=metrics, spawn=spawn)
+        fleet = Fleet(means, url=f"{base_url(config.host, config.port)}/v1")
+        await fleet.open()
+        public = PublicApi(
+            fleet,
+            forwarder=Forwarder(session=session, metrics=metrics, hold_timeout_s=config.gateway.hold_timeout_s),
+            keys=api_keys,
+            metrics=metrics,
+            site=config.site,
+            max_request_bytes=int(config.gateway.max_request_mib * 2**20),
+        )
+        admin = AdminApi(fleet, keys=admin_key, metrics=metrics)
+        runners = [
+            _runner(public.app(), stop_timeout_s=config.serving.drain_timeout_s),
+            _runner(admin.app(), stop_timeout_s=_ADMIN_STOP_TIMEOUT_S),
+        ]
+        try:
+            await _listen(runners[0], config.host, config.port)
+            await _listen(runners[1], ADMIN_HOST, config.admin_port)
+            log_event("gateway_ready", host=config.host, port=config.port, endpoints=len(fleet.endpoints))
+            await stop.wait()
+            log_event("gateway_stopping")
+        finally:
+            fleet.close_line()
+            for runner in runners:
+                await runner.cleanup()
+            for task in list(background):
+                task.cancel()
+    log_event("gateway_stopped")
+
+
+def base_url(host: str, port: int) -> str:
+    """Where clients find the gateway; one that listens on all addresses is found on loopback too."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _runner(app: web.Application, *, stop_timeout_s: float) -> web.AppRunner:
+    return web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        handler_cancellation=True,
+        keepalive_timeout=KEEPALIVE_TIMEOUT_S,
+        shutdown_timeout=stop_timeout_s,
+    )
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+    except OSError as error:
+        raise ConflictError(
+            f"cannot listen on {host}:{port}",
+            evidence=str(error.strerror or error),
+            next_step="see what holds the port: ai-how status",
+        ) from error
