@@ -16,7 +16,10 @@ from typing import Any
 
 from aiohttp import web
 
-CHUNK = 'data: {{"id":"x","object":"chat.completion.chunk","created":1,"model":"fake","choices":[{{"index":0,"delta":{{"content":"t{} "}},"finish_reason":null}}]}}\n\n'
+CHUNK = (
+    'data: {{"id":"x","object":"chat.completion.chunk","created":1,"model":"fake",'
+    '"choices":[{{"index":0,"delta":{{"content":"t{} "}},"finish_reason":null}}]}}\n\n'
+)
 
 
 class FakeEngine:

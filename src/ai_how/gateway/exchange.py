@@ -21,8 +21,11 @@ _PATH_SHOWN = 200
 
 @dataclass(kw_only=True, slots=True)
 class Exchange:
-    """What is known of a request so far. ``began`` is ``perf_counter``'s time; ``key`` the key's name; ``endpoint`` one that
-    exists, or empty; ``route`` one of the gateway's own paths, or ``other``."""
+    """What is known of a request so far.
+
+    ``began`` is ``perf_counter``'s time; ``key`` the key's name; ``endpoint`` one that exists, or empty; ``route`` one
+    of the gateway's own paths, or ``other``.
+    """
 
     request_id: str
     began: float

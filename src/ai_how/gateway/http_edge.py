@@ -14,7 +14,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, SpecError
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
-from ai_how.gateway.exchange import CLIENT_GONE, EXCHANGE, REQUEST_ID, Exchange, begin
+from ai_how.gateway.exchange import CLIENT_GONE, EXCHANGE, Exchange, begin, standard_headers
 from ai_how.gateway.metrics import Metrics
 
 BODY_TIMEOUT_S = 60.0
