@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_how.errors import AiHowError, TryAgainError
+from ai_how.errors import TryAgainError
 from ai_how.local.buckets import ensure_buckets
 from ai_how.local.environment import environment_path, install
 from ai_how.models.registry import Registry
@@ -183,12 +183,6 @@ def shared_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 def stores(shared_stores: Stores, tmp_path: Path) -> Stores:
     """The shared stores with a cache of this test's own."""
     return Stores(access=shared_stores.access, registry_url=shared_stores.registry_url, cache_dir=tmp_path / "cache")
-
-
-def fails(error: type[AiHowError], *words: str):  # noqa: ANN201 - pytest's own type
-    """``pytest.raises`` for one of our errors, whose text must have all the words."""
-    pattern = "".join(f"(?=.*{word})" for word in words)
-    return pytest.raises(error, match=f"(?s){pattern}")
 
 
 def _free_ports(count: int) -> list[int]:

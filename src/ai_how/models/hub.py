@@ -6,6 +6,7 @@ Owns the form of the address. Needs the optional package ``huggingface_hub``, wh
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from ai_how.errors import MissingToolError, NotFoundError, SpecError, TryAgainError
@@ -39,28 +40,33 @@ def fetch(address: str, cache_dir: Path) -> tuple[Path, str]:
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise MissingToolError(
             "models from the Hugging Face Hub need one more package", next_step="pip install 'ai-how[hub]'"
         ) from error
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     repo, revision = match["repo"], match["revision"]
     try:
         folder = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, ignore_patterns=_IGNORED))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise NotFoundError(
             f"the hub has no model {address} for us",
-            evidence=_first_line(error),
+            evidence=_said(error),
             next_step="check the name; a gated or private model needs a login: hf auth login",
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise TryAgainError(
             f"{address} could not be fetched",
-            evidence=_first_line(error),
+            evidence=_said(error),
             next_step="check the network, then run the same command again: it goes on where it was",
         ) from error
     # the snapshot's folder is named after the commit
     return folder, f"{SCHEME}{repo}@{folder.name}"
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _said(error: Exception) -> str:
+    """The hub's own words, without empty lines; there may be many."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "\n".join(lines[:3]) or type(error).__name__

@@ -17,7 +17,7 @@ from ai_how.errors import AiHowError, NotFoundError, ProviderError, TryAgainErro
 from ai_how.models.types import ObjectStoreAccess
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
     from mypy_boto3_s3 import S3Client
 
 MAX_CONNECTIONS = 16
@@ -192,19 +192,19 @@ class Bucket:
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+        from botocore import exceptions as boto
 
         try:
             yield
-        except ClientError as error:
+        except boto.ClientError as error:
             raise self._refusal(error, what) from error
-        except (HTTPClientError, IncompleteReadError) as error:
+        except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as error:
             raise TryAgainError(
                 f"the object store at {self.access.endpoint_url} does not answer",
-                evidence=_first_line(error),
+                evidence=_reason(error),
                 next_step="ai-how up, then run the same command again: it goes on where it was",
             ) from error
-        except BotoCoreError as error:
+        except boto.BotoCoreError as error:
             raise ProviderError(f"the object store failed: {what}", evidence=_first_line(error)) from error
 
     def _refusal(self, error: ClientError, what: str) -> AiHowError:
@@ -235,6 +235,11 @@ def part_etag(body: bytes) -> str:
 
 def _content_md5(body: bytes) -> str:
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
+def _reason(error: BotoCoreError) -> str:
+    """Why a connection failed, without the address, which is long and says nothing."""
+    return str(error.kwargs.get("error") or _first_line(error)).rsplit(": ", 1)[-1]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,251 @@
+"""Which files make a model, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_how.errors import SpecError
+from ai_how.models.checkpoint import inspect
+from ai_how.models.types import ModelFormat
+from tests.checkpoints import LEFTOVERS, write_gguf, write_leftovers, write_sharded
+from tests.tiny_model import write_tiny_adapter, write_tiny_checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "model"
+
+
+def refusal(path: Path) -> SpecError:
+    with pytest.raises(SpecError) as caught:
+        inspect(path)
+    assert caught.value.next_step
+    return caught.value
+
+
+def change_json(file: Path, **changes: Any) -> None:
+    content = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def test_a_full_model_is_described(folder: Path) -> None:
+    found = inspect(write_tiny_checkpoint(folder, dtype="BF16"))
+    assert found.info.format is ModelFormat.HUGGING_FACE
+    assert found.info.architecture == "LlamaForCausalLM"
+    assert found.info.dtype == "bfloat16"
+    assert found.info.context_tokens == 2048
+    assert found.info.chat_template
+    assert found.info.parameters > 100_000
+    assert found.files == ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    assert found.skipped == found.warnings == ()
+
+
+def test_shards_count_as_one_model(folder: Path, tmp_path: Path) -> None:
+    whole = inspect(write_tiny_checkpoint(tmp_path / "whole"))
+    found = inspect(write_sharded(folder, shards=3))
+    assert found.info == whole.info
+    assert "model.safetensors.index.json" in found.files
+    assert sum(name.endswith(".safetensors") for name in found.files) == 3
+
+
+def test_an_adapter_is_described(folder: Path) -> None:
+    found = inspect(write_tiny_adapter(folder))
+    assert found.info.format is ModelFormat.PEFT_ADAPTER
+    assert found.info.architecture == "LORA"
+    assert found.info.base_model == "tiny"
+    assert found.info.dtype == "float32"
+    assert found.files == ("adapter_config.json", "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_gguf_file_and_a_folder_with_one_are_the_same_model(tmp_path: Path, chat: bool) -> None:
+    file = write_gguf(tmp_path / "model.gguf", chat=chat)
+    found = inspect(file)
+    assert inspect(tmp_path) == found
+    assert found.info.format is ModelFormat.GGUF
+    assert found.info.chat_template is chat
+    assert found.info.context_tokens == 2048
+    assert found.files == ("model.gguf",)
+
+
+def test_what_training_left_is_left_out_and_named(folder: Path) -> None:
+    write_tiny_checkpoint(folder)
+    sound = inspect(folder)
+    write_leftovers(folder)
+    for name in ("pytorch_model.bin", "model-00001-of-00002.safetensors", "old.gguf"):
+        (folder / name).write_bytes(b"stale")
+    found = inspect(folder)
+    assert found.files == sound.files
+    assert {*LEFTOVERS, "checkpoint-10/", "logs/", "telemetry/", ".git", "pytorch_model.bin"} <= set(found.skipped)
+
+
+def test_templates_cards_and_licences_are_taken(folder: Path) -> None:
+    write_tiny_checkpoint(folder)
+    change_json(folder / "tokenizer_config.json", chat_template=None)
+    assert not inspect(folder).info.chat_template
+    (folder / "additional_chat_templates").mkdir()
+    names = ("LICENSE", "README.md", "chat_template.jinja", "merges.txt", "additional_chat_templates/tools.jinja")
+    for name in names:
+        (folder / name).write_text("text")
+    found = inspect(folder)
+    assert set(names) <= set(found.files)
+    assert found.info.chat_template
+
+
+def test_links_to_files_are_followed_and_loops_are_not(folder: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(folder)
+    blob = tmp_path / "blobs" / "abc"
+    blob.parent.mkdir()
+    (folder / "model.safetensors").rename(blob)
+    (folder / "model.safetensors").symlink_to("../blobs/abc")
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    found = inspect(folder)
+    assert "model.safetensors" in found.files
+    assert found.skipped == ("loop/",)
+    blob.unlink()
+    assert "model.safetensors: a link to ../blobs/abc" in refusal(folder).evidence
+
+
+def test_a_missing_tokenizer_is_a_warning(folder: Path) -> None:
+    write_tiny_checkpoint(folder)
+    (folder / "tokenizer.json").unlink()
+    assert "tokenizer" in inspect(folder).warnings[0]
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        file = folder / name
+        file.write_bytes(file.read_bytes()[:-100])
+
+    return damage
+
+
+def write(name: str, content: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(content) and None
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return damage
+
+
+SHARD = "model-00002-of-00002.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("make", "damage", "said"),
+    [
+        (write_tiny_checkpoint, write("config.json", "{"), "config.json: broken JSON"),
+        (write_tiny_checkpoint, write("config.json", "[]"), "config.json: it holds no JSON object"),
+        (write_tiny_checkpoint, write("config.json", '{"a": 1}'), "config.json: it names no architecture"),
+        (write_tiny_checkpoint, write("tokenizer_config.json", ""), "tokenizer_config.json: broken JSON"),
+        (write_tiny_checkpoint, cut("model.safetensors"), "model.safetensors: truncated: 100 of"),
+        (write_tiny_checkpoint, write("model.safetensors", ""), "model.safetensors: truncated"),
+        (write_tiny_checkpoint, write("model.safetensors", "version https://git-lfs"), "no safetensors file"),
+        (write_tiny_checkpoint, remove("model.safetensors"), "there is no model.safetensors"),
+        (write_tiny_checkpoint, remove("config.json"), "no config.json"),
+        (write_sharded, remove(SHARD), f"{SHARD}: missing, but model.safetensors.index.json names it"),
+        (write_sharded, cut(SHARD), f"{SHARD}: truncated"),
+        (write_sharded, write("model.safetensors.index.json", "{}"), "no map from weights"),
+        (
+            write_sharded,
+            write("model.safetensors.index.json", '{"weight_map": {"a": "../x.safetensors"}}'),
+            "no map from weights",
+        ),
+        (
+            write_sharded,
+            write("model.safetensors.index.json", json.dumps({"weight_map": {"lost": SHARD}})),
+            "such as lost",
+        ),
+        (write_tiny_adapter, write("adapter_config.json", '{"peft_type": "LORA"}'), "names no base model"),
+        (write_tiny_adapter, write("adapter_config.json", "{"), "adapter_config.json: broken JSON"),
+        (write_tiny_adapter, remove("adapter_model.safetensors"), "there is no adapter_model.safetensors"),
+        (write_tiny_adapter, cut("adapter_model.safetensors"), "adapter_model.safetensors: truncated"),
+        (write_tiny_adapter, write("model.safetensors", ""), "both a full model and an adapter"),
+    ],
+)
+def test_each_problem_is_named(
+    folder: Path, make: Callable[[Path], Path], damage: Callable[[Path], None], said: str
+) -> None:
+    make(folder)
+    damage(folder)
+    assert said in refusal(folder).evidence
+
+
+def test_all_problems_are_reported_at_once(folder: Path) -> None:
+    write_sharded(folder, shards=3)
+    for name in ("config.json", "tokenizer_config.json"):
+        (folder / name).write_text("{")
+    (folder / "model-00001-of-00003.safetensors").unlink()
+    cut("model-00003-of-00003.safetensors")(folder)
+    error = refusal(folder)
+    assert "4 problems" in error.brief
+    assert len(error.evidence.splitlines()) == 4
+
+
+@pytest.mark.parametrize("make", [write_tiny_checkpoint, write_tiny_adapter])
+def test_pickled_weights_are_refused(folder: Path, make: Callable[[Path], Path]) -> None:
+    make(folder)
+    for file in folder.glob("*.safetensors"):
+        file.rename(folder / "pytorch_model.bin")
+    error = refusal(folder)
+    assert "pickled weights are refused" in error.evidence
+    assert "safe_serialization" in error.next_step
+
+
+def test_a_broken_off_training_run_points_to_its_last_checkpoint(folder: Path) -> None:
+    for step in (9, 10, 30):
+        write_tiny_checkpoint(folder / f"checkpoint-{step}")
+    assert f"ai-how model push {folder / 'checkpoint-30'}" in refusal(folder).next_step
+    shutil.copy(folder / "checkpoint-9" / "config.json", folder)
+    assert f"ai-how model push {folder / 'checkpoint-30'}" in refusal(folder).next_step
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model"])
+def test_a_corrupt_gguf_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.gguf").write_bytes(content)
+    assert "m.gguf: " in refusal(tmp_path / "m.gguf").evidence
+    assert "m.gguf: " in refusal(tmp_path).evidence
+
+
+def test_of_two_gguf_files_one_must_be_named(tmp_path: Path) -> None:
+    for name in ("a.gguf", "b.gguf"):
+        write_gguf(tmp_path / name)
+    assert refusal(tmp_path).evidence == "a.gguf\nb.gguf"
+
+
+def test_a_part_of_a_split_gguf_file_and_an_adapter_are_refused(tmp_path: Path) -> None:
+    import numpy as np
+    from gguf import GGUFWriter
+
+    for key, value, said in (("split.count", 3, "one of 3 parts"), ("general.type", "adapter", "no model but adapter")):
+        path = tmp_path / "x.gguf"
+        writer = GGUFWriter(path, "llama")
+        writer.add_uint32(key, value) if isinstance(value, int) else writer.add_string(key, value)
+        writer.add_tensor("t", np.zeros(32, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        assert said in refusal(path).evidence
+
+
+def test_no_such_path_names_what_is_near(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "smollm.gguf")
+    assert "smollm.gguf" in refusal(tmp_path / "smolm.gguf").evidence
+    assert "no folder" in refusal(tmp_path / "none" / "x").evidence
+
+
+def test_an_empty_folder_and_a_folder_of_other_things_are_no_model(tmp_path: Path) -> None:
+    assert "no files" in refusal(tmp_path).evidence
+    (tmp_path / "notes.txt").write_text("hello")
+    assert "it has: notes.txt" in refusal(tmp_path).evidence
