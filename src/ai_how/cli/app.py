@@ -6,7 +6,7 @@ import errno
 import importlib
 import os
 import sys
-from typing import Any
+from typing import NoReturn
 
 import click
 
@@ -90,17 +90,19 @@ def root() -> None:
     """
 
 
-def main(argv: list[str] | None = None) -> Any:
+def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line: errors of ours become three lines and an exit code, never a traceback."""
     try:
-        return root.main(args=argv, prog_name="ai-how", standalone_mode=True)
+        code = root.main(args=argv, prog_name="ai-how", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.Abort:
+        # Ctrl-C, here or at a question
+        fail(AiHowError("interrupted", next_step="run the same command again to go on"), exit_code=130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except AiHowError as error:
         fail(error)
-    except KeyboardInterrupt:
-        fail(
-            AiHowError("interrupted", next_step="run the same command again to go on"),
-            exit_code=130,
-        )
     except BrokenPipeError:
         # the reader of our output (head, less) has gone: that is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

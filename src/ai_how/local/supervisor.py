@@ -81,7 +81,8 @@ def program_conf(layout: Layout, spec: ProcessSpec) -> str:
     command = shlex.join(
         [sys.executable, "-m", "ai_how.local.launch", str(layout.processes / f"{spec.name}.json")]
     ).replace("%", "%%")
-    log = str(layout.logs / f"{spec.name}.log").replace("%", "%%")
+    # below the supervisor's own folder: an absolute path would have its per cent signs expanded twice
+    log = layout.logs.relative_to(layout.root) / f"{spec.name}.log"
     return f"""; written by ai-how: changes are overwritten
 [program:{spec.name}]
 command={command}
