@@ -14,7 +14,6 @@ import aiohttp
 from aiohttp import web
 
 from ai_how.gateway import api_errors
-from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.endpoint import Endpoint
 from ai_how.gateway.exchange import REQUEST_ID, Exchange, standard_headers
 from ai_how.gateway.metrics import Metrics
@@ -38,6 +37,14 @@ class _ConnectError(Exception):
 
 class _BrokenError(Exception):
     """The connection broke before the first byte of the answer."""
+
+
+class _DiedError(Exception):
+    """The connection broke in the middle of the answer; a stream's client got ``answer``."""
+
+    def __init__(self, answer: web.StreamResponse | None = None) -> None:
+        super().__init__("the connection broke in the middle of an answer")
+        self.answer = answer
 
 
 def make_session() -> aiohttp.ClientSession:
@@ -83,12 +90,12 @@ class Forwarder:
             except _BrokenError as error:
                 sent += 1
                 endpoint.doubt(replica, str(error))
-            except ApiError as error:
-                endpoint.doubt(replica, error.message)
-                raise
+            except _DiedError as error:
+                endpoint.doubt(replica, str(error))
+                if error.answer is None:
+                    raise api_errors.engine_died(endpoint.name) from error
+                return error.answer
             finally:
-                if exchange.code:
-                    endpoint.doubt(replica, "the connection broke in the middle of an answer")
                 endpoint.pool.release(replica)
             if sent == _TRIES or refused == _CONNECT_TRIES:
                 raise api_errors.engine_died(endpoint.name)
@@ -131,7 +138,7 @@ async def _whole(exchange: Exchange, upstream: aiohttp.ClientResponse, first: by
     try:
         body = first if upstream.content.at_eof() else first + await upstream.content.read()
     except _FAILED as error:
-        raise api_errors.engine_died(exchange.endpoint) from error
+        raise _DiedError from error
     if upstream.status >= 500 and upstream.content_type != "application/json":
         raise api_errors.engine_said(exchange.endpoint, upstream.status, body.decode(errors="replace"))
     exchange.bytes_out = len(body)
@@ -152,12 +159,13 @@ async def _stream(
         exchange.bytes_out += len(chunk)
         try:
             chunk = await upstream.content.readany()
-        except _FAILED:
-            broken = api_errors.engine_died(exchange.endpoint)
-            exchange.code = broken.code
+        except _FAILED as error:
+            died = api_errors.engine_died(exchange.endpoint)
+            exchange.code = died.code
             answer.force_close()
-            await _write(request, answer, broken.event())
-            break
+            await _write(request, answer, died.event())
+            await answer.write_eof()
+            raise _DiedError(answer) from error
     await answer.write_eof()
     return answer
 

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, SpecError
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.exchange import CLIENT_GONE, EXCHANGE, Exchange, begin, standard_headers
+from ai_how.gateway.log import log_event
 from ai_how.gateway.metrics import Metrics
 
 BODY_TIMEOUT_S = 60.0
@@ -23,6 +25,17 @@ KEEPALIVE_TIMEOUT_S = 75.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = logging.getLogger("ai_how.gateway")
+
+
+class NoMalformedRequests(logging.Filter):
+    """For aiohttp's log: bytes that are no HTTP get a line without them, for they may hold a key, and no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            log_event("malformed_request", reason=type(error).__name__)
+            return False
+        return True
 
 
 def edge(metrics: Metrics, *, quiet: Callable[[Exchange], bool]) -> Any:

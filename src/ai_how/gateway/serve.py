@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
@@ -15,7 +16,7 @@ from ai_how.gateway.config import GatewayConfig
 from ai_how.gateway.endpoint import Means
 from ai_how.gateway.fleet import Fleet
 from ai_how.gateway.forward import Forwarder, make_session
-from ai_how.gateway.http_edge import KEEPALIVE_TIMEOUT_S
+from ai_how.gateway.http_edge import KEEPALIVE_TIMEOUT_S, NoMalformedRequests
 from ai_how.gateway.keys import Keys, parse_admin_key, parse_api_keys
 from ai_how.gateway.log import log_event
 from ai_how.gateway.metrics import Metrics
@@ -35,6 +36,7 @@ async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio
         ExceptionGroup: a background task failed by a mistake of ours; whoever supervises the process starts it
             again, and it finds its replicas.
     """
+    logging.getLogger("aiohttp.server").addFilter(NoMalformedRequests())
     metrics = Metrics()
     api_keys = Keys(config.api_keys_file, parse_api_keys)
     admin_key = Keys(config.admin_key_file, parse_admin_key)
