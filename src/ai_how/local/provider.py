@@ -69,11 +69,9 @@ class LocalProvider:
         with ThreadPoolExecutor(max_workers=8) as pool:
             seen = list(pool.map(lambda name: self._observe_process(name, running), names))
         found = {observed.name: observed for observed in seen}
-        supervisor = Condition.HEALTHY if self.supervisor.alive() else Condition.STOPPED
         checks: dict[str, tuple[Condition, str]] = {
             SECRETS: _condition(self.secrets.problem()),
             ENVIRONMENT: self._observe_environment(made),
-            SUPERVISOR: (supervisor, "" if supervisor is Condition.HEALTHY else "is not running"),
             BUCKETS: self._observe_buckets(stack),
             DATABASE_FILES: self._observe_database_files(),
         }
@@ -81,6 +79,7 @@ class LocalProvider:
             settings = made.get(name)
             shown = condition if settings is not None else Condition.ABSENT
             found[name] = Observed(name=name, condition=shown, settings=settings, detail=detail)
+        found[SUPERVISOR] = self._observe_supervisor(made)
         return found
 
     def perform(self, action: Action, resource: Resource | None) -> str:
@@ -130,6 +129,14 @@ class LocalProvider:
             return Observed(name=full_name, condition=Condition.ABSENT)
         condition, detail = process_condition(spec, running.get(name))
         return Observed(name=full_name, condition=condition, settings=spec.to_settings(), detail=detail)
+
+    def _observe_supervisor(self, made: dict[str, dict[str, str]]) -> Observed:
+        if self.supervisor.alive():
+            # it answers at its socket: that is all of its settings, whatever the state file says
+            settings = {"socket": str(self.layout.supervisor_socket)}
+            return Observed(name=SUPERVISOR, condition=Condition.HEALTHY, settings=settings)
+        condition = Condition.STOPPED if SUPERVISOR in made else Condition.ABSENT
+        return Observed(name=SUPERVISOR, condition=condition, settings=made.get(SUPERVISOR), detail="is not running")
 
     def _observe_environment(self, made: dict[str, dict[str, str]]) -> tuple[Condition, str]:
         path = made.get(ENVIRONMENT, {}).get("path")
