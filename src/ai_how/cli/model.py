@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,8 @@ def push(source: str, name: str, aliases: tuple[str, ...], site_path: Path | Non
         )
         return
     _print_version(report.version)
-    note(f"\nNext: ai-how deploy up --model-path model://{name}/{report.version.version} --name {name}")
+    endpoint = re.sub(r"[._]+", "-", name)[:40].strip("-")  # an endpoint's name has no dots and underscores
+    note(f"\nNext: ai-how deploy up --model-path model://{name}/{report.version.version} --name {endpoint}")
 
 
 @model.command("list")

@@ -48,13 +48,18 @@ class TransferProgress:
 
 def _bar() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{human_bytes(task.finished_speed or task.speed or 0)}/s")
 
     return Progress(
         TextColumn("  {task.description:<9}"),
         BarColumn(bar_width=24),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )

@@ -71,7 +71,7 @@ class _Upload:
         self._bucket = bucket
         self._prefix = prefix
         self._model = model
-        self._meter = Meter("upload", model.manifest.size_bytes, progress)
+        self._progress = progress
         self._guard = Lock()
         self._stop = Event()
         self._sent_bytes = 0
@@ -80,6 +80,8 @@ class _Upload:
     def run(self) -> UploadReport:
         missing = self._missing()
         if missing:
+            self._meter = Meter("upload", self._model.manifest.size_bytes, self._progress)
+            self._meter.add(self._model.manifest.size_bytes - sum(file.entry.size_bytes for file in missing))
             self._send_all(missing)
         self._check_sizes()
         for file in self._model.files:
@@ -103,9 +105,7 @@ class _Upload:
             there = stored.get(key) == entry.size_bytes and (
                 self._was_whole or self._bucket.metadata(key).get("sha256") == entry.sha256
             )
-            if there:
-                self._meter.add(entry.size_bytes)
-            else:
+            if not there:
                 missing.append(file)
         return missing
 
