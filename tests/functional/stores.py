@@ -119,15 +119,20 @@ def object_store(folder: Path) -> tuple[Server, ObjectStoreAccess]:
     return Server(argv=argv, health_url=health, log=folder / "log", env={"GOMEMLIMIT": "200MiB"}), access
 
 
-def mlflow_server(folder: Path) -> tuple[Server, str]:
-    """MLflow on SQLite, from the environment that the product installs for it; not started yet."""
+def mlflow_python() -> Path:
+    """The interpreter of an environment with MLflow: the product's own, made where it is missing."""
     environment = Path(os.environ.get("AI_HOW_TEST_MLFLOW") or environment_path())
     if "AI_HOW_TEST_MLFLOW" not in os.environ:
         install(environment)
+    return environment / "bin" / "python"
+
+
+def mlflow_server(folder: Path) -> tuple[Server, str]:
+    """MLflow on SQLite; not started yet."""
     folder.mkdir(parents=True)
     port = _free_ports(1)[0]
     argv = [
-        str(environment / "bin" / "python"),
+        str(mlflow_python()),
         *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
         *("--artifacts-destination", str(folder / "artifacts")),

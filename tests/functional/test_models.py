@@ -25,7 +25,7 @@ from tests.checkpoints import write_gguf, write_large, write_sharded
 from tests.tiny_model import write_tiny_adapter, write_tiny_checkpoint
 
 from .site import eventually
-from .stores import running_object_store
+from .stores import mlflow_python, running_object_store
 
 pytestmark = pytest.mark.slow
 
@@ -417,6 +417,23 @@ def test_a_wrong_key_is_refused_without_being_shown(stores: Stores, tmp_path: Pa
     with pytest.raises(ProviderError, match="refuses our keys") as caught:
         push(wrong, write_tiny_checkpoint(tmp_path / "m"), "locked-out")
     assert "wr0ng-s3cret" not in str(caught.value)
+
+
+def test_mlflow_s_own_client_finds_what_we_registered(stores: Stores, tmp_path: Path) -> None:
+    version = push(stores, write_tiny_checkpoint(tmp_path / "m"), "for-everyone", aliases=["champion"]).version
+    script = (
+        "import sys; from mlflow import MlflowClient\n"
+        "found = MlflowClient(sys.argv[1]).get_model_version_by_alias('for-everyone', 'champion')\n"
+        "print(found.version, found.source, found.tags['ai_how.digest'])"
+    )
+    done = subprocess.run(
+        [mlflow_python(), "-c", script, stores.registry_url],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+    )
+    assert done.stdout.split() == ["1", version.uri, version.digest]
 
 
 def test_the_registry_says_what_it_refuses(stores: Stores) -> None:
