@@ -1,0 +1,138 @@
+"""Figures that need an experiment of their own: cold start, scale-out, GPU utilization.
+
+Cold start and scale-out run on a temporary copy of the endpoint, which is always removed: also after Ctrl-C, and what a
+killed run left is removed by the next one. The endpoint itself is not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import aiohttp
+
+from ai_how.bench.load import Client, ask, run_phase
+from ai_how.bench.machine import observe_gpus
+from ai_how.bench.result import Probe
+from ai_how.endpoints.client import EndpointClient
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState, EndpointStatus
+from ai_how.errors import AiHowError, NotFoundError, ProviderError
+
+TEMPORARY = "bench-tmp-"
+Value = TypeVar("Value")
+
+
+async def remove_leftovers(admin: EndpointClient) -> None:
+    """Remove the temporary endpoints of a run that was killed."""
+    for status in await asyncio.to_thread(admin.list_endpoints):
+        if status.spec.name.startswith(TEMPORARY):
+            await asyncio.to_thread(admin.delete, status.spec.name)
+
+
+async def cold_start(admin: EndpointClient, spec: EndpointSpec, client: Client, *, timeout_s: float) -> Probe:
+    """Seconds from creating a copy of the endpoint to the end of its first answer's first token."""
+    async with _temporary(admin, spec, Autoscaling(min_replicas=1, max_replicas=1)) as (name, began):
+        status = await _wait(admin, name, lambda s: _ready(s) >= 1, timeout_s=timeout_s)
+        ready_s = time.perf_counter() - began
+        async with aiohttp.ClientSession(headers={"authorization": f"Bearer {client.api_key}"}) as session:
+            sample = await ask(session, replace(client, model=name), began=began)
+        if sample.error or sample.first_token_s is None:
+            raise ProviderError("the first request failed", evidence=sample.error or "no token came")
+        total_s = sample.ended_at - (sample.latency_s - sample.first_token_s)
+    stages = {"process, model load and warm-up": ready_s, "first token": sample.first_token_s}
+    if status.last_start_s is not None:
+        stages["of which seen by the gateway"] = status.last_start_s
+    return Probe(value=total_s, stages=stages, note="from deploy to the first token; files in the page cache")
+
+
+async def scale_out(
+    admin: EndpointClient, spec: EndpointSpec, client: Client, *, slots: int, timeout_s: float
+) -> Probe:
+    """Seconds from the start of load on one replica to the second one being ready."""
+    async with _temporary(admin, spec, Autoscaling(min_replicas=1, max_replicas=2)) as (name, _):
+        await _wait(admin, name, lambda s: _ready(s) >= 1, timeout_s=timeout_s)
+        target = replace(client, model=name)
+        began = time.perf_counter()
+        load = asyncio.create_task(run_phase(target, concurrency=3 * slots, duration_s=timeout_s))
+        try:
+            await _wait(admin, name, lambda s: _ready(s) >= 2, timeout_s=timeout_s)
+            took_s = time.perf_counter() - began
+        finally:
+            load.cancel()
+            await asyncio.gather(load, return_exceptions=True)
+    return Probe(value=took_s, note=f"1 to 2 replicas under {3 * slots} requests at once")
+
+
+async def gpu_utilization(measure: Awaitable[Value]) -> tuple[Value, Probe]:
+    """Sample the GPUs while ``measure`` runs; its result, and their average utilization."""
+    if not await asyncio.to_thread(observe_gpus):
+        return await measure, Probe(note="no NVIDIA GPU with a driver on this machine")
+    seen: list[float] = []
+
+    async def sample() -> None:
+        while True:
+            gpus = await asyncio.to_thread(observe_gpus)
+            seen.extend(gpu.utilization_percent for gpu in gpus)
+            await asyncio.sleep(0.5)
+
+    sampler = asyncio.create_task(sample())
+    try:
+        value = await measure
+    finally:
+        sampler.cancel()
+        await asyncio.gather(sampler, return_exceptions=True)
+    if not seen:
+        return value, Probe(note="the GPUs do not report their utilization")
+    return value, Probe(value=sum(seen) / len(seen), note=f"all GPUs, {len(seen)} samples at the highest load")
+
+
+@contextlib.asynccontextmanager
+async def _temporary(
+    admin: EndpointClient, spec: EndpointSpec, bounds: Autoscaling
+) -> AsyncIterator[tuple[str, float]]:
+    name = f"{TEMPORARY}{secrets.token_hex(3)}"
+    began = time.perf_counter()
+    try:
+        await asyncio.to_thread(admin.put, replace(spec, name=name, autoscaling=bounds, stopped=False))
+        yield name, began
+    finally:
+        # shielded: Ctrl-C must not leave it behind
+        await asyncio.shield(asyncio.to_thread(_delete, admin, name))
+
+
+def _delete(admin: EndpointClient, name: str) -> None:
+    with contextlib.suppress(NotFoundError):
+        admin.delete(name)
+
+
+async def _wait(
+    admin: EndpointClient, name: str, enough: Callable[[EndpointStatus], bool], *, timeout_s: float
+) -> EndpointStatus:
+    deadline = time.perf_counter() + timeout_s
+    while True:
+        status = await asyncio.to_thread(admin.get, name)
+        if enough(status):
+            return status
+        if status.state is EndpointState.ERROR:
+            raise ProviderError("the copy of the endpoint failed to start", evidence=status.message)
+        if time.perf_counter() > deadline:
+            raise ProviderError(f"not within {timeout_s:g} s")
+        await asyncio.sleep(0.02)
+
+
+def _ready(status: EndpointStatus) -> int:
+    return sum(replica.state == "ready" for replica in status.replicas)
+
+
+async def guarded(probe: Awaitable[Probe]) -> Probe:
+    """A probe that says why it could not measure instead of ending the whole run."""
+    try:
+        return await probe
+    except AiHowError as error:
+        first_line = error.evidence.splitlines()[0] if error.evidence else ""
+        return Probe(note=f"{error.brief}. {first_line}".strip())

@@ -1,0 +1,206 @@
+"""``ai-how bench``: measure an endpoint, show and compare results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ai_how.cli.options import output_option, site_option
+from ai_how.cli.output import note, print_json, print_table
+from ai_how.errors import SpecError
+
+if TYPE_CHECKING:
+    from ai_how.bench.result import Result
+
+
+@click.group()
+def bench() -> None:
+    """Measure an endpoint against the site's targets.
+
+    \b
+    Example:
+      ai-how bench run my-model --html report.html
+      ai-how bench compare before.json after.json
+    """
+
+
+@bench.command()
+@click.argument("endpoint")
+@click.option("--concurrency", "-c", default="1,2,4,8", show_default=True, help="Requests at once, comma-separated.")
+@click.option("--duration", type=click.FloatRange(0.1, 3600), default=15, show_default=True, help="Seconds a level.")
+@click.option("--prompt-tokens", type=click.IntRange(4, 100_000), default=32, show_default=True, help="About.")
+@click.option("--output-tokens", type=click.IntRange(1, 100_000), default=16, show_default=True, help="Exactly.")
+@click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page here.")
+@click.option("--skip-cold-start", is_flag=True, help="Do not measure the cold start.")
+@click.option("--skip-scale-out", is_flag=True, help="Do not measure the scale-out time.")
+@click.option("--fail-on-miss", is_flag=True, help="End with code 3 when a target is missed; for CI.")
+@site_option
+@output_option
+def run(
+    endpoint: str,
+    concurrency: str,
+    duration: float,
+    prompt_tokens: int,
+    output_tokens: int,
+    html_file: Path | None,
+    skip_cold_start: bool,
+    skip_scale_out: bool,
+    fail_on_miss: bool,
+    site_path: Path | None,
+    output: str,
+) -> None:
+    """Measure ENDPOINT: latency, throughput, cold start, scale-out; then the verdict.
+
+    Cold start and scale-out run on a temporary copy of the endpoint. What cannot
+    be measured here says so and never passes. Results are kept in the site's
+    reports folder as JSON and HTML.
+
+    \b
+    Example:
+      ai-how bench run my-model --concurrency 1,8,32 --duration 30
+    """
+    import asyncio
+
+    from ai_how.apply.files import write_atomic, write_json
+    from ai_how.bench.report_html import render_html
+    from ai_how.bench.report_text import render_text
+    from ai_how.bench.result import to_json
+    from ai_how.bench.run import Settings
+    from ai_how.local.site_access import open_gateway
+
+    settings = Settings(
+        concurrencies=_levels(concurrency),
+        duration_s=duration,
+        measure_cold_start=not skip_cold_start,
+        measure_scale_out=not skip_scale_out,
+    )
+    result = asyncio.run(
+        _measure(endpoint, settings, prompt_tokens, output_tokens, site_path=site_path, quiet=output == "json")
+    )
+    page = render_html(result)
+    stem = open_gateway(site_path).reports_dir / f"{endpoint}-{time.strftime('%Y%m%d-%H%M%S')}"
+    write_json(stem.with_suffix(".json"), to_json(result))
+    write_atomic(stem.with_suffix(".html"), page)
+    if html_file:
+        write_atomic(html_file, page, mode=0o644)
+    if output == "json":
+        print_json(to_json(result))
+    else:
+        click.echo(render_text(result))
+        note(f"\nkept: {stem}.json and .html")
+    if result.interrupted:
+        sys.exit(130)
+    if fail_on_miss and any(row.outcome == "fail" for row in result.verdict):
+        sys.exit(3)
+
+
+@bench.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the page here.")
+@output_option
+def show(file: Path, html_file: Path | None, output: str) -> None:
+    """Print a kept result again.
+
+    \b
+    Example:
+      ai-how bench show .ai-how/demo/reports/my-model-20260101-120000.json
+    """
+    from ai_how.apply.files import write_atomic
+    from ai_how.bench.report_html import render_html
+    from ai_how.bench.report_text import render_text
+    from ai_how.bench.result import to_json
+
+    result = _load(file)
+    if html_file:
+        write_atomic(html_file, render_html(result), mode=0o644)
+    if output == "json":
+        print_json(to_json(result))
+    else:
+        click.echo(render_text(result))
+
+
+@bench.command()
+@click.argument("before", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("after", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@output_option
+def compare(before: Path, after: Path, output: str) -> None:
+    """Compare two kept results, level by level: ratios of AFTER to BEFORE.
+
+    \b
+    Example:
+      ai-how bench compare before.json after.json
+    """
+    from ai_how.bench.compare import compare_results
+
+    rows = compare_results(_load(before), _load(after))
+    if output == "json":
+        print_json(rows)
+        return
+    print_table(
+        ("AT ONCE", "FIGURE", "BEFORE", "AFTER", "RATIO", ""),
+        [(r.concurrency, r.figure, f"{r.before:.4g}", f"{r.after:.4g}", f"{r.ratio:.2f}", r.remark) for r in rows],
+        empty="the two results have no load level in common",
+    )
+
+
+async def _measure(
+    endpoint: str,
+    settings: object,
+    prompt_tokens: int,
+    output_tokens: int,
+    *,
+    site_path: Path | None,
+    quiet: bool,
+) -> Result:
+    from ai_how.bench.load import Client
+    from ai_how.bench.run import Settings, run_benchmark
+    from ai_how.bench.workload import Workload
+    from ai_how.endpoints.client import EndpointClient
+    from ai_how.local.site_access import open_gateway, open_stores
+    from ai_how.models.library import resolve
+
+    assert isinstance(settings, Settings)  # noqa: S101 - for the type checker; imported late
+    access = open_gateway(site_path)
+    admin = EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key)
+    status = admin.get(endpoint)
+    info = resolve(f"{status.spec.model_name}/{status.spec.model_version}", open_stores(site_path)).info
+    room = access.site.serving.context_tokens
+    if prompt_tokens + output_tokens > room * 0.8:
+        raise SpecError(
+            f"{prompt_tokens} prompt and {output_tokens} output tokens do not fit",
+            evidence=f"serving.context_tokens is {room}, and a word may be more than one token",
+            next_step="ask for fewer tokens, or raise serving.context_tokens in the site file",
+        )
+    workload = Workload(
+        prompt_words=prompt_tokens, output_tokens=output_tokens, chat=info.chat_template, seed=int(time.time())
+    )
+    client = Client(base_url=access.url, api_key=access.api_key, model=endpoint, workload=workload)
+    return await run_benchmark(
+        client,
+        admin,
+        status,
+        settings=settings,
+        serving=access.site.serving,
+        targets=access.site.targets,
+        say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
+    )
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    try:
+        levels = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        levels = []
+    if not levels or levels[0] < 1 or levels[-1] > 1024:
+        raise SpecError(f"{text!r} is no list of load levels", next_step="for example: --concurrency 1,4,16")
+    return tuple(levels)
+
+
+def _load(file: Path) -> Result:
+    from ai_how.bench.result import from_json
+
+    return from_json(file.read_text(encoding="utf-8", errors="replace"))
