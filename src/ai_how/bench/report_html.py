@@ -85,8 +85,8 @@ def _facts(result: Result) -> str:
     workload = result.workload
     facts: dict[str, Any] = {
         **{f"endpoint: {key}": value for key, value in result.endpoint.items()},
-        "workload": f"{'chat' if workload.chat else 'completion'}, streamed, closed loop, about {workload.prompt_words} "
-        f"words of prompt, {workload.output_tokens} output tokens, seed {workload.seed}",
+        "workload": f"{'chat' if workload.chat else 'completion'}, streamed, closed loop, "
+        f"about {workload.prompt_words} words of prompt, {workload.output_tokens} output tokens, seed {workload.seed}",
         **{f"machine: {key.replace('_', ' ')}": value for key, value in result.machine.items()},
         **{f"cold start: {stage}": f"{value:.2f} s" for stage, value in result.cold_start_s.stages.items()},
     }

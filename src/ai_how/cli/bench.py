@@ -15,6 +15,7 @@ from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
     from ai_how.bench.result import Result
+    from ai_how.bench.run import Settings
 
 
 @click.group()
@@ -149,7 +150,7 @@ def compare(before: Path, after: Path, output: str) -> None:
 
 async def _measure(
     endpoint: str,
-    settings: object,
+    settings: Settings,
     prompt_tokens: int,
     output_tokens: int,
     *,
@@ -157,13 +158,12 @@ async def _measure(
     quiet: bool,
 ) -> Result:
     from ai_how.bench.load import Client
-    from ai_how.bench.run import Settings, run_benchmark
+    from ai_how.bench.run import run_benchmark
     from ai_how.bench.workload import Workload
     from ai_how.endpoints.client import EndpointClient
     from ai_how.local.site_access import open_gateway, open_stores
     from ai_how.models.library import resolve
 
-    assert isinstance(settings, Settings)  # noqa: S101 - for the type checker; imported late
     access = open_gateway(site_path)
     admin = EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key)
     status = admin.get(endpoint)
