@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -27,12 +28,16 @@ CHAT = "/v1/chat/completions"
 
 @dataclass(kw_only=True)
 class GatewayUnderTest:
-    """One gateway. ``gateway`` and ``serving`` are sections of the site file."""
+    """One gateway. ``gateway`` and ``serving`` are sections of the site file.
+
+    ``limits`` are those of ``tests.gateway_process``; ``options`` the engines' options by endpoint.
+    """
 
     folder: Path
     gateway: dict[str, Any] = field(default_factory=dict)
     serving: dict[str, Any] = field(default_factory=dict)
     options: dict[str, list[str]] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
     admin_port: int = 0
@@ -71,6 +76,7 @@ class GatewayUnderTest:
         (self.folder / "gateway.json").write_text(json.dumps(config))
         (self.folder / "replicas" / "options.json").write_text(json.dumps(self.options))
         words = ["-m", "tests.gateway_process", str(self.folder / "gateway.json"), str(self.folder / "replicas")]
+        words.append(json.dumps(self.limits))
         with (self.folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *words], cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -160,6 +166,9 @@ class GatewayUnderTest:
     def get(self, path: str, *, key: str | None = KEY) -> Response:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return request("GET", self.url + path, headers=headers)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     def metric(self, line: str) -> float:
         """The value of one sample, 0 where there is none."""

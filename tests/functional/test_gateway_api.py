@@ -7,7 +7,6 @@ import gzip
 import http.client
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -177,14 +176,14 @@ def test_a_body_of_200_mb_gets_413_and_is_not_kept(gateway: GatewayUnderTest, an
 
 
 def test_a_large_body_is_not_even_asked_for(gateway: GatewayUnderTest) -> None:
-    with _connect(gateway) as client:
+    with gateway.connect() as client:
         client.sendall(_head(gateway, "Content-Length: 200000000\r\nExpect: 100-continue\r\n"))
         assert client.recv(12) == b"HTTP/1.1 413"
 
 
 def test_an_expected_body_is_asked_for(gateway: GatewayUnderTest) -> None:
     body = b'{"model": "m"}'
-    with _connect(gateway) as client:
+    with gateway.connect() as client:
         client.sendall(_head(gateway, f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n"))
         assert client.recv(1000).startswith(b"HTTP/1.1 100")
         client.sendall(body)
@@ -206,7 +205,7 @@ def test_a_compressed_body_is_refused_unopened(gateway: GatewayUnderTest) -> Non
 def test_a_client_that_hangs_up_frees_the_slot_and_the_engine(gateway: GatewayUnderTest) -> None:
     gateway.tell_engines(tokens=1000, token_s=0.05)
     cancelled = sum(engine["cancelled"] for engine in gateway.engines())
-    with _connect(gateway) as client:
+    with gateway.connect() as client:
         body = json.dumps({"model": "m", "stream": True}).encode()
         client.sendall(_head(gateway, f"Content-Length: {len(body)}\r\n") + body)
         assert b"t0" in client.recv(4096) + client.recv(4096)
@@ -219,7 +218,7 @@ def test_a_client_that_hangs_up_frees_the_slot_and_the_engine(gateway: GatewayUn
 
 def test_a_client_that_hangs_up_before_the_answer_frees_the_slot_too(gateway: GatewayUnderTest) -> None:
     gateway.tell_engines(latency_s=60)
-    with _connect(gateway) as client:
+    with gateway.connect() as client:
         body = b'{"model": "m"}'
         client.sendall(_head(gateway, f"Content-Length: {len(body)}\r\n") + body)
         eventually(lambda: any(engine["working"] for engine in gateway.engines()), timeout_s=5)
@@ -263,7 +262,7 @@ def test_metrics_count_what_happened(gateway: GatewayUnderTest) -> None:
 
 def test_what_is_no_http_does_not_hurt(gateway: GatewayUnderTest) -> None:
     for junk in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nA: " + b"x" * 20_000 + b"\r\n\r\n"):
-        with _connect(gateway) as client:
+        with gateway.connect() as client:
             client.sendall(junk + os.urandom(64).replace(b"\n", b"") + b"\r\n\r\n")
             client.recv(1000)
     assert gateway.chat().status == 200
@@ -282,10 +281,6 @@ def test_the_admin_api_wants_its_own_key(gateway: GatewayUnderTest) -> None:
 def _last_seen(gateway: GatewayUnderTest) -> dict[str, Any]:
     last: dict[str, Any] = next(engine["last"] for engine in gateway.engines() if engine["requests"])
     return last
-
-
-def _connect(gateway: GatewayUnderTest) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
 
 
 def _head(gateway: GatewayUnderTest, more: str) -> bytes:
@@ -309,7 +304,7 @@ def _send_without_end(gateway: GatewayUnderTest, length: int | None) -> tuple[in
     """Send body after body until the gateway answers or hangs up; then read its answer."""
     framing = f"Content-Length: {length}\r\n" if length else "Transfer-Encoding: chunked\r\n"
     piece = b"x" * 2**16
-    with _connect(gateway) as client:
+    with gateway.connect() as client:
         client.sendall(_head(gateway, framing))
         client.settimeout(0.01)
         sent, received = 0, b""
@@ -323,3 +318,8 @@ def _send_without_end(gateway: GatewayUnderTest, length: int | None) -> tuple[in
                 continue
         head, _, body = received.partition(b"\r\n\r\n")
         return int(head.split()[1]), body
+
+
+def test_no_answer_tells_the_servers_version(gateway: GatewayUnderTest) -> None:
+    for answer in (gateway.chat(), gateway.chat(stream=True), gateway.chat("nothing")):
+        assert answer.headers["server"] == "ai-how"

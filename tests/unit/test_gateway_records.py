@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
 from ai_how.errors import SpecError
 from ai_how.gateway import api_errors
+from ai_how.gateway.forward import whole_events
 from ai_how.gateway.keys import Keys, parse_admin_key, parse_api_keys
 from ai_how.gateway.records import delete_record, load_records, parse_spec, save_record, spec_digest
 
@@ -165,6 +166,18 @@ def test_an_error_event_can_follow_half_an_event() -> None:
     assert event.startswith(b"\n\ndata: ")
     assert event.endswith(b"\n\n")
     assert set(json.loads(event.split(b"data: ")[1])["error"]) == {"message", "type", "param", "code"}
+
+
+@given(st.lists(st.sampled_from([b"data: a", b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b"x"]), max_size=12).map(b"".join))
+def test_only_whole_events_are_passed_on(data: bytes) -> None:
+    end = whole_events(data)
+    assert end == 0 or data[:end].endswith((b"\n\n", b"\r\n\r\n"))
+    assert b"\n\n" not in data[end:]
+    assert b"\r\n\r\n" not in data[end:]
+
+
+def test_half_an_event_is_not_kept_for_ever() -> None:
+    assert whole_events(b"x" * 2**21) == 2**21
 
 
 def _rewrite(file: Path, text: str) -> None:

@@ -291,7 +291,7 @@ class Endpoint:
                 async with asyncio.timeout(HEALTH_INTERVAL_S):
                     await replica.doubt.wait()
             replica.doubt.clear()
-            problem = await probing.problem(self._means.session, replica)
+            problem = await probing.problem(self._means.session, replica, timeout_s=probing.PROBE_TIMEOUT_S)
             if problem and replica.state == "ready":
                 replica.state, replica.message = "starting", problem
 

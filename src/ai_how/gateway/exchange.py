@@ -40,6 +40,7 @@ class Exchange:
     retries: int = 0
     held_s: float | None = None
     first_byte_s: float | None = None
+    client_gone: bool = False
     bytes_in: int = 0
     bytes_out: int = 0
 

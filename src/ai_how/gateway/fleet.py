@@ -157,6 +157,13 @@ class Fleet:
         for endpoint in self.endpoints.values():
             endpoint.close_line()
 
+    async def drained(self, *, timeout_s: float) -> None:
+        """Return when no request is in flight any more, or after ``timeout_s``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(endpoint.pool.in_flight for endpoint in self.endpoints.values()):
+                    await asyncio.sleep(0.02)
+
     def _add(self, spec: EndpointSpec, *, was_ready: bool, replicas: list[ReplicaProcess]) -> Endpoint:
         endpoint = Endpoint(spec, self._means, was_ready=was_ready, look=self._look.set)
         self.endpoints[spec.name] = endpoint

@@ -25,6 +25,8 @@ CLIENT_STALL_S = 60.0
 _TRIES = 2
 _CONNECT_TRIES = 5
 _LARGE_BODY = 2**20
+_LONGEST_EVENT = 2**20
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 # what engines may learn of a request, and clients of an answer: neither keys nor connection headers are among them
 _TO_ENGINE = ("content-type", "accept", "traceparent", "tracestate")
 _TO_CLIENT = ("content-type", "cache-control", "retry-after")
@@ -153,10 +155,31 @@ async def _stream(
     await answer.prepare(request)
     exchange.status = upstream.status
     exchange.first_byte_s = perf_counter() - exchange.began
-    chunk = first
-    while chunk:
-        await _write(request, answer, chunk)
-        exchange.bytes_out += len(chunk)
+    try:
+        await _pass_on(request, exchange, upstream, answer, first)
+    except ConnectionError:
+        exchange.client_gone = True
+    return answer
+
+
+async def _pass_on(
+    request: web.Request,
+    exchange: Exchange,
+    upstream: aiohttp.ClientResponse,
+    answer: web.StreamResponse,
+    pending: bytes,
+) -> None:
+    """Write whole events as they arrive until the engine has ended.
+
+    Half an event waits for its other half: should that never come, the client's parser meets our error instead.
+    A ``ConnectionError`` that leaves here is the client's.
+    """
+    while True:
+        end = whole_events(pending)
+        if end:
+            await _write(request, answer, pending[:end])
+            exchange.bytes_out += end
+            pending = pending[end:]
         try:
             chunk = await upstream.content.readany()
         except _FAILED as error:
@@ -166,8 +189,19 @@ async def _stream(
             await _write(request, answer, died.event())
             await answer.write_eof()
             raise _DiedError(answer) from error
-    await answer.write_eof()
-    return answer
+        if not chunk:
+            break
+        pending += chunk
+    exchange.bytes_out += len(pending)
+    await answer.write_eof(pending)
+
+
+def whole_events(data: bytes) -> int:
+    """Where the last whole server-sent event of ``data`` ends; all of it where half of one is too long to keep."""
+    if data.endswith(_EVENT_ENDS):
+        return len(data)
+    end = max((found + len(mark) for mark in _EVENT_ENDS if (found := data.rfind(mark)) >= 0), default=0)
+    return len(data) if len(data) - end > _LONGEST_EVENT else end
 
 
 async def _write(request: web.Request, answer: web.StreamResponse, chunk: bytes) -> None:

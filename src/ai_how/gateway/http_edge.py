@@ -47,7 +47,7 @@ def edge(metrics: Metrics, *, quiet: Callable[[Exchange], bool]) -> Any:
         request[EXCHANGE] = exchange
         try:
             answer = await _answer(request, handler, exchange)
-            exchange.status = answer.status
+            exchange.status = CLIENT_GONE if exchange.client_gone else answer.status
             if not answer.prepared:
                 answer.headers.update(standard_headers(exchange))
         except (asyncio.CancelledError, ConnectionError):

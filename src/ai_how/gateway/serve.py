@@ -23,7 +23,7 @@ from ai_how.gateway.metrics import Metrics
 from ai_how.gateway.public_api import PublicApi
 
 ADMIN_HOST = "127.0.0.1"
-_ADMIN_STOP_TIMEOUT_S = 2.0
+_CLOSE_TIMEOUT_S = 1.0
 _BACKLOG = 1024
 
 
@@ -62,8 +62,8 @@ async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio
         )
         admin = AdminApi(fleet, keys=admin_key, metrics=metrics)
         runners = [
-            _runner(public.app(), stop_timeout_s=config.serving.drain_timeout_s),
-            _runner(admin.app(), stop_timeout_s=_ADMIN_STOP_TIMEOUT_S),
+            _runner(public.app()),
+            _runner(admin.app()),
         ]
         try:
             await _listen(runners[0], config.host, config.port)
@@ -71,10 +71,11 @@ async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio
             log_event("gateway_ready", host=config.host, port=config.port, endpoints=len(fleet.endpoints))
             await stop.wait()
             log_event("gateway_stopping")
-        finally:
+            # it listens until the last request has ended: who comes now is told so, health checks included
             fleet.close_line()
-            for runner in runners:
-                await runner.cleanup()
+            await fleet.drained(timeout_s=config.serving.drain_timeout_s)
+        finally:
+            await asyncio.gather(*(runner.cleanup() for runner in runners))
             for task in list(background):
                 task.cancel()
     log_event("gateway_stopped")
@@ -86,14 +87,14 @@ def base_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _runner(app: web.Application, *, stop_timeout_s: float) -> web.AppRunner:
+def _runner(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
         auto_decompress=False,
         handler_cancellation=True,
         keepalive_timeout=KEEPALIVE_TIMEOUT_S,
-        shutdown_timeout=stop_timeout_s,
+        shutdown_timeout=_CLOSE_TIMEOUT_S,
     )
 
 
