@@ -40,7 +40,8 @@ def ask(
         ProviderError: the endpoint answered with an error; its message is the evidence.
     """
     began = time.monotonic()
-    body: dict[str, object] = {"model": model, "max_tokens": max_tokens}
+    # the same question gets the same answer
+    body: dict[str, object] = {"model": model, "max_tokens": max_tokens, "temperature": 0}
     if chat:
         path, body["messages"] = "/v1/chat/completions", [{"role": "user", "content": prompt}]
     else:
