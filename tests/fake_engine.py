@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any
 
+import uvloop
 from aiohttp import web
 
 CHUNK = (
@@ -140,6 +141,7 @@ def main() -> None:
     if options.die == "start":
         print("cannot load the model: it is a fake", flush=True)
         sys.exit(3)
+    uvloop.install()
     web.run_app(
         FakeEngine(options).app(),
         host="127.0.0.1",
