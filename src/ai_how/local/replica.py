@@ -62,7 +62,7 @@ def _launch(spec: dict[str, Any]) -> ReplicaLaunch:
         context_tokens=spec["context_tokens"],
         parallel_requests=spec["parallel_requests"],
         threads=spec["threads"],
-        gpu_count=spec["gpu_count"],
+        gpu_count=len(spec["gpus"]),
         base_dir=base_dir,
     )
 

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ai_how.endpoints.types import EndpointSpec
+from ai_how.endpoints.engines.host import observe_engine_host
+from ai_how.endpoints.types import EndpointSpec, Hardware
+from ai_how.errors import ProviderError
 from ai_how.gateway.backend import ProcessState, ReplicaProcess
 from ai_how.gateway.records import spec_digest
 from ai_how.local.layout import Layout
@@ -51,9 +53,8 @@ class SupervisedReplicas:
     async def start(self, spec: EndpointSpec) -> ReplicaProcess:
         name = f"{PREFIX}{spec.name}-{secrets.token_hex(3)}"
         port = _free_port()
-        process = self._process(name, spec, port)
         async with self._changing:
-            await asyncio.to_thread(self.supervisor.add, process)
+            await asyncio.to_thread(self._add, name, spec, port)
         return ReplicaProcess(
             name=name, endpoint=spec.name, host="127.0.0.1", port=port, spec_digest=spec_digest(spec), state="starting"
         )
@@ -68,16 +69,37 @@ class SupervisedReplicas:
     async def log_tail(self, name: str, lines: int = 20) -> str:
         return await asyncio.to_thread(self.supervisor.log_tail, name, lines)
 
+    def _add(self, name: str, spec: EndpointSpec, port: int) -> None:
+        gpus = self._free_gpus(spec.hardware) if spec.hardware.accelerator != "cpu" else ()
+        self.supervisor.add(self._process(name, spec, port, gpus=gpus))
+
+    def _free_gpus(self, wanted: Hardware) -> tuple[int, ...]:
+        """GPUs (by their index in PCI order) of the wanted kind that no other replica of the site has."""
+        taken = {
+            index
+            for name in self.supervisor.processes()
+            if name.startswith(PREFIX) and (spec := self._read_spec(name))
+            for index in spec.get("gpus", ())
+        }
+        gpus = observe_engine_host().accelerators
+        free = [i for i, gpu in enumerate(gpus) if gpu.name == wanted.accelerator and i not in taken]
+        if len(free) < wanted.count:
+            raise ProviderError(
+                f"a replica needs {wanted.count}x {wanted.accelerator}, {len(free)} free",
+                evidence=f"this machine has {len(gpus)} GPU(s), other replicas use {len(taken)}",
+                next_step="stop another endpoint, or lower max_replicas: ai-how deploy list",
+            )
+        return tuple(free[: wanted.count])
+
     def _list(self) -> list[ReplicaProcess]:
         found = self.supervisor.processes()
         replicas = [self._replica(name, info) for name, info in sorted(found.items()) if name.startswith(PREFIX)]
         return [replica for replica in replicas if replica]
 
     def _replica(self, name: str, info: ProcessInfo) -> ReplicaProcess | None:
-        process = read_process(self.layout, name)
-        if process is None:
+        spec = self._read_spec(name)
+        if spec is None:
             return None
-        spec = json.loads(process.files[str(self._spec_file(name))])
         return ReplicaProcess(
             name=name,
             endpoint=spec["served_name"],
@@ -97,12 +119,16 @@ class SupervisedReplicas:
         for old in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_LOGS:]:
             old.unlink(missing_ok=True)
 
+    def _read_spec(self, name: str) -> dict[str, Any] | None:
+        process = read_process(self.layout, name)
+        return json.loads(process.files[str(self._spec_file(name))]) if process else None
+
     def _spec_file(self, name: str) -> Path:
         return self.layout.conf / "replicas" / f"{name}.json"
 
-    def _process(self, name: str, spec: EndpointSpec, port: int) -> ProcessSpec:
+    def _process(self, name: str, spec: EndpointSpec, port: int, *, gpus: tuple[int, ...]) -> ProcessSpec:
         serving = self.serving
-        threads = _cpu_cores() if serving.threads == "auto" else serving.threads
+        threads = observe_engine_host().cpu_cores if serving.threads == "auto" else serving.threads
         content = {
             "served_name": spec.name,
             "spec_digest": spec_digest(spec),
@@ -116,7 +142,7 @@ class SupervisedReplicas:
             "context_tokens": serving.context_tokens,
             "parallel_requests": serving.parallel_requests,
             "threads": threads,
-            "gpu_count": 0 if spec.hardware.accelerator == "cpu" else spec.hardware.count,
+            "gpus": list(gpus),
             "s3": {key: self.s3[key] for key in ("endpoint_url", "region", "bucket")},
         }
         file = str(self._spec_file(name))
@@ -124,16 +150,12 @@ class SupervisedReplicas:
             name=name,
             argv=(sys.executable, "-m", "ai_how.local.replica", file),
             files={file: json.dumps(content, indent=2) + "\n"},
+            # in the order that nvidia-smi shows, which is not CUDA's own
+            env={"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))},
             env_files=(self.s3["env_file"],),
             ports={"engine": port},
             stop_wait_s=10,
         )
-
-
-def _cpu_cores() -> int:
-    from ai_how.endpoints.engines.host import observe_engine_host
-
-    return observe_engine_host().cpu_cores
 
 
 def _free_port() -> int:

@@ -1,0 +1,82 @@
+"""vLLM as an engine: Hugging Face checkpoints and LoRA adapters on NVIDIA GPUs.
+
+Owns the command line. Whether the model fits into the GPUs' memory is vLLM's own check: it says so at its start, and
+the replica's log is shown.
+
+Source: the options of ``vllm serve`` (vLLM 0.11 and later name them alike); compute capability from its releases.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ai_how.endpoints.engines.base import EngineCommand, EngineHost, ReplicaLaunch
+from ai_how.errors import MissingToolError
+from ai_how.models.types import ModelFormat, ModelInfo
+from ai_how.run.process import which
+
+LEAST_COMPUTE_CAPABILITY = 7.5
+# the ranks that vLLM has kernels for: an adapter takes the next one up
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+
+class Vllm:
+    """Serves on one or more GPUs of this machine."""
+
+    name = "vllm"
+
+    def refusal(self, info: ModelInfo, host: EngineHost) -> str | None:
+        if not host.accelerators:
+            return "vLLM needs an NVIDIA GPU with a driver, and none was found"
+        if host.vllm is None:
+            return "the vllm program is not on PATH; install it in its own environment: uv tool install vllm"
+        able = [gpu for gpu in host.accelerators if (gpu.compute_capability or 0) >= LEAST_COMPUTE_CAPABILITY]
+        if not able:
+            seen = ", ".join(f"{gpu.name} {gpu.compute_capability}" for gpu in host.accelerators)
+            return f"vLLM needs compute capability {LEAST_COMPUTE_CAPABILITY} or more, this machine has {seen}"
+        if info.format == ModelFormat.GGUF:
+            return "GGUF files are served by llama.cpp; vLLM reads them only experimentally"
+        return None
+
+    def prepare(self, launch: ReplicaLaunch) -> None:
+        """Nothing: vLLM reads the checkpoint as it is."""
+
+    def command(self, launch: ReplicaLaunch) -> EngineCommand:
+        """Every request may use ``context_tokens``, up to what the model was trained for."""
+        program = which("vllm")
+        if program is None:
+            raise MissingToolError("vllm is not on PATH", next_step="uv tool install vllm, then: ai-how up")
+        adapter = launch.info.format == ModelFormat.PEFT_ADAPTER and launch.base_dir is not None
+        trained = launch.info.context_tokens or launch.context_tokens
+        argv = (
+            str(program),
+            *("serve", str(launch.base_dir if adapter else launch.model_dir)),
+            *("--host", launch.host, "--port", str(launch.port)),
+            # with an adapter, the endpoint's name is the adapter's; the base is reachable under its own
+            *("--served-model-name", f"{launch.served_name}-base" if adapter else launch.served_name),
+            *("--max-model-len", str(min(launch.context_tokens, trained))),
+            *("--max-num-seqs", str(launch.parallel_requests)),
+            *("--tensor-parallel-size", str(max(1, launch.gpu_count))),
+            *(_lora(launch) if adapter else ()),
+        )
+        # nothing is fetched and nobody is told: the checkpoint lies here, complete
+        env = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        return EngineCommand(argv=argv, env=env, ready_path="/health")
+
+
+def _lora(launch: ReplicaLaunch) -> tuple[str, ...]:
+    rank = _rank(launch.model_dir)
+    room = next((known for known in _RANKS if known >= rank), rank)
+    return (
+        "--enable-lora",
+        *("--max-lora-rank", str(room)),
+        *("--lora-modules", f"{launch.served_name}={launch.model_dir}"),
+    )
+
+
+def _rank(adapter: Path) -> int:
+    try:
+        return int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("r", 16))
+    except (OSError, ValueError, TypeError):
+        return 16
