@@ -26,7 +26,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ai_how.endpoints.engines.base import EngineCommand, ReplicaLaunch
+from ai_how.endpoints.engines.llamacpp import LlamaCpp
 from ai_how.errors import TryAgainError
+from ai_how.models.types import ModelFormat, ModelInfo
 from ai_how.run.http import request
 
 ROOT = Path(__file__).parents[1]
@@ -113,10 +116,17 @@ def load(workload: Workload, url: str, concurrency: int) -> dict[str, float]:
 
 
 @contextmanager
-def process(words: list[str], health: str, log: Path) -> Iterator[None]:
+def process(command: EngineCommand, health: str, log: Path) -> Iterator[None]:
     """A server, until the block ends."""
     with log.open("wb") as output:
-        running = subprocess.Popen(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=ROOT)
+        running = subprocess.Popen(
+            command.argv,
+            env={**os.environ, **command.env},
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+        )
     try:
         wait_until_healthy(health, running, log)
         yield
@@ -141,15 +151,25 @@ def wait_until_healthy(url: str, running: subprocess.Popen[bytes], log: Path) ->
         time.sleep(0.05)
 
 
-def engine_words(workload: Workload, port: int, model: Path | None) -> list[str]:
-    if workload.engine == "fake":
-        return [sys.executable, str(ROOT / "tests" / "fake_engine.py"), "--port", str(port)]
-    return [
-        *(sys.executable, "-m", "ai_how.endpoints.engines.llamacpp_server"),
-        *("--model", str(model), "--served-name", MODEL, "--port", str(port)),
-        *("--parallel-requests", str(workload.slots), "--context-tokens", "256"),
-        *("--threads", str(os.cpu_count() or 1)),
-    ]
+def engine_command(workload: Workload, port: int, model: Path | None, scratch: Path) -> EngineCommand:
+    """The real one as a replica would run it, on all cores but one: the load and the gateway need some too."""
+    if model is None or workload.engine == "fake":
+        return EngineCommand(argv=(sys.executable, str(ROOT / "tests" / "fake_engine.py"), "--port", str(port)))
+    folder = scratch / "model"
+    folder.mkdir()
+    (folder / "model.gguf").symlink_to(model.resolve())
+    launch = ReplicaLaunch(
+        served_name=MODEL,
+        model_dir=folder,
+        info=ModelInfo(format=ModelFormat.GGUF, architecture="", parameters=0, dtype=""),
+        scratch_dir=scratch,
+        host="127.0.0.1",
+        port=port,
+        context_tokens=256,
+        parallel_requests=workload.slots,
+        threads=max(1, (os.cpu_count() or 1) - 1),
+    )
+    return LlamaCpp().command(launch)
 
 
 def run(workload: Workload, model: Path | None) -> list[Row]:
@@ -168,10 +188,11 @@ def run(workload: Workload, model: Path | None) -> list[Row]:
         (folder / "gateway.json").write_text(json.dumps(config))
         (folder / "keys.json").write_text(json.dumps({"default": KEY}))
         (folder / "admin").write_text(KEY)
-        gateway = [sys.executable, str(PARTS / "gateway_process.py"), str(folder / "gateway.json"), str(engine_port)]
+        words = (sys.executable, str(PARTS / "gateway_process.py"), str(folder / "gateway.json"), str(engine_port))
+        gateway, engine = EngineCommand(argv=words), engine_command(workload, engine_port, model, folder)
         engine_url, url = f"http://127.0.0.1:{engine_port}", f"http://127.0.0.1:{port}"
         with (
-            process(engine_words(workload, engine_port, model), f"{engine_url}/health", folder / "engine.log"),
+            process(engine, f"{engine_url}/health", folder / "engine.log"),
             process(gateway, f"{url}/v2/health/live", folder / "gateway.log"),
         ):
             deploy(f"http://127.0.0.1:{admin_port}")
@@ -268,10 +289,11 @@ def main() -> None:
         parser.error("--engine real needs --model FILE.gguf")
     where = machine()
     results = [(workload, run(workload, given.model)) for workload in workloads(given)]
+    failed = sum(row.errors for _, rows in results for row in rows)
     if given.output == "json":
         found = [{"workload": asdict(workload), "rows": [asdict(row) for row in rows]} for workload, rows in results]
         print(json.dumps({"machine": where, "results": found}, indent=2))
-        return
+        sys.exit(1 if failed else 0)
     print(f"{where['cpu']}, {where['cores']} cores, Python {where['python']}; shared by load, gateway and engine")
     for workload, rows in results:
         print_table(workload, rows)

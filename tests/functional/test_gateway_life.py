@@ -415,8 +415,8 @@ def test_first_come_first_served(make: Make, pool: ThreadPoolExecutor) -> None:
 
 def test_a_frozen_engine_is_replaced(make: Make, pool: ThreadPoolExecutor) -> None:
     limits = QUICK | {
-        "endpoint.UNRESPONSIVE_AFTER_S": 1.0,
-        "endpoint.HEALTH_INTERVAL_S": 0.5,
+        "probing.UNRESPONSIVE_AFTER_S": 1.0,
+        "probing.HEALTH_INTERVAL_S": 0.5,
         "probing.PROBE_TIMEOUT_S": 1.0,
     }
     gateway = make(limits=limits)

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     import aiohttp
 
 TICK_S = 0.2
-HEALTH_INTERVAL_S = 5.0
-UNRESPONSIVE_AFTER_S = 30.0
-"""How long a replica that was ready may leave its health path unanswered before it is replaced."""
 _LOG_LINES = 12
 _STOP_AGAIN_AFTER_S = 2.0
 
@@ -278,41 +275,20 @@ class Endpoint:
 
     def _add(self, replica: Replica) -> None:
         self.pool.replicas[replica.name] = replica
-        replica.watch = self._means.spawn(self._watch(replica))
+        replica.watch = self._watch(replica)
         self._kick.set()
 
-    async def _watch(self, replica: Replica) -> None:
-        """Ask the replica for its health: quickly until it is ready, then now and then, at once when in doubt."""
-        while replica.state in ("starting", "ready"):
-            if replica.state == "starting":
-                await self._until_ready(replica)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEALTH_INTERVAL_S):
-                    await replica.doubt.wait()
-            replica.doubt.clear()
-            problem = await probing.problem(self._means.session, replica, timeout_s=probing.PROBE_TIMEOUT_S)
-            if problem and replica.state == "ready":
-                replica.state, replica.message = "starting", problem
-
-    async def _until_ready(self, replica: Replica) -> None:
-        began = _now()
-        limit_s = UNRESPONSIVE_AFTER_S if replica.warm else self._means.config.serving.start_timeout_s
-        while replica.state == "starting":
-            left_s = max(1.0, began + limit_s - _now())
-            problem = await probing.problem(
-                self._means.session, replica, timeout_s=min(left_s, probing.PROBE_TIMEOUT_S)
+    def _watch(self, replica: Replica) -> asyncio.Task[None]:
+        return self._means.spawn(
+            probing.watch(
+                self._means.session,
+                replica,
+                model=self.name,
+                start_timeout_s=self._means.config.serving.start_timeout_s,
+                ready=self._ready,
+                failed=self._fail,
             )
-            if problem is None and not replica.warm:
-                problem = await probing.warm_up(self._means.session, replica, model=self.name, timeout_s=left_s)
-            waited_s = _now() - began
-            if problem is None:
-                self._ready(replica)
-            elif waited_s >= limit_s:
-                self._fail(replica, f"not ready within {limit_s:g} s: {problem}")
-            else:
-                replica.message = problem
-                await asyncio.sleep(probing.poll_interval_s(waited_s))
+        )
 
     def _ready(self, replica: Replica) -> None:
         if replica.state != "starting":
@@ -344,7 +320,7 @@ class Endpoint:
         replica.state, replica.warm, replica.message = "starting", False, "its process died and was started again"
         if replica.watch is not None:
             replica.watch.cancel()
-        replica.watch = self._means.spawn(self._watch(replica))
+        replica.watch = self._watch(replica)
 
     def _fail(self, replica: Replica, reason: str) -> None:
         if replica.state not in ("starting", "ready"):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Callable
+
 import aiohttp
 
 from ai_how.gateway.pool import Replica
 
 PROBE_TIMEOUT_S = 10.0
 WARM_UP_PATH = "/v1/completions"
+HEALTH_INTERVAL_S = 5.0
+UNRESPONSIVE_AFTER_S = 30.0
+"""How long a replica that was ready may leave its health path unanswered before it is replaced."""
 _FASTEST_POLL_S = 0.02
 _SLOWEST_POLL_S = 1.0
 
@@ -15,6 +22,55 @@ _SLOWEST_POLL_S = 1.0
 def poll_interval_s(waited_s: float) -> float:
     """How long to wait before asking again: about 2% of what a start takes, so that asking never adds much to it."""
     return min(max(_FASTEST_POLL_S, 0.02 * waited_s), _SLOWEST_POLL_S)
+
+
+async def watch(
+    session: aiohttp.ClientSession,
+    replica: Replica,
+    *,
+    model: str,
+    start_timeout_s: float,
+    ready: Callable[[Replica], None],
+    failed: Callable[[Replica, str], None],
+) -> None:
+    """Ask the replica for its health: quickly until it is ready, then now and then, at once when in doubt.
+
+    Args:
+        ready: Called each time it turns out to work.
+        failed: Called with the reason when it has not worked for too long; the last call.
+    """
+    while replica.state in ("starting", "ready"):
+        if replica.state == "starting":
+            limit_s = UNRESPONSIVE_AFTER_S if replica.warm else start_timeout_s
+            problem_left = await _until_ready(session, replica, model=model, limit_s=limit_s)
+            if problem_left is None:
+                ready(replica)
+            else:
+                failed(replica, f"not ready within {limit_s:g} s: {problem_left}")
+            continue
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEALTH_INTERVAL_S):
+                await replica.doubt.wait()
+        replica.doubt.clear()
+        found = await problem(session, replica, timeout_s=PROBE_TIMEOUT_S)
+        if found and replica.state == "ready":
+            replica.state, replica.message = "starting", found
+
+
+async def _until_ready(session: aiohttp.ClientSession, replica: Replica, *, model: str, limit_s: float) -> str | None:
+    """None once the replica works; what is wrong with it when the time is over."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        left_s = max(1.0, began + limit_s - loop.time())
+        found = await problem(session, replica, timeout_s=min(left_s, PROBE_TIMEOUT_S))
+        if found is None and not replica.warm:
+            found = await warm_up(session, replica, model=model, timeout_s=left_s)
+        waited_s = loop.time() - began
+        if found is None or waited_s >= limit_s:
+            return found
+        replica.message = found
+        await asyncio.sleep(poll_interval_s(waited_s))
 
 
 async def problem(

@@ -41,7 +41,7 @@ async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio
     api_keys = Keys(config.api_keys_file, parse_api_keys)
     admin_key = Keys(config.admin_key_file, parse_admin_key)
     background: set[asyncio.Task[None]] = set()
-    async with make_session() as session, asyncio.TaskGroup() as group:
+    async with make_session(keep=True) as session, make_session(keep=False) as fresh, asyncio.TaskGroup() as group:
 
         def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
             task = group.create_task(work)
@@ -49,12 +49,14 @@ async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio
             task.add_done_callback(background.discard)
             return task
 
-        means = Means(config=config, backend=backend, session=session, metrics=metrics, spawn=spawn)
+        means = Means(config=config, backend=backend, session=fresh, metrics=metrics, spawn=spawn)
         fleet = Fleet(means, url=f"{base_url(config.host, config.port)}/v1")
         await fleet.open()
         public = PublicApi(
             fleet,
-            forwarder=Forwarder(session=session, metrics=metrics, hold_timeout_s=config.gateway.hold_timeout_s),
+            forwarder=Forwarder(
+                session=session, fresh=fresh, metrics=metrics, hold_timeout_s=config.gateway.hold_timeout_s
+            ),
             keys=api_keys,
             metrics=metrics,
             site=config.site,
