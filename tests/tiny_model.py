@@ -126,6 +126,7 @@ def _config(architecture: str, dtype: str) -> dict[str, Any]:
         "tie_word_embeddings": False,
         "attention_bias": False,
         "bos_token_id": 0,
+        "pad_token_id": 0,
         "eos_token_id": 2,
         "torch_dtype": names[dtype],
     }
@@ -269,7 +270,10 @@ def _sentencepiece() -> dict[str, Any]:
     """As a Llama 2 tokenizer is written: pieces by score, and as merges every way to cut a piece in two."""
     words = ["\u2581" + word for word in _WORDS.split()]
     singles = sorted(set("".join(words)) | set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,\n"))
-    pieces, _ = _merges(words)
+    inner = sorted({word[at : at + 2] for word in words for at in range(1, len(word) - 1, 2)})
+    grown, _ = _merges(words)
+    # some pieces from within words score best: merging from the left would then give other tokens
+    pieces = [*inner, *(piece for piece in grown if piece not in inner)]
     begin = (*SPECIAL, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)))
     vocabulary = {token: i for i, token in enumerate((*begin, *pieces, *singles))}
     merges = [

@@ -23,10 +23,14 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A GGUF architecture. ``permute_qk``: llama.cpp pairs rotary dimensions as neighbours, Transformers as halves."""
+    """A GGUF architecture. ``permute_qk``: llama.cpp pairs rotary dimensions as neighbours, Transformers as halves.
+
+    ``tied_by_default``: what a missing ``tie_word_embeddings`` means; Transformers leaves defaults out of the file.
+    """
 
     gguf_name: str
     permute_qk: bool = False
+    tied_by_default: bool = False
     check: Callable[[Config], None] = lambda _: None
 
 
@@ -42,7 +46,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "MistralForCausalLM": Architecture(gguf_name="llama", permute_qk=True),
     "Qwen2ForCausalLM": Architecture(gguf_name="qwen2"),
     "Qwen3ForCausalLM": Architecture(gguf_name="qwen3"),
-    "SmolLM3ForCausalLM": Architecture(gguf_name="smollm3", permute_qk=True, check=_check_smollm3),
+    "SmolLM3ForCausalLM": Architecture(
+        gguf_name="smollm3", permute_qk=True, tied_by_default=True, check=_check_smollm3
+    ),
 }
 
 
@@ -81,7 +87,7 @@ def architecture_of(config: Config) -> Architecture:
     return architecture
 
 
-def shape_of(config: Config) -> Shape:
+def shape_of(config: Config, architecture: Architecture) -> Shape:
     """The decoder's sizes.
 
     Raises:
@@ -98,7 +104,7 @@ def shape_of(config: Config) -> Shape:
             feed_forward=config["intermediate_size"],
             vocabulary=config["vocab_size"],
             context_tokens=_context_tokens(config),
-            tied=config.get("tie_word_embeddings", False),
+            tied=config.get("tie_word_embeddings", architecture.tied_by_default),
         )
     except KeyError as error:
         raise SpecError(f"config.json lacks {error}", next_step="save the model again with its config.json") from error

@@ -7,6 +7,7 @@ model that answers, but nonsense. Special tokens, merges and the chat template a
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ def write_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary, folder: Pa
     """Add tokens, merges, special tokens and the chat template of ``folder`` to the metadata."""
     import gguf
 
+    # it warns of templates for pairs of texts, which a chat never uses
+    logging.getLogger("gguf.vocab").setLevel(logging.ERROR)
     writer.add_tokenizer_model(vocabulary.model)
     writer.add_tokenizer_pre(vocabulary.pre_tokenizer)
     writer.add_token_list(list(vocabulary.tokens))

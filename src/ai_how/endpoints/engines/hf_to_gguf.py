@@ -105,7 +105,8 @@ def _write(checkpoint: Path, adapter_dir: Path | None, file: Path, say: Callable
     import gguf
 
     config = _load_config(checkpoint)
-    architecture, shape = architecture_of(config), shape_of(config)
+    architecture = architecture_of(config)
+    shape = shape_of(config, architecture)
     tensors = open_checkpoint(checkpoint)
     adapter = (
         load_adapter(adapter_dir, tensors, tied=shape.tied) if adapter_dir else Adapter(deltas={}, replacements={})
