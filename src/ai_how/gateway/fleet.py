@@ -121,7 +121,9 @@ class Fleet:
             endpoint = self.endpoints[name]
             endpoint.retire()
         await asyncio.wait([self._tasks[name]])
-        self.endpoints.pop(name, None)
+        # whoever asked for the same at the same time must not take away one that was made since
+        if self.endpoints.get(name) is endpoint:
+            del self.endpoints[name], self._tasks[name]
         log_event("endpoint_deleted", endpoint=name)
 
     def want_replicas(self, name: str, replicas: int) -> EndpointStatus:
