@@ -203,6 +203,24 @@ def test_stopping_loses_no_request_in_flight(site: SiteUnderTest, client: openai
     site.run("deploy", "start", "tiny", "--wait")
 
 
+def test_a_new_serving_section_reaches_the_replicas(site: SiteUnderTest, client: openai.OpenAI) -> None:
+    long: Any = {"model": "tiny", "prompt": "the quick " * 200, "max_tokens": 1}
+    with pytest.raises(openai.BadRequestError):
+        client.completions.create(**long)
+    before = replica_pids(site, "tiny")
+    site.write(SERVING.replace("context_tokens: 256", "context_tokens: 2048"))
+    site.run("up", "--yes")
+
+    def is_replaced() -> bool:
+        now = replica_pids(site, "tiny")
+        return bool(now) and not now & before and endpoint(site)["state"] == "running"
+
+    eventually(is_replaced, timeout_s=60)
+    assert client.completions.create(**long).choices
+    site.write(SERVING)
+    site.run("up", "--yes")
+
+
 def test_a_model_that_is_served_cannot_be_deleted(site: SiteUnderTest) -> None:
     refused = site.run("model", "delete", "tiny", "--yes", code=1).stderr
     assert "tiny" in refused

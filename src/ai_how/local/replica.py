@@ -59,9 +59,7 @@ def _launch(spec: dict[str, Any]) -> ReplicaLaunch:
         scratch_dir=scratch,
         host="127.0.0.1",
         port=spec["port"],
-        context_tokens=spec["context_tokens"],
-        parallel_requests=spec["parallel_requests"],
-        threads=spec["threads"],
+        **spec["serving"],
         gpu_count=len(spec["gpus"]),
         base_dir=base_dir,
     )

@@ -47,6 +47,7 @@ class SupervisedReplicas:
         self.supervisor = Supervisor(self.layout, config["site"])
         self.serving = Serving.model_validate(config["serving"])
         self.s3: dict[str, str] = config["s3"]
+        self._cpu_cores = observe_engine_host().cpu_cores
         # the supervisor reads all entries anew for each change: one change at a time
         self._changing = asyncio.Lock()
 
@@ -105,7 +106,8 @@ class SupervisedReplicas:
             endpoint=spec["served_name"],
             host="127.0.0.1",
             port=spec["port"],
-            spec_digest=spec["spec_digest"],
+            # what was started under another serving section is outdated: the gateway replaces it, losing no request
+            spec_digest=spec["spec_digest"] if spec["serving"] == self._serving() else "other serving section",
             state=_STATES.get(info.state, "failed"),
             pid=info.pid,
         )
@@ -126,12 +128,20 @@ class SupervisedReplicas:
     def _spec_file(self, name: str) -> Path:
         return self.layout.conf / "replicas" / f"{name}.json"
 
+    def _serving(self) -> dict[str, int]:
+        """What of the serving section a replica is started with."""
+        threads = self.serving.threads
+        return {
+            "context_tokens": self.serving.context_tokens,
+            "parallel_requests": self.serving.parallel_requests,
+            "threads": self._cpu_cores if threads == "auto" else threads,
+        }
+
     def _process(self, name: str, spec: EndpointSpec, port: int, *, gpus: tuple[int, ...]) -> ProcessSpec:
-        serving = self.serving
-        threads = observe_engine_host().cpu_cores if serving.threads == "auto" else serving.threads
         content = {
             "served_name": spec.name,
             "spec_digest": spec_digest(spec),
+            "serving": self._serving(),
             "engine": spec.engine,
             "port": port,
             "model_uri": spec.model_uri,
@@ -139,9 +149,6 @@ class SupervisedReplicas:
             "base_uri": spec.adapter_base_uri,
             "base_digest": spec.adapter_base_digest,
             "cache": str(self.layout.cache),
-            "context_tokens": serving.context_tokens,
-            "parallel_requests": serving.parallel_requests,
-            "threads": threads,
             "gpus": list(gpus),
             "s3": {key: self.s3[key] for key in ("endpoint_url", "region", "bucket")},
         }
