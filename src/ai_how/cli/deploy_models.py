@@ -109,7 +109,7 @@ def create_endpoint(
 @click.command("list-models")
 @provider_option
 @click.option("--all", "-a", "_all", is_flag=True, help="Accepted as in Oumi; all models here are yours.")
-@click.option("--status", "-s", default=None, help="Accepted as in Oumi; a registered model is always ready.")
+@click.option("--status", default=None, help="Accepted as in Oumi; a registered model is always ready.")
 @click.pass_context
 @site_option
 @output_option

@@ -1,0 +1,57 @@
+"""Every command teaches by its help, fits 80 columns, and starts without importing what it does not need."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ai_how.cli.app import COMMANDS, root
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    found: list[tuple[str, click.Command]] = []
+
+    def walk(words: str, command: click.Command) -> None:
+        found.append((words, command))
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                child = command.get_command(context, name)
+                assert child is not None
+                walk(f"{words} {name}".strip(), child)
+
+    walk("", root)
+    return found
+
+
+COMMAND_WORDS = [words for words, _ in all_commands()]
+
+
+@pytest.mark.parametrize("words", COMMAND_WORDS)
+def test_help_teaches_with_an_example_in_80_columns(words: str) -> None:
+    result = CliRunner().invoke(root, [*words.split(), "--help"], terminal_width=80, prog_name="ai-how")
+    assert result.exit_code == 0, result.output
+    assert "Example:" in result.output
+    assert max(len(line) for line in result.output.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("words", COMMAND_WORDS)
+def test_every_option_says_what_it_does(words: str) -> None:
+    command = dict(all_commands())[words]
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, f"{words} {option.name}"
+
+
+def test_the_list_of_commands_says_what_the_commands_say() -> None:
+    assert list(COMMANDS) == root.list_commands(click.Context(root))
+    result = CliRunner().invoke(root, ["--help"], prog_name="ai-how")
+    for name in COMMANDS:
+        assert f"  {name}" in result.output
+
+
+def test_a_typo_is_answered_with_the_nearest_command() -> None:
+    result = CliRunner().invoke(root, ["statsu"], prog_name="ai-how")
+    assert result.exit_code == 2
+    assert "Did you mean 'status'?" in result.output
