@@ -29,12 +29,7 @@ _LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_TEKKEN_SPLIT = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-TOKENIZERS = ("llama-bpe", "smaug-bpe", "qwen2", "gpt-2", "smollm", "tekken", "sentencepiece")
+TOKENIZERS = ("llama-bpe", "smaug-bpe", "qwen2", "gpt-2", "smollm", "sentencepiece")
 
 
 def write_tiny_gguf(path: Path) -> Path:
@@ -238,7 +233,6 @@ def _byte_level(kind: str) -> dict[str, Any]:
             byte_level | {"use_regex": True},
         ],
         "qwen2": [_split(_LLAMA3_SPLIT.replace("{1,3}", "")), byte_level | {"use_regex": False}],
-        "tekken": [_split(_TEKKEN_SPLIT), byte_level | {"use_regex": False}],
     }.get(kind, [_split(_LLAMA3_SPLIT), byte_level | {"use_regex": False}])
     model = {
         "type": "BPE",
@@ -248,7 +242,7 @@ def _byte_level(kind: str) -> dict[str, Any]:
         "end_of_word_suffix": None,
         "fuse_unk": False,
         "byte_fallback": False,
-        "ignore_merges": kind in ("llama-bpe", "tekken"),
+        "ignore_merges": kind == "llama-bpe",
         "vocab": vocabulary,
         # both ways of writing merges down are in use
         "merges": merges if kind == "gpt-2" else [merge.split(" ") for merge in merges],

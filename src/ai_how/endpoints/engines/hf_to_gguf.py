@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -28,13 +29,12 @@ from ai_how.endpoints.engines.architectures import (
     shape_of,
     write_hyperparameters,
 )
-from ai_how.endpoints.engines.gguf_tokenizer import load_vocabulary, write_vocabulary
-from ai_how.endpoints.engines.lora import Adapter, load_adapter
+from ai_how.endpoints.engines.gguf_tokenizer import Vocabulary, load_vocabulary, write_vocabulary
+from ai_how.endpoints.engines.lora import NO_ADAPTER, Adapter, load_adapter
 from ai_how.endpoints.engines.safetensors import Tensor, open_checkpoint
 from ai_how.errors import ProviderError, SpecError
 
 if TYPE_CHECKING:
-    import gguf
     from numpy.typing import NDArray
 
 _PARTS = (
@@ -47,21 +47,33 @@ _EMBEDDINGS, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 @dataclass(frozen=True, kw_only=True)
 class _Output:
-    """One tensor of the GGUF file: its name, what it is made from, and how it is stored."""
+    """One tensor of the GGUF file: its name and what it is made from."""
 
     name: str
     source: str
     tensor: Tensor
-    kind: gguf.GGMLQuantizationType
+
+    @property
+    def dtype(self) -> str:
+        """Vectors stay exact. F16 is finer than BF16, and llama.cpp on the CPU rounds what it multiplies by BF16."""
+        return "float32" if len(self.tensor.shape) == 1 else "float16"
 
     @property
     def size_bytes(self) -> int:
-        import gguf
+        return math.prod(self.tensor.shape) * (4 if self.dtype == "float32" else 2)
 
-        count = 1
-        for length in self.tensor.shape:
-            count *= length
-        return count * (4 if self.kind == gguf.GGMLQuantizationType.F32 else 2)
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What a file is made from."""
+
+    config: Mapping[str, Any]
+    architecture: Architecture
+    shape: Shape
+    adapter: Adapter
+    outputs: list[_Output]
+    tokenizer_dir: Path
+    vocabulary: Vocabulary
 
 
 def convert(checkpoint: Path, target: Path, *, adapter: Path | None = None, say: Callable[[str], None]) -> None:
@@ -84,10 +96,13 @@ def convert(checkpoint: Path, target: Path, *, adapter: Path | None = None, say:
             return
         partial = target.with_suffix(".partial")
         try:
-            _write(checkpoint, adapter, partial, say)
+            source = _read(checkpoint, adapter)
+            _require_room(partial, sum(output.size_bytes for output in source.outputs))
+            _write(source, partial, say)
             partial.replace(target)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            # numpy tells of a short write without an error number
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, None):
                 raise
             raise _disk_full(partial, needed_bytes=None) from error
         finally:
@@ -101,42 +116,49 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _write(checkpoint: Path, adapter_dir: Path | None, file: Path, say: Callable[[str], None]) -> None:
-    import gguf
-
+def _read(checkpoint: Path, adapter_dir: Path | None) -> _Source:
+    """Everything but the numbers; all that can be refused is refused here, before anything is written."""
     config = _load_config(checkpoint)
     architecture = architecture_of(config)
     shape = shape_of(config, architecture)
     tensors = open_checkpoint(checkpoint)
-    adapter = (
-        load_adapter(adapter_dir, tensors, tied=shape.tied) if adapter_dir else Adapter(deltas={}, replacements={})
+    # trainers save the tokenizer with the adapter; it may have a chat template that the base lacks
+    has_own = adapter_dir is not None and (adapter_dir / "tokenizer.json").is_file()
+    tokenizer_dir = adapter_dir if adapter_dir and has_own else checkpoint
+    return _Source(
+        config=config,
+        architecture=architecture,
+        shape=shape,
+        adapter=load_adapter(adapter_dir, tensors, tied=shape.tied) if adapter_dir else NO_ADAPTER,
+        outputs=_plan(tensors, architecture, shape),
+        tokenizer_dir=tokenizer_dir,
+        vocabulary=load_vocabulary(tokenizer_dir, shape.vocabulary),
     )
-    outputs = _plan(tensors, architecture, shape, adapter)
-    tokenizer_dir = _tokenizer_dir(checkpoint, adapter_dir)
-    vocabulary = load_vocabulary(tokenizer_dir, shape.vocabulary)
-    _require_room(file, sum(output.size_bytes for output in outputs))
 
-    writer = gguf.GGUFWriter(file, architecture.gguf_name)
+
+def _write(source: _Source, file: Path, say: Callable[[str], None]) -> None:
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter(file, source.architecture.gguf_name)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    write_hyperparameters(writer, source.config, source.shape)
+    write_vocabulary(writer, source.vocabulary, source.tokenizer_dir, source.config)
+    factors = rope_factors(source.config, source.shape)
+    if factors is not None:
+        writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
+    for output in source.outputs:
+        writer.add_tensor_info(output.name, output.tensor.shape, np.dtype(output.dtype), output.size_bytes)
     try:
-        writer.add_file_type(_file_type(outputs))
-        write_hyperparameters(writer, config, shape)
-        write_vocabulary(writer, vocabulary, tokenizer_dir, config)
-        factors = rope_factors(config, shape)
-        if factors is not None:
-            kind = gguf.GGMLQuantizationType.F32
-            writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes, kind)
-        for output in outputs:
-            dtype = _numpy_type(output.kind)
-            writer.add_tensor_info(output.name, output.tensor.shape, dtype, output.size_bytes, output.kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         if factors is not None:
             writer.write_tensor_data(factors)
-        for number, output in enumerate(outputs, start=1):
-            writer.write_tensor_data(_numbers(output, architecture, shape, adapter))
-            if number % 50 == 0 or number == len(outputs):
-                say(f"converting for llama.cpp: {number} of {len(outputs)} tensors")
+        for number, output in enumerate(source.outputs, start=1):
+            writer.write_tensor_data(_numbers(output, source))
+            if number % 50 == 0 or number == len(source.outputs):
+                say(f"converting for llama.cpp: {number} of {len(source.outputs)} tensors")
         writer.flush()
         for stream in writer.fout or ():
             os.fsync(stream.fileno())
@@ -144,7 +166,7 @@ def _write(checkpoint: Path, adapter_dir: Path | None, file: Path, say: Callable
         writer.close()
 
 
-def _plan(tensors: Mapping[str, Tensor], architecture: Architecture, shape: Shape, adapter: Adapter) -> list[_Output]:
+def _plan(tensors: Mapping[str, Tensor], architecture: Architecture, shape: Shape) -> list[_Output]:
     """What goes into the file, in the checkpoint's order; every tensor that the model needs must be there."""
     import gguf
 
@@ -161,8 +183,7 @@ def _plan(tensors: Mapping[str, Tensor], architecture: Architecture, shape: Shap
                 f"the checkpoint has a tensor that its architecture has not: {source}",
                 next_step="is config.json the one that belongs to these weights?",
             )
-        kind = _kind(tensor, merged=adapter.touches(source))
-        outputs.append(_Output(name=name, source=source, tensor=tensor, kind=kind))
+        outputs.append(_Output(name=name, source=source, tensor=tensor))
     _require_complete(outputs, shape)
     return outputs
 
@@ -188,53 +209,23 @@ def _require_complete(outputs: list[_Output], shape: Shape) -> None:
         )
 
 
-def _kind(tensor: Tensor, *, merged: bool) -> gguf.GGMLQuantizationType:
-    """Vectors stay exact; BF16 is copied bit by bit; the rest, merged tensors too, becomes F16 (finer than BF16)."""
-    import gguf
-
-    if len(tensor.shape) == 1:
-        return gguf.GGMLQuantizationType.F32
-    if tensor.dtype == "BF16" and not merged:
-        return gguf.GGMLQuantizationType.BF16
-    return gguf.GGMLQuantizationType.F16
-
-
-def _numbers(output: _Output, architecture: Architecture, shape: Shape, adapter: Adapter) -> NDArray[Any]:
+def _numbers(output: _Output, source: _Source) -> NDArray[Any]:
     """The tensor as it goes into the file: adapter merged, rows reordered, in its final type."""
-    import gguf
     import numpy as np
 
-    copied = output.kind == gguf.GGMLQuantizationType.BF16
-    numbers: NDArray[Any] = output.tensor.raw() if copied else adapter.merged(output.source, output.tensor)
+    shape = source.shape
+    numbers: NDArray[Any] = source.adapter.merged(output.source, output.tensor)
     projection = re.search(r"\.self_attn\.([qk])_proj\.(weight|bias)$", output.source)
-    if projection and architecture.permute_qk:
+    if projection and source.architecture.permute_qk:
         numbers = permute(numbers, shape.heads if projection[1] == "q" else shape.kv_heads)
-    if output.kind == gguf.GGMLQuantizationType.F16:
-        with np.errstate(over="ignore"):
-            numbers = numbers.astype(np.float16)
-        if not np.isfinite(numbers).all():
-            raise SpecError(
-                f"tensor {output.source} has numbers that 16-bit floats cannot hold",
-                next_step="save the model in bfloat16 and push it again",
-            )
+    with np.errstate(over="ignore"):
+        numbers = numbers.astype(output.dtype)
+    if not np.isfinite(numbers).all():
+        raise SpecError(
+            f"tensor {output.source} has numbers that 16-bit floats cannot hold",
+            next_step="serve it with vLLM on a GPU (serving.engine: vllm)",
+        )
     return np.ascontiguousarray(numbers)
-
-
-def _numpy_type(kind: gguf.GGMLQuantizationType) -> Any:
-    import gguf
-    import numpy as np
-
-    # BF16 is handed over as 16-bit integers; add_tensor_info reads uint8 as packed bytes, so not as bytes
-    return {gguf.GGMLQuantizationType.F32: np.dtype("f4")}.get(kind, np.dtype("u2"))
-
-
-def _file_type(outputs: list[_Output]) -> int:
-    import gguf
-
-    matrices = [output.kind for output in outputs if len(output.tensor.shape) > 1]
-    bf16 = matrices.count(gguf.GGMLQuantizationType.BF16)
-    mostly = gguf.LlamaFileType
-    return int(mostly.MOSTLY_BF16 if bf16 * 2 > len(matrices) else mostly.MOSTLY_F16)
 
 
 def _load_config(checkpoint: Path) -> dict[str, Any]:
@@ -250,11 +241,6 @@ def _load_config(checkpoint: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SpecError("config.json is not a JSON object")
     return config
-
-
-def _tokenizer_dir(checkpoint: Path, adapter: Path | None) -> Path:
-    """Trainers save the tokenizer with the adapter; it may have a chat template that the base lacks."""
-    return adapter if adapter and (adapter / "tokenizer.json").is_file() else checkpoint
 
 
 def _require_room(file: Path, needed_bytes: int) -> None:
