@@ -94,7 +94,12 @@ def test_a_hugging_face_checkpoint_is_served_too(site: SiteUnderTest) -> None:
     assert site.run("deploy", "test", "from-oumi", "--prompt", "Hello", "--max-tokens", "4").stdout
     shown = site.run("model", "show", "from-oumi", "-o", "json").json()
     assert shown["info"]["architecture"] == "LlamaForCausalLM"
+    cached = site.root / "cache" / "models" / shown["digest"]
+    assert cached.exists()
+    assert "ai-how deploy delete from-oumi" in site.run("model", "delete", "from-oumi", "--yes", code=1).stderr
     site.run("deploy", "delete", "from-oumi", "--force")
+    site.run("model", "delete", "from-oumi", "--yes")
+    assert not cached.exists()
 
 
 def test_the_openai_client_runs_unmodified(client: openai.OpenAI) -> None:

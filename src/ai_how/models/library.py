@@ -6,6 +6,7 @@ every verb safe to break off and to run again.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,7 +133,14 @@ def delete(version: RegisteredVersion, stores: Stores, *, in_use: Mapping[str, C
     if all(other.uri != version.uri for other in others):
         removed = delete_model(stores.access, version.uri)
     registry.delete_version(version.name, version.version)
+    _forget_cached(stores.cache_dir, version.digest)
     return removed
+
+
+def _forget_cached(cache_dir: Path, digest: str) -> None:
+    """Remove what replicas fetched of a model and derived from it; no endpoint serves it any more."""
+    for folder in (cache_dir / "models" / digest, *(cache_dir / "derived").glob(f"{digest[:16]}*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pull(version: RegisteredVersion, stores: Stores, dest: Path, *, progress: Progress | None = None) -> None:
