@@ -93,27 +93,44 @@ def shape_of(config: Config, architecture: Architecture) -> Shape:
     Raises:
         SpecError: ``config.json`` lacks one of them.
     """
-    try:
-        heads, hidden = config["num_attention_heads"], config["hidden_size"]
-        shape = Shape(
-            layers=config["num_hidden_layers"],
-            hidden=hidden,
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or hidden // heads,
-            feed_forward=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
-            context_tokens=_context_tokens(config),
-            tied=config.get("tie_word_embeddings", architecture.tied_by_default),
+    heads, hidden = _size(config, "num_attention_heads"), _size(config, "hidden_size")
+    return Shape(
+        layers=_size(config, "num_hidden_layers"),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=_size(config, "num_key_value_heads", heads),
+        head_dim=_size(config, "head_dim", hidden // heads),
+        feed_forward=_size(config, "intermediate_size"),
+        vocabulary=_size(config, "vocab_size"),
+        context_tokens=_context_tokens(config),
+        tied=bool(config.get("tie_word_embeddings", architecture.tied_by_default)),
+    )
+
+
+def _size(config: Config, key: str, default: int | None = None) -> int:
+    value = config.get(key)
+    size = default if value is None else value
+    if not isinstance(size, int) or size < 1:
+        raise SpecError(
+            f"config.json has no {key}" if value is None else f"config.json: {key} is {value!r}, not a size",
+            next_step="save the model again with its config.json",
         )
-    except KeyError as error:
-        raise SpecError(f"config.json lacks {error}", next_step="save the model again with its config.json") from error
-    return shape
+    return size
+
+
+def _number(rope: Config, key: str) -> float:
+    value = rope.get(key)
+    if not isinstance(value, int | float):
+        raise SpecError(
+            f"config.json: rope scaling {rope['rope_type']} needs a number for {key}",
+            next_step="save the model again with its config.json",
+        )
+    return float(value)
 
 
 def _context_tokens(config: Config) -> int:
     """llama.cpp's llama and qwen graphs have no sliding window: up to its size the two are the same."""
-    longest: int = config["max_position_embeddings"]
+    longest = _size(config, "max_position_embeddings")
     window: int | None = config.get("sliding_window")
     if window and config.get("use_sliding_window", True):
         return min(longest, window)
@@ -134,7 +151,7 @@ def write_hyperparameters(writer: gguf.GGUFWriter, config: Config, shape: Shape)
     writer.add_layer_norm_rms_eps(config.get("rms_norm_eps", 1e-6))
     writer.add_vocab_size(shape.vocabulary)
     rope = _rope(config)
-    writer.add_rope_freq_base(float(rope.get("rope_theta", 10000.0)))
+    writer.add_rope_freq_base(_number(rope, "rope_theta"))
     _write_rope_scaling(writer, config, rope)
 
 
@@ -144,18 +161,18 @@ def _write_rope_scaling(writer: gguf.GGUFWriter, config: Config, rope: Config) -
     kind = rope["rope_type"]
     if kind == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(float(rope["factor"]))
+        writer.add_rope_scaling_factor(_number(rope, "factor"))
     elif kind == "yarn":
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
-        writer.add_rope_scaling_factor(float(rope["factor"]))
-        original = rope.get("original_max_position_embeddings") or config["max_position_embeddings"]
-        writer.add_rope_scaling_orig_ctx_len(int(original))
+        writer.add_rope_scaling_factor(_number(rope, "factor"))
+        original = rope.get("original_max_position_embeddings") or _size(config, "max_position_embeddings")
+        writer.add_rope_scaling_orig_ctx_len(round(original))
         if set(rope) & {"attention_factor", "mscale", "mscale_all_dim", "truncate"}:
             raise _refused("YaRN with settings of its own for attention")
         if "beta_fast" in rope:
-            writer.add_rope_scaling_yarn_beta_fast(float(rope["beta_fast"]))
+            writer.add_rope_scaling_yarn_beta_fast(_number(rope, "beta_fast"))
         if "beta_slow" in rope:
-            writer.add_rope_scaling_yarn_beta_slow(float(rope["beta_slow"]))
+            writer.add_rope_scaling_yarn_beta_slow(_number(rope, "beta_slow"))
     elif kind not in ("default", "llama3"):
         raise _refused(f"rope scaling of type {kind}")
 
@@ -170,10 +187,10 @@ def rope_factors(config: Config, shape: Shape) -> NDArray[np.float32] | None:
     rope = _rope(config)
     if rope["rope_type"] != "llama3":
         return None
-    factor, low, high = (float(rope[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
-    original = float(rope["original_max_position_embeddings"])
+    factor, low, high = (_number(rope, key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+    original = _number(rope, "original_max_position_embeddings")
     exponents = np.arange(0, shape.head_dim, 2, dtype=np.float64) / shape.head_dim
-    wavelengths = 2 * math.pi * float(rope.get("rope_theta", 10000.0)) ** exponents
+    wavelengths = 2 * math.pi * _number(rope, "rope_theta") ** exponents
     smooth = np.clip((original / wavelengths - low) / (high - low), 0, 1)
     return (1 / ((1 - smooth) / factor + smooth)).astype(np.float32)
 
@@ -182,8 +199,7 @@ def _rope(config: Config) -> dict[str, Any]:
     """The rotary settings, whether as Transformers 5 writes them (rope_parameters) or as 4 did (rope_scaling)."""
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     rope.setdefault("rope_type", rope.get("type", "default"))
-    if "rope_theta" not in rope and "rope_theta" in config:
-        rope["rope_theta"] = config["rope_theta"]
+    rope.setdefault("rope_theta", config.get("rope_theta", 10000.0))
     return rope
 
 

@@ -154,11 +154,10 @@ def _sentence_piece(tokenizer: dict[str, Any], size: int) -> Vocabulary:
     """SentencePiece merges by the score of the result, so a merge's rank becomes the score of what it makes."""
     prefix = _space_prefix(tokenizer)
     tokens, types = _tokens(tokenizer, size, byte_fallback=True)
-    ranks = _ranks(tokenizer["model"])
-    scores = tuple(
-        -float(ranks[token]) if kind == 1 and token in ranks else (-1e6 if kind == 1 else 0.0)
-        for token, kind in zip(tokens, types, strict=True)
-    )
+    normal = [token for token, kind in zip(tokens, types, strict=True) if kind == 1]
+    ranks = _ranks(tokenizer["model"], normal)
+    # what no merge makes is met only as a single letter, which needs no score
+    scores = tuple(-float(ranks.get(token, 0)) for token in tokens)
     return Vocabulary(model="llama", tokens=tokens, types=types, scores=scores, add_space_prefix=prefix)
 
 
@@ -177,7 +176,7 @@ def _space_prefix(tokenizer: Mapping[str, Any]) -> bool:
     raise _refused("a SentencePiece tokenizer that puts spaces before words in another way than llama.cpp")
 
 
-def _ranks(model: Mapping[str, Any]) -> dict[str, int]:
+def _ranks(model: Mapping[str, Any], normal: Sequence[str]) -> dict[str, int]:
     """Rank of the merge that makes each token, once it is sure that ranks say the same as scores.
 
     They do when every way to cut a token in two known ones is a merge, and all merges into one token stand together.
@@ -189,12 +188,12 @@ def _ranks(model: Mapping[str, Any]) -> dict[str, int]:
     for rank, merge in enumerate(model["merges"]):
         left, right = merge.split(" ") if isinstance(merge, str) else merge
         made = left + right
-        if made in ranks and made != last:
+        if made not in vocabulary or (made in ranks and made != last):
             raise _refused("merges that no SentencePiece model has")
         ranks.setdefault(made, rank)
         pairs.add((left, right))
         last = made
-    for token in ranks:
+    for token in normal:
         for cut in range(1, len(token)):
             left, right = token[:cut], token[cut:]
             if left in vocabulary and right in vocabulary and (left, right) not in pairs:
