@@ -1,0 +1,73 @@
+"""A tree with ``/sys``, ``/proc`` and ``/etc``: the live machine's, a capture's or a test's. Reads, never raises."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+
+_LONGEST_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Root:
+    """The folder that stands for ``/``. Paths are relative to it: ``sys/devices/system/cpu/online``."""
+
+    path: Path = Path("/")
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the machine that we run on: tools and system calls may be asked too."""
+        return self.path == Path("/")
+
+    def text(self, relative: str) -> str | None:
+        """A file's text without white space around it, or None where it cannot be read."""
+        data = self.data(relative)
+        return None if data is None else data.decode(errors="replace").replace("\0", "\n").strip()
+
+    def data(self, relative: str) -> bytes | None:
+        """A file's first 4 MiB, or None where it cannot be read."""
+        try:
+            with (self.path / relative).open("rb") as file:
+                return file.read(_LONGEST_BYTES)
+        except (OSError, ValueError):
+            return None
+
+    def number(self, relative: str) -> int | None:
+        """A file's whole number (decimal, or hex with ``0x``), or None where it has none."""
+        text = self.text(relative)
+        try:
+            return int(text, 0) if text else None
+        except ValueError:
+            return None
+
+    def names(self, relative: str) -> list[str]:
+        """The names in a folder, ordered; none where it cannot be listed."""
+        try:
+            return sorted(entry.name for entry in (self.path / relative).iterdir())
+        except (OSError, ValueError):
+            return []
+
+    def link(self, relative: str) -> str | None:
+        """The last part of a symbolic link's target (a driver's or an IOMMU group's name), or None."""
+        try:
+            return (self.path / relative).readlink().name
+        except (OSError, ValueError):
+            return None
+
+    def exists(self, relative: str) -> bool:
+        """Whether something is there, a dangling link included."""
+        try:
+            (self.path / relative).lstat()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def denied(self, relative: str) -> bool:
+        """Whether a file is there but only root may read it."""
+        try:
+            with (self.path / relative).open("rb") as file:
+                file.read(1)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EPERM)
+        return False
