@@ -55,6 +55,13 @@ class Root:
         except (OSError, ValueError):
             return None
 
+    def target(self, relative: str) -> str | None:
+        """A symbolic link's whole text (a device's path below ``/sys/devices``, what a process has open), or None."""
+        try:
+            return str((self.path / relative).readlink())
+        except (OSError, ValueError):
+            return None
+
     def exists(self, relative: str) -> bool:
         """Whether something is there, a dangling link included."""
         try:
