@@ -50,10 +50,13 @@ class ConfigSpace:
     isolation: Isolation | None = None
 
 
+UNREADABLE = ConfigSpace()
+
+
 def parse_config_space(data: bytes | None) -> ConfigSpace:
     """Read the capabilities from 64, 256 or 4096 bytes; fewer, or nonsense, tell nothing."""
     if data is None or len(data) < _CLASSIC_BYTES or data[:4] == b"\xff\xff\xff\xff":
-        return ConfigSpace()
+        return UNREADABLE
     capabilities = dict(_capabilities(data))
     express, advanced = capabilities.get(_EXPRESS), capabilities.get(_ADVANCED_FEATURES)
     port = None

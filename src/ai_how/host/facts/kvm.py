@@ -51,7 +51,7 @@ class GuestFacts:
 class KvmFacts:
     """Facts about KVM. ``guest`` and ``firmware`` are None where they could not be tried; ``detail`` says why.
 
-    ``flag`` is ``vmx`` or ``svm`` where the processor has it; ``nested`` the kvm module's parameter where it is readable;
+    ``flag`` is ``vmx`` or ``svm`` where the processor has it; ``nested`` the kvm module's parameter, where readable;
     ``in_guest`` whether this host is a virtual machine itself.
     """
 

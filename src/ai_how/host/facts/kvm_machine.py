@@ -32,7 +32,7 @@ def _request(number: int, size: int = 0, direction: int = 0) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Exit:
-    """Why the processor came back. ``value`` is the byte written to ``port``; ``code`` are a failed instruction's bytes."""
+    """Why the processor came back. ``value`` was written to ``port``; ``code`` is what could not be emulated, in hex."""
 
     reason: int
     port: int | None = None
@@ -96,7 +96,7 @@ class KvmMachine:
     def write_register(self, index: int, value: int) -> bool:
         """Set a model-specific register of the guest; False where KVM refuses."""
         entry = bytearray(struct.pack("=IIIIQ", 1, 0, index, 0, value))
-        return fcntl.ioctl(self._processor, _request(0x89, 8, _WRITE), entry) == 1
+        return bool(fcntl.ioctl(self._processor, _request(0x89, 8, _WRITE), entry) == 1)
 
     def start_at(self, address: int) -> None:
         """Let the processor begin in real mode with code segment 0 at ``address``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from xml.etree import ElementTree  # noqa: S405 - see the module's docstring
+from xml.etree import ElementTree
 
 from ai_how.errors import AiHowError
 from ai_how.run.process import run, which
@@ -70,7 +70,7 @@ def observe_nvidia_smi() -> SmiFacts:
     if not facts.gpus:
         return replace(facts, installed=True)
     # the XML does not have it; drivers before 510 do not answer, and the catalogue does instead
-    query = [program, "--query-gpu=pci.bus_id,compute_cap", "--format=csv,noheader"]
+    query = [str(program), "--query-gpu=pci.bus_id,compute_cap", "--format=csv,noheader"]
     try:
         answer = run(query, timeout_s=_LIMIT_S).stdout
     except AiHowError:

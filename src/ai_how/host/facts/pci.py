@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ai_how.host.facts.config_space import ConfigSpace, parse_config_space
+from ai_how.host.facts.config_space import UNREADABLE, ConfigSpace, parse_config_space
 from ai_how.host.root import Root
 
 DEVICES = "sys/bus/pci/devices"
@@ -40,7 +40,7 @@ class Bar:
 class PciDevice:
     """One function of a PCI device. ``parents`` are the bridges above it, from the root down.
 
-    ``driver`` is empty where none is bound; ``reset_methods`` is None where the kernel (before 5.15) does not list them.
+    ``driver`` is empty where none is bound; ``reset_methods`` is None where the kernel does not list them (before 5.15).
     """
 
     address: str
@@ -58,7 +58,7 @@ class PciDevice:
     virtual_functions: int = 0
     virtual_functions_on: int = 0
     is_virtual_function: bool = False
-    config: ConfigSpace = ConfigSpace()
+    config: ConfigSpace = UNREADABLE
     config_denied: bool = False
 
     @property
@@ -114,12 +114,13 @@ def _device(root: Root, address: str) -> PciDevice:
         parents=_parents(root.target(folder)),
         bars=parse_bars(root.text(f"{folder}/resource"), sizes=_sizes(root, folder)),
         reset_methods=_reset_methods(root, folder),
-        resettable=root.exists(f"{folder}/reset") if root.exists(f"{folder}/class") else None,
+        # captures seldom have these files: that one is missing tells something in a whole tree only
+        resettable=root.exists(f"{folder}/reset") if data is not None else None,
         virtual_functions=max(0, root.number(f"{folder}/sriov_totalvfs") or 0),
         virtual_functions_on=max(0, root.number(f"{folder}/sriov_numvfs") or 0),
         is_virtual_function=root.exists(f"{folder}/physfn"),
         config=config,
-        config_denied=data is not None and config == ConfigSpace(),
+        config_denied=data is not None and config == UNREADABLE,
     )
 
 

@@ -33,7 +33,7 @@ def read_database(root: Root) -> str | None:
 
 
 def lookup(database: str, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    """The names (``NVIDIA Corporation GA102GL [RTX A6000]``) of (vendor, device) pairs; those that it lacks are left out."""
+    """Names (``NVIDIA Corporation GA102GL [RTX A6000]``) by (vendor, device), of those pairs that it has."""
     vendors = {f"{vendor:04x}" for vendor, _device in wanted}
     names: dict[tuple[int, int], str] = {}
     vendor, vendor_name = "", ""

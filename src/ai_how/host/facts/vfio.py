@@ -45,7 +45,9 @@ def _state(
 
 
 def _loaded(root: Root) -> frozenset[str]:
-    return frozenset(line.split(maxsplit=1)[0] for line in (root.text("proc/modules") or "").splitlines() if line.split())
+    return frozenset(
+        line.split(maxsplit=1)[0] for line in (root.text("proc/modules") or "").splitlines() if line.split()
+    )
 
 
 def _files(text: str | None) -> frozenset[str] | None:
