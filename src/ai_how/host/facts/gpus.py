@@ -93,10 +93,10 @@ def _gpu(
 def _accelerator(device: PciDevice, *, smi: SmiGpu | None, names: dict[tuple[int, int], str]) -> Accelerator | None:
     """The catalogue's entry: by the PCI id, else by the driver's name, else by that in the database's brackets."""
     if device.vendor != NVIDIA or device.device is None:
-        return by_name(smi.name) if smi and smi.name else None
+        return None
     bracketed = re.search(r"\[(.+)\]", names.get((NVIDIA, device.device), ""))
-    spellings = [smi.name if smi else "", *(bracketed[1].split("/") if bracketed else [])]
-    named = (by_name(spelling) for spelling in spellings if spelling.strip())
+    spellings = [smi.name if smi else "", bracketed[1] if bracketed else ""]
+    named = (by_name(spelling) for spelling in spellings if spelling)
     return by_pci_id(f"{device.device:04x}") or next(filter(None, named), None)
 
 

@@ -32,7 +32,7 @@ def _request(number: int, size: int = 0, direction: int = 0) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Exit:
-    """Why the processor came back. ``value`` was written to ``port``; ``code`` is what could not be emulated, in hex."""
+    """Why the processor came back. ``value`` was written to ``port``; ``code`` is what could not be emulated."""
 
     reason: int
     port: int | None = None

@@ -40,7 +40,7 @@ class Bar:
 class PciDevice:
     """One function of a PCI device. ``parents`` are the bridges above it, from the root down.
 
-    ``driver`` is empty where none is bound; ``reset_methods`` is None where the kernel does not list them (before 5.15).
+    ``driver`` is empty where none is bound; ``reset_methods`` is None where the kernel (before 5.15) lists none.
     """
 
     address: str
