@@ -20,6 +20,13 @@ class Root:
         """Whether this is the machine that we run on: tools and system calls may be asked too."""
         return self.path == Path("/")
 
+    def target(self, relative: str) -> str | None:
+        """A symbolic link's whole text (a device's path below ``/sys/devices``, what a process has open), or None."""
+        try:
+            return str((self.path / relative).readlink())
+        except (OSError, ValueError):
+            return None
+
     def text(self, relative: str) -> str | None:
         """A file's text without white space around it, or None where it cannot be read."""
         data = self.data(relative)
@@ -52,13 +59,6 @@ class Root:
         """The last part of a symbolic link's target (a driver's or an IOMMU group's name), or None."""
         try:
             return (self.path / relative).readlink().name
-        except (OSError, ValueError):
-            return None
-
-    def target(self, relative: str) -> str | None:
-        """A symbolic link's whole text (a device's path below ``/sys/devices``, what a process has open), or None."""
-        try:
-            return str((self.path / relative).readlink())
         except (OSError, ValueError):
             return None
 

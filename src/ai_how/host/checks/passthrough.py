@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ai_how.capacity.types import GpuCapacity
@@ -13,6 +14,7 @@ from ai_how.host.facts.passthrough import PassthroughFacts
 
 _DRIVER_FLOOR = 535
 _GUEST_DRIVERS = ("vfio-pci", "pci-stub")
+_INSTALL = "Debian: sudo apt install nvidia-driver (non-free); Ubuntu: sudo ubuntu-drivers install --gpgpu"
 
 
 def passthrough_checks(facts: PassthroughFacts) -> list[Check]:
@@ -75,24 +77,24 @@ def _driver(facts: PassthroughFacts) -> Check:
 
 
 def _judge_driver(facts: PassthroughFacts) -> tuple[Verdict, str, str]:
-    install = "Debian: sudo apt install nvidia-driver (non-free); Ubuntu: sudo ubuntu-drivers install --gpgpu"
     version = facts.driver_version
-    major = version.partition(".")[0]
     if not facts.nvidia:
         return Verdict.PASS, "not needed: no NVIDIA GPU", ""
     if facts.smi.problem:
-        return (
-            Verdict.FAIL,
-            f"{version or 'installed'}, but {facts.smi.problem.splitlines()[-1]}",
-            "sudo reboot, if the driver was updated; else install it again: " + install,
-        )
-    if version and not major.isdecimal():
-        return Verdict.UNKNOWN, f"version {version!r} is none", "cat /proc/driver/nvidia/version"
+        found = f"{version or 'installed'}, but {facts.smi.problem.splitlines()[-1]}"
+        return Verdict.FAIL, found, f"sudo reboot, if the driver was updated; else install it again. {_INSTALL}"
     if version:
-        new_enough = int(major) >= _DRIVER_FLOOR
-        return (Verdict.PASS, version, "") if new_enough else (Verdict.FAIL, version, install)
-    if all(gpu.device.driver in _GUEST_DRIVERS for gpu in facts.nvidia):
-        return Verdict.PASS, "not needed: every GPU is kept for guests, which bring their own", ""
-    if any(gpu.device.driver == "nvidia" for gpu in facts.nvidia):
+        return _judge_version(version)
+    drivers = {gpu.device.driver for gpu in facts.nvidia}
+    if "nvidia" in drivers:
         return Verdict.UNKNOWN, "loaded, of a version that cannot be read", "cat /proc/driver/nvidia/version"
-    return Verdict.WARN, "not loaded", f"Only if the host itself shall use the GPUs. {install}"
+    if drivers <= set(_GUEST_DRIVERS):
+        return Verdict.PASS, "not needed: every GPU is kept for guests, which bring their own", ""
+    return Verdict.WARN, "not loaded", f"Only if the host itself shall use the GPUs. {_INSTALL}"
+
+
+def _judge_version(version: str) -> tuple[Verdict, str, str]:
+    major = version.partition(".")[0]
+    if not re.fullmatch(r"[0-9]{1,6}", major):
+        return Verdict.UNKNOWN, f"version {version!r} is none", "cat /proc/driver/nvidia/version"
+    return (Verdict.PASS, version, "") if int(major) >= _DRIVER_FLOOR else (Verdict.FAIL, version, _INSTALL)

@@ -150,7 +150,7 @@ def program() -> bytes:
     return b"".join(bytes.fromhex(line[:_CODE_COLUMNS]) for line in _LISTING.strip().splitlines())
 
 
-def _load(memory: mmap) -> None:
+def load(memory: mmap | bytearray) -> None:
     """Put the program and the tables it relies on into the guest's memory; the first 2 MiB are mapped as they are."""
     code = program()
     memory[_CODE : _CODE + len(code)] = code
@@ -212,7 +212,7 @@ def probe(timeout_s: float) -> Report:
         machine = KvmMachine(memory_bytes=_MEMORY_BYTES)
         report.api_version = machine.api_version
         report.registers = _refused_registers(machine, machine.announce_processor())
-        _load(machine.memory)
+        load(machine.memory)
         machine.start_at(_CODE)
         _follow(machine, report)
     except _TimeIsUpError:
