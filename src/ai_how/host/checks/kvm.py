@@ -29,7 +29,7 @@ def _device(facts: KvmFacts) -> Check:
         Device.DENIED: (
             Verdict.FAIL,
             "/dev/kvm is there, but not for this user",
-            "sudo usermod -aG kvm $USER, then log in again",
+            "sudo usermod -aG kvm $USER, then log in again; ls -l /dev/kvm should show group kvm and mode crw-rw----",
         ),
         Device.MISSING: (Verdict.FAIL, _missing(facts), _missing_fix(facts)),
         Device.BROKEN: (Verdict.FAIL, f"/dev/kvm does not work: {facts.detail}", _missing_fix(facts)),

@@ -19,7 +19,7 @@ _INSTALL = "Debian: sudo apt install nvidia-driver (non-free); Ubuntu: sudo ubun
 
 def passthrough_checks(facts: PassthroughFacts) -> list[Check]:
     """The IOMMU's, the driver's and every GPU's checks, GPUs by address."""
-    checks = [*iommu_checks(facts), _nvidia(facts), _driver(facts)]
+    checks = [*iommu_checks(facts), _driver(facts)]
     for gpu in facts.gpus:
         checks += gpu_checks(gpu, facts)
         checks += group_checks(gpu, facts) if gpu.supported else []
@@ -48,19 +48,6 @@ def _blockers(gpu: Gpu, facts: PassthroughFacts) -> Iterable[str]:
     checks = [*machine, *group_checks(gpu, facts), *gpu_checks(gpu, facts)]
     failed = (check for check in checks if check.verdict is Verdict.FAIL and not check.id.endswith(".model"))
     return (f"{check.title}: {check.found}" for check in failed)
-
-
-def _nvidia(facts: PassthroughFacts) -> Check:
-    count = len(facts.nvidia)
-    return Check(
-        id="gpu.nvidia",
-        title="NVIDIA GPUs",
-        found=str(count),
-        wanted="1 or more, for a GPU node",
-        verdict=Verdict.PASS if count else Verdict.WARN,
-        why="Without one models are served on processors only.",
-        fix="" if count else "lspci -nn shows what the machine has; provider: local serves small models without a GPU",
-    )
 
 
 def _driver(facts: PassthroughFacts) -> Check:
