@@ -199,10 +199,11 @@ def test_the_persistence_daemon_alone_only_warns(tmp_path: Path) -> None:
     assert blocked(tree) == ""
 
 
-def test_a_guest_that_holds_the_group_is_told_from_a_host_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["/dev/vfio/30", "/dev/vfio/devices/vfio7"])
+def test_a_guest_that_holds_the_card_is_told_from_a_host_program(tmp_path: Path, file: str) -> None:
     tree = sound_host(tmp_path)
-    add_gpu(tree)
-    tree.open_file(5000, "qemu-system-x86", "/dev/vfio/30")
+    add_gpu(tree, files={"vfio-dev/vfio7/dev": "511:0"})
+    tree.open_file(5000, "qemu-system-x86", file)
     check = checks_of(tree)[f"gpu.{GPU}.use"]
     assert (check.verdict, check.found) == (Verdict.WARN, "a guest has it: qemu-system-x86 (pid 5000)")
     assert blocked(tree) == ""

@@ -10,10 +10,11 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
+from ai_how.host.facts.pci import DEVICES
 from ai_how.host.root import Root
 
 _ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
-_DEVICE_FILES = re.compile(r"/dev/(?:nvidia[0-9]+|dri/(?:card|renderD)[0-9]+|vfio/[0-9]+)")
+_DEVICE_FILES = re.compile(r"/dev/(?:nvidia[0-9]+|dri/(?:card|renderD)[0-9]+|vfio/(?:devices/vfio)?[0-9]+)")
 _VFIO = "/dev/vfio/"
 
 
@@ -39,7 +40,8 @@ class GpuUsers:
 def observe_users(root: Root, groups: dict[str, tuple[str, ...]]) -> GpuUsers:
     """Read who uses which GPU; ``groups`` are the IOMMU groups' devices (a guest opens the group, not the device)."""
     files = {f"{_VFIO}{name}": addresses for name, addresses in groups.items()}
-    files |= {node: (address,) for node, address in {**_nvidia_files(root), **_drm_files(root)}.items()}
+    single = {**_nvidia_files(root), **_drm_files(root), **_vfio_files(root, groups)}
+    files |= {node: (address,) for node, address in single.items()}
     pids = [name for name in root.names("proc") if name.isdecimal()]
     found: dict[str, set[User]] = defaultdict(set)
     for pid in pids if files else []:
@@ -67,6 +69,16 @@ def _nvidia_files(root: Root) -> dict[str, str]:
         if match:
             files[f"/dev/nvidia{match[1]}"] = name
     return files
+
+
+def _vfio_files(root: Root, groups: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """The files of single devices, which guests with iommufd open instead of their group's."""
+    addresses = (address for members in groups.values() for address in members)
+    return {
+        f"{_VFIO}devices/{name}": address
+        for address in addresses
+        for name in root.names(f"{DEVICES}/{address}/vfio-dev")
+    }
 
 
 def _drm_files(root: Root) -> dict[str, str]:
