@@ -105,4 +105,4 @@ def _switched_on(data: bytes, offset: int) -> Isolation:
     """What the device can do of what is wanted must be on; what it cannot is of no concern, as to the kernel."""
     can, does = _word(data, offset + 4), _word(data, offset + 6)
     wanted = can & _ACCESS_CONTROL_WANTED
-    return Isolation.ON if wanted and does & wanted == wanted else Isolation.OFF
+    return Isolation.ON if does & wanted == wanted else Isolation.OFF
