@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ai_how.bench.result import Level, Result
+from ai_how.report.page import figure, page
+from ai_how.report.page import header_row as _head
+from ai_how.report.plot import BLUE as _BLUE
+from ai_how.report.plot import COLOURS as _COLOURS
+from ai_how.report.plot import ORANGE as _ORANGE
+from ai_how.report.plot import svg as _svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# told apart also by people who do not see red and green, and on white and on black
-_BLUE, _ORANGE, _GREY = "#3b82c4", "#d97706", "#808890"
-_COLOURS = (_BLUE, _ORANGE, "#0f9b8e", "#b05cc6", "#c2405a", "#7a7f1f", "#5b6ee1", "#8a5a44")
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8885; --soft: #8883 }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem }
-h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
-.scroll { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
-td.n, th.n { text-align: right; white-space: nowrap } .note { opacity: .75; font-size: .9rem }
-.pass::before { content: "\\2713\\00a0" } .fail::before { content: "\\2717\\00a0" } .fail { font-weight: 600 }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem }
-figure { margin: 0 } svg { width: 100%; height: auto } figcaption { font-size: .9rem }
-"""
 
 
 def render_html(result: Result) -> str:
     """The whole page."""
     name = escape(str(result.endpoint["name"]))
     partial = "<p><b>The run was interrupted: these are partial figures.</b></p>" if result.interrupted else ""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}: benchmark</title><style>{_STYLE}</style></head><body>
-<h1>{name}: benchmark of {escape(result.started_at)}</h1>{partial}
+    body = f"""<h1>{name}: benchmark of {escape(result.started_at)}</h1>{partial}
 <h2>Verdict</h2>{_verdict(result)}
 <h2>Load levels</h2>{_levels(result.levels)}
 <div class="plots">{_plots(result)}</div>
-<h2>What was measured, and on what</h2>{_facts(result)}
-</body></html>
-"""
+<h2>What was measured, and on what</h2>{_facts(result)}"""
+    return page(f"{result.endpoint['name']}: benchmark", body)
 
 
 def _verdict(result: Result) -> str:
@@ -97,47 +80,17 @@ def _facts(result: Result) -> str:
     return f"<div class=scroll><table>{rows}</table></div>"
 
 
-def _head(*names: str) -> str:
-    """A header row; a bar at a name's end makes the column one of numbers."""
-    cells = (
-        f"<th class=n>{escape(name[:-1])}</th>" if name.endswith("|") else f"<th>{escape(name)}</th>" for name in names
-    )
-    return f"<tr>{''.join(cells)}</tr>"
-
-
 def _plots(result: Result) -> str:
     if not any(level.answered for level in result.levels):
         return ""
     return "".join(
-        f"<figure>{_svg(draw, result.levels)}<figcaption>{escape(caption)}</figcaption></figure>"
+        figure(_svg(draw, result.levels), caption)
         for draw, caption in (
             (_draw_latency, "Latency of a whole answer against requests at once"),
             (_draw_throughput, "Answered requests a second against requests at once"),
             (_draw_distribution, "Share of answers that took at most so long, for each load level"),
         )
     )
-
-
-def _svg(draw: Callable[[Axes, tuple[Level, ...]], None], levels: tuple[Level, ...]) -> str:
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    # text as text: it takes the page's font and colour, and can be selected
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "ai-how", "font.size": 11}):
-        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        draw(axes, levels)
-        axes.grid(visible=True, color=_GREY, alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_ylim(bottom=0)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    # matplotlib draws in black: let the page's own colour through, so that it can be read on black too
-    return re.sub(r"(fill|stroke): ?#000000", r"\1: currentColor", svg.replace("<svg ", '<svg fill="currentColor" ', 1))
 
 
 def _draw_latency(axes: Axes, levels: tuple[Level, ...]) -> None:

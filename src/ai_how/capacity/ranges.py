@@ -54,3 +54,8 @@ def exactly(value: float) -> Range:
 def total(ranges: Iterable[Range]) -> Range:
     """The sum; nothing adds up to zero."""
     return sum(ranges, start=exactly(0))
+
+
+def span(one: float, other: float) -> Range:
+    """From the smaller to the larger of two figures."""
+    return between(min(one, other), max(one, other))
