@@ -154,9 +154,13 @@ def parse_prices(text: str, file: str) -> Prices:
     return _checked(document)
 
 
+def default_text() -> str:
+    """The file of the prices that come with ai-how, to begin one's own with."""
+    return files("ai_how.capacity").joinpath("data", "prices.yaml").read_text(encoding="utf-8")
+
+
 def _default_document() -> Document:
-    name = "prices.yaml"
-    return parse(files("ai_how.capacity").joinpath("data", name).read_text(encoding="utf-8"), name)
+    return parse(default_text(), "prices.yaml")
 
 
 def _complete(document: Document, default: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Serve a model; the commands and file of `oumi deploy`.",
     ),
     "bench": ("ai_how.cli.bench:bench", "Measure an endpoint against the site's targets."),
+    "cost": ("ai_how.cli.cost:cost", "Compare own machines with a cloud: payback, cost of tokens."),
     "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),
     "logs": ("ai_how.cli.lifecycle:logs", "Print a component's log."),
     "events": ("ai_how.cli.lifecycle:events", "Show what was done to this site, newest last."),
