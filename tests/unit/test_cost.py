@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -237,6 +238,12 @@ class TestPriceFile:
         assert prices.power.cooling_factor == default_prices().power.cooling_factor
         assert list(prices.cloud) == ["rented"]
         assert prices.title == "own.yaml"
+
+    def test_the_example_of_the_how_to_page_is_right(self) -> None:
+        page = (Path(__file__).parents[2] / "docs/how-to/estimate-cost.md").read_text(encoding="utf-8")
+        example = page[page.index("    gpus:\n") :].partition("\n\n")[0]
+        prices = parse_prices(textwrap.dedent(example), "example.yaml")
+        assert (list(prices.cloud), prices.gpu("4090").low) == (["rented"], 1500)
 
     def test_another_currency_mixes_with_no_default_price(self) -> None:
         with pytest.raises(SpecError) as caught:
