@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ai_how.capacity.prices import Prices
 from ai_how.endpoints.deploy_file import DeployKeys
 from ai_how.errors import NotFoundError, SpecError
 from ai_how.site.check import section_model, sections
@@ -290,9 +291,8 @@ def test_find_site_looks_here_and_above(tmp_path: Path) -> None:
 
 
 def test_every_pattern_has_words() -> None:
-    patterns = set(
-        re.findall(r"'pattern': '(.*?)'[,}]", str(Site.model_json_schema()) + str(DeployKeys.model_json_schema()))
-    )
+    schemas = "".join(str(model.model_json_schema()) for model in (Site, DeployKeys, Prices))
+    patterns = set(re.findall(r"'pattern': '(.*?)'[,}]", schemas))
     assert {pattern.replace("\\\\", "\\") for pattern in patterns} == set(FORMS)
 
 

@@ -110,7 +110,7 @@ class Prices(_Section):
     running: Running
     power: Power
     lifetime_months: Line
-    cloud: Annotated[dict[str, Cloud], Field(min_length=1)]
+    cloud: dict[str, Cloud]
     claims: Claims = Claims()
 
     def gpu(self, name: str) -> Line:
@@ -221,6 +221,8 @@ def _beyond_the_schema(document: Document) -> list[Mistake]:
             least, most, meaning = _LIMITS[key]
             if any(not least <= value <= most for value in known):
                 mistakes.append(document.at_value(key, f"is {meaning}", f"write {least:g} to {most:g}"))
+    if document.get(("cloud",)) == {}:
+        mistakes.append(document.at_value(("cloud",), "names no provider", "write one, or remove the line"))
     gpus = document.get(("gpus",))
     for name in gpus if isinstance(gpus, dict) else ():
         mistakes += _unknown_gpu(document, name)
