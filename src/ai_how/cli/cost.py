@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ai_how.cli.options import site_option
 from ai_how.cli.output import note, print_json
 from ai_how.errors import SpecError
 
@@ -61,12 +60,19 @@ class _Number(click.ParamType[float]):
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A result that `ai-how bench run` kept (JSON): gives the cost of tokens.",
 )
-@click.option("--show-prices", is_flag=True, help="Print the price file in use, to begin your own with, and end.")
+@click.option("--show-prices", is_flag=True, help="Print the prices that come with ai-how, to begin yours with.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result to this file.")
 @click.option(
     "--output", "-o", type=click.Choice(["text", "json", "html"]), default="text", help="Format of the result."
 )
-@site_option
+@click.option(
+    "--site",
+    "-s",
+    "site_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="AI_HOW_SITE",
+    help="Site file whose hosts are meant. Default: $AI_HOW_SITE, else a tier.",
+)
 def cost(
     tier: str | None,
     hours_per_day: float,
