@@ -1,8 +1,9 @@
 """What an engine takes beside weights and cache: activations, CUDA graphs, its own run-time, adapters. Pure.
 
-Owns a model of each, fitted to what vLLM 0.19 itself reported for 44 starts of 26 models on an H100 with 80 GB (llm-d
-planner, ``accuracy/results/v0.19.0/results_raw.csv``, 2026-04); ``docs/explanation/model-memory.md`` shows the errors. The
-rules for batch sizes and captured graphs are vLLM 0.32's (``engine/arg_utils.py``, ``config/vllm.py``).
+Owns a model of each, fitted to what vLLM 0.19 itself reported for starts of 18 models on an H100 with 80 GB (llm-d
+planner, ``accuracy/results/v0.19.0/results_raw.csv``, 2026-04); ``docs/explanation/model-memory.md`` shows each error.
+vLLM before 0.17 took up to three times the activations. The rules for batch sizes and captured graphs are vLLM 0.32's
+(``engine/arg_utils.py``, ``config/vllm.py``).
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from ai_how.capacity.model_shape import ModelShape, Part
 GIB = 2**30
 MIB = 2**20
 
-ERROR_GIB = 0.6
+ERROR_GIB = 0.9
 """How far the sum of activations, graphs and run-time was from what vLLM reported, at most (see the page above)."""
 
 _SAMPLER_BYTES = 15
-"""A logit in the sampler: 16-bit, then 32-bit with its sorted copy, indices and probabilities. Fitted; not split by GPUs."""
+"""A logit in the sampler: 16-bit, 32-bit, a sorted copy, indices, probabilities. Fitted; every GPU has all of it."""
 
 _GRAPHS_GIB = 0.2
 _GRAPH_LAYER_MIB = 0.2
@@ -24,7 +25,7 @@ _GRAPH_LAYER_MIB = 0.2
 
 _RUNTIME_GIB = {1: 0.25}
 _RUNTIME_OF_MANY_GIB = 2.1
-"""What CUDA libraries take; with several GPUs mostly buffers of the communication between them. Measured with 2 and 4."""
+"""What CUDA libraries take; with several GPUs mostly buffers to communicate. Measured with 2 and 4."""
 
 _LLAMA_CPP_BATCH = 512
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

@@ -1,10 +1,12 @@
 """What an engine keeps of the tokens of a request: bytes of a sequence, as vLLM and llama.cpp allocate them. Pure.
 
-Owns the two allocators' arithmetic. vLLM hands out blocks of 16 tokens. Where layers differ in what they see, it puts them
-into groups of as many layers each and gives every group blocks of its own, all of the same size: some layers are padding.
+Owns the two allocators' arithmetic. vLLM hands out blocks of 16 tokens. Where layers differ in what they see, it puts
+them into groups of as many layers each and gives every group blocks of its own, all of the same size: some layers are
+padding.
 
 Sources: vLLM 0.32, ``v1/core/kv_cache_utils.py`` (``_get_kv_cache_groups_uniform_page_size``) and
-``v1/kv_cache_interface.py`` (``SlidingWindowSpec``); llama.cpp, ``src/llama-kv-cache-iswa.cpp`` and ``llama-context.cpp``.
+``v1/kv_cache_interface.py`` (``SlidingWindowSpec``); llama.cpp, ``src/llama-kv-cache-iswa.cpp`` and
+``src/llama-context.cpp``.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ class WeightType:
     """A way to store weights.
 
     ``bits`` of a number; a group of ``group`` numbers along a row (0: the whole row) shares ``group_bits`` of scale and
-    zero point. ``whole_model``: embeddings and the head are stored so too, as GGUF files do. ``least_capability`` is the
-    oldest GPU that vLLM runs it on, ``native_from`` the oldest that computes in it; before that only memory is saved.
+    zero point. ``whole_model``: embeddings and the head are stored so too, as GGUF files do. ``least_capability`` is of
+    the oldest GPU that the engine runs it on, ``native_from`` of the oldest that computes in it: others save memory.
     """
 
     name: str

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ai_how.cli.model_fit import fit
 from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import human_bytes, human_count, note, print_json, print_table
 from ai_how.errors import SpecError
@@ -25,7 +26,7 @@ _MOST_NAMED = 8
 
 @click.group()
 def model() -> None:
-    """Push, list, show, promote, delete and pull models.
+    """Push, list, show, promote, delete and pull models; tell if one fits.
 
     REF is NAME (its champion, or else its latest version), NAME@ALIAS or
     NAME/VERSION.
@@ -279,3 +280,6 @@ def _shortened(text: str, width: int) -> str:
         return text
     head = (width - 3) // 2
     return f"{text[:head]}...{text[-(width - 3 - head) :]}"
+
+
+model.add_command(fit)

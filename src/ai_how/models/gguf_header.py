@@ -29,11 +29,16 @@ _LONGEST_TEXT = 16 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class GgufHeader:
-    """What a GGUF file says of itself. ``metadata`` has scalars and strings; arrays appear as their length."""
+    """What a GGUF file says of itself. ``metadata`` has scalars and strings; arrays appear as their length.
+
+    ``arrays`` are the keys of the arrays; ``weight_bytes`` is the size of all tensors.
+    """
 
     metadata: dict[str, Any]
+    arrays: frozenset[str]
     tensors: int
     parameters: int
+    weight_bytes: int
     dtype: str
 
     @property
@@ -77,24 +82,30 @@ def parse_header(data: bytes | mmap.mmap) -> GgufHeader:
         raise SpecError("the GGUF file is big-endian" if big_endian else f"GGUF version {version} is not supported")
     tensor_count, key_count = cursor.scalar("Q"), cursor.scalar("Q")
     metadata: dict[str, Any] = {}
+    arrays = set()
     for _ in range(key_count):
         key = cursor.text()
         if key in metadata:
             raise SpecError(f"damaged header: the key {key} appears twice")
-        metadata[key] = cursor.value(cursor.scalar("I"))
+        kind = cursor.scalar("I")
+        metadata[key] = cursor.value(kind)
+        if kind == _ARRAY:
+            arrays.add(key)
     tensors = [cursor.tensor() for _ in range(tensor_count)]
     if not isinstance(metadata.get("general.architecture"), str):
         raise SpecError("damaged header: it names no architecture (general.architecture)")
     if not tensors:
         raise SpecError("it has no tensors: a vocabulary alone is no model")
-    _check_layout(tensors, metadata, header_end=cursor.position, size_bytes=len(data))
+    weight_bytes = _check_layout(tensors, metadata, header_end=cursor.position, size_bytes=len(data))
     counts: Counter[int] = Counter()
     for tensor in tensors:
         counts[tensor.kind] += prod(tensor.shape)
     return GgufHeader(
         metadata=metadata,
+        arrays=frozenset(arrays),
         tensors=len(tensors),
         parameters=counts.total(),
+        weight_bytes=weight_bytes,
         dtype=_type_name(counts.most_common(1)[0][0]),
     )
 
@@ -163,15 +174,19 @@ class _Cursor:
         return _Tensor(name=name, shape=shape, kind=self.scalar("I"), offset=self.scalar("Q"))
 
 
-def _check_layout(tensors: list[_Tensor], metadata: dict[str, Any], *, header_end: int, size_bytes: int) -> None:
-    """Each tensor must begin where the one before it ends, as llama.cpp demands, and the last must end in the file."""
+def _check_layout(tensors: list[_Tensor], metadata: dict[str, Any], *, header_end: int, size_bytes: int) -> int:
+    """Each tensor must begin where the one before it ends, as llama.cpp demands, and the last must end in the file.
+
+    Returns:
+        Bytes of all tensors, without what aligns them.
+    """
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or alignment <= 0 or alignment & (alignment - 1):
         raise SpecError(f"damaged header: an alignment of {alignment!r} bytes")
     data_start = _aligned(header_end, alignment)
-    position = end = 0
+    position = end = weight_bytes = 0
     for tensor in tensors:
         try:
             block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)]
@@ -181,11 +196,14 @@ def _check_layout(tensors: list[_Tensor], metadata: dict[str, Any], *, header_en
             raise SpecError(f"damaged header: rows of tensor {tensor.name} are no multiple of {block}")
         if tensor.offset != position:
             raise SpecError(f"damaged header: tensor {tensor.name} begins at {tensor.offset}, not at {position}")
-        end = position + prod(tensor.shape) // block * block_bytes
+        tensor_bytes = prod(tensor.shape) // block * block_bytes
+        end = position + tensor_bytes
+        weight_bytes += tensor_bytes
         position = _aligned(end, alignment)
     missing = data_start + end - size_bytes
     if missing > 0:
         raise SpecError(f"truncated: {missing} of {data_start + end} bytes are missing")
+    return weight_bytes
 
 
 def _aligned(position: int, alignment: int) -> int:
