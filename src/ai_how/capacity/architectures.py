@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ai_how.capacity import decoder_weights as weights
-from ai_how.capacity.config_values import Config, flag, mapping, size, sizes_of, whole_number
+from ai_how.capacity.config_values import MOST_LAYERS, Config, flag, mapping, size, sizes_of, whole_number
 from ai_how.capacity.model_shape import Experts, LatentAttention, ModelShape, Weight
 from ai_how.errors import SpecError
 
@@ -97,7 +97,8 @@ def shape_of(config: Config) -> ModelShape:
 
 
 def _decoder(name: str, family: Family, config: Config) -> ModelShape:
-    layers, hidden = size(config, "num_hidden_layers"), size(config, "hidden_size")
+    layers = size(config, "num_hidden_layers", largest=MOST_LAYERS)
+    hidden = size(config, "hidden_size")
     heads = size(config, "num_attention_heads")
     kv_heads = size(config, "num_key_value_heads", default=heads)
     latent = _latent(config) if family.kind == "deepseek" else None
@@ -145,7 +146,7 @@ def _gpt(name: str, family: Family, config: Config) -> ModelShape:
     gpt2 = family.kind == "gpt2"
     hidden = size(config, "n_embd" if gpt2 else "hidden_size")
     heads = size(config, "n_head" if gpt2 else "num_attention_heads")
-    layers = size(config, "n_layer" if gpt2 else "num_hidden_layers")
+    layers = size(config, "n_layer" if gpt2 else "num_hidden_layers", largest=MOST_LAYERS)
     head_dim = _head_dim(config, hidden, heads)
     shape = ModelShape(
         architecture=name,

@@ -13,8 +13,11 @@ _LARGEST = 2**40
 """No size of a model comes near; a larger one is damage, and would only make the arithmetic slow."""
 
 
-def size(config: Config, key: str, *, default: int | None = None) -> int:
-    """A positive whole number.
+MOST_LAYERS = 10_000
+
+
+def size(config: Config, key: str, *, default: int | None = None, largest: int = _LARGEST) -> int:
+    """A positive whole number up to ``largest``.
 
     Raises:
         SpecError: it is missing without a default, or it is something else.
@@ -24,7 +27,7 @@ def size(config: Config, key: str, *, default: int | None = None) -> int:
         if default is None:
             raise _wrong(f"config.json has no {key}")
         return default
-    if type(value) is not int or not 0 < value <= _LARGEST:
+    if type(value) is not int or not 0 < value <= largest:
         raise _wrong(f"config.json: {key} is {value!r}, not a size")
     return value
 

@@ -14,11 +14,16 @@ from ai_how.capacity.weight_types import SMALLER, WEIGHT_TYPES
 
 _USEFUL_CONTEXT_TOKENS = 2048
 _GPU_COUNTS = (2, 4, 8)
+_KINDS = ("context", "kv-cache", "quantization", "gpus", "smaller-on-more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:
-    """One change that makes it fit, and the verdict with it. ``kind`` is quantization, kv-cache, context or gpus."""
+    """A change that makes it fit, and the verdict with it.
+
+    ``kind`` says what changes: the context, the KV cache's type, the weights' type (quantization), the number of GPUs,
+    or both of the last (smaller-on-more).
+    """
 
     kind: str
     text: str
@@ -49,6 +54,12 @@ def _tried(model: ModelInMemory, gpu: UsableGpu, load: Load, verdict: Verdict) -
         for count in _GPU_COUNTS:
             if count > load.gpus:
                 yield Remedy(kind="gpus", text=f"{count} GPUs", verdict=judge(model, gpu, replace(load, gpus=count)))
+        for count in _GPU_COUNTS:
+            for smaller in _smaller(model):
+                if count > load.gpus:
+                    verdict = judge(smaller, gpu, replace(load, gpus=count))
+                    text = f"{smaller.kind.name} on {count} GPUs"
+                    yield Remedy(kind="smaller-on-more", text=text, verdict=verdict)
 
 
 def _quantized(model: ModelInMemory, gpu: UsableGpu, load: Load) -> Remedy:
@@ -80,7 +91,7 @@ def advice(model: ModelInMemory, gpu: UsableGpu, load: Load) -> str:
         return "" if verdict.fits is Fits.YES else (verdict.refusal or "nothing here makes it fit")
     # one of each kind: the least costly
     first = {remedy.kind: remedy for remedy in reversed(found)}
-    return " or ".join(first[kind].text for kind in ("context", "kv-cache", "quantization", "gpus") if kind in first)
+    return " or ".join(first[kind].text for kind in _KINDS if kind in first)
 
 
 def serve_arguments(model: ModelInMemory, gpu: UsableGpu, load: Load) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ai_how.capacity.config_values import MOST_LAYERS
 from ai_how.capacity.model_shape import LatentAttention, ModelShape
 from ai_how.errors import SpecError
 
@@ -36,7 +37,11 @@ def shape_of_gguf(metadata: Mapping[str, Any], arrays: Collection[str]) -> Model
             evidence=f"the file has {recurrent[0]}",
             next_step="load it with llama.cpp and read its log: it prints the size of its buffers",
         )
-    hidden, heads, layers = sizes.of("embedding_length"), sizes.of("attention.head_count"), sizes.of("block_count")
+    hidden, heads, layers = (
+        sizes.of("embedding_length"),
+        sizes.of("attention.head_count"),
+        sizes.of("block_count", largest=MOST_LAYERS),
+    )
     key_dim = sizes.of("attention.key_length", default=hidden // heads or 1)
     value_dim = sizes.of("attention.value_length", default=key_dim)
     rank = sizes.of("attention.kv_lora_rank", default=0)
@@ -69,7 +74,7 @@ class _Sizes:
         self.metadata = metadata
         self.arrays = arrays
 
-    def of(self, key: str, *, default: int | None = None) -> int:
+    def of(self, key: str, *, default: int | None = None, largest: int = _LARGEST) -> int:
         key = f"{self.architecture}.{key}"
         value = self.metadata.get(key)
         if key in self.arrays:
@@ -79,7 +84,7 @@ class _Sizes:
             )
         if value is None and default is not None:
             return default
-        if type(value) is not int or not 0 < value <= _LARGEST:
+        if type(value) is not int or not 0 < value <= largest:
             raise SpecError(
                 f"the GGUF file has no {key}" if value is None else f"the GGUF file's {key} is {value!r}, not a size",
                 next_step="convert the model again with a current llama.cpp",

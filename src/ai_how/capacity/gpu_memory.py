@@ -45,7 +45,7 @@ def usable_gpu(gpu: Accelerator | GpuCapacity) -> UsableGpu:
     usable, source = gpu.memory_gib * share, f"assumed: {share:.0%} of the stated memory"
     known = by_name(gpu.name)
     for name, (seen_gib, where) in _SEEN.items():
-        same = name in gpu.name or (known is not None and known is by_name(name))
+        same = f" {name} " in f" {gpu.name} " or (known is not None and known is by_name(name))
         # a card of the same name with other memory (A100, H100 NVL) is another card
         if same and seen_gib <= gpu.memory_gib * 1.001 and seen_gib >= gpu.memory_gib * (_LEAST_SHARE - 0.01):
             usable, source = seen_gib, where

@@ -59,7 +59,7 @@ def read_model(path: Path, *, kind: WeightType | None = None, base: Path | None 
     if not path.exists():
         raise SpecError(
             f"{path} does not exist",
-            next_step="give a folder, a config.json or a .gguf file; of a registered model: ai-how model pull NAME FOLDER",
+            next_step="give a folder, a config.json or a .gguf file; a registered model: ai-how model pull NAME FOLDER",
         )
     found = inspect(path)
     if found.info.format is ModelFormat.GGUF:
