@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,18 @@ def test_text_tells_all_in_80_columns(llama: str, monkeypatch: pytest.MonkeyPatc
 
 def test_the_command_can_be_pasted(llama: str) -> None:
     text = run(llama, "--gpu", "A6000", "--gpus", "2", "--quantization", "fp8", "--kv-dtype", "fp8").stdout
-    command = text.split("On 2 x RTX A6000:\n")[1]
-    words = shlex.split(command.replace("\\\n", " "))
+    assert "fp8 weights save memory there, not time" in text
+    words = shlex.split(text[text.index("  vllm serve") :].replace("\\\n", " "))
     assert words[:3] == ["vllm", "serve", "MODEL"]
     assert words[words.index("--tensor-parallel-size") + 1] == "2"
     assert words[words.index("--kv-cache-dtype") + 1] == "fp8"
+
+
+def test_the_how_to_shows_what_is_printed(llama: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(llama).parent)
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "will-my-model-fit.md").read_text(encoding="utf-8")
+    text = run("config.json", "--gpu", "T4", "--gpu", "A6000").stdout
+    assert textwrap.indent(text, "    ") in page
 
 
 def test_it_exits_with_2_where_it_fits_on_none(llama: str) -> None:

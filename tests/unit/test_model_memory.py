@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ai_how.accelerators.catalogue import Accelerator, find
 from ai_how.capacity.architectures import FAMILIES, shape_of
 from ai_how.capacity.engine_overhead import GIB, adapter_bytes, captured_graphs
-from ai_how.capacity.fit_advice import advice, remedies, serve_arguments
+from ai_how.capacity.fit_advice import advice, remarks, remedies, serve_arguments
 from ai_how.capacity.gguf_shape import shape_of_gguf
 from ai_how.capacity.gpu_memory import UsableGpu, usable_gpu
 from ai_how.capacity.kv_cache import BLOCK_TOKENS, LlamaCppCache, VllmCache
@@ -230,9 +230,9 @@ def test_an_old_card_is_refused_with_the_reason() -> None:
     volta = gpu(31.7, capability=(7, 0))
     verdict = judge(model(), volta, load())
     assert verdict.fits is Fits.NO
-    assert verdict.refusal == "vllm needs compute capability 7.5 for bfloat16, it has 7.0"
+    assert verdict.refusal == "too old: compute 7.0, needs 7.5"
     turing = judge(model(kind=WEIGHT_TYPES["fp8"]), gpu(40, capability=(7, 5)), load())
-    assert "8.0 for fp8" in turing.refusal
+    assert turing.refusal == "too old: compute 7.5, needs 8.0"
     # bfloat16 becomes float16 there: the same size
     assert judge(model(), gpu(40, capability=(7, 5)), load()).refusal == ""
     assert "--dtype half" in " ".join(serve_arguments(model(), gpu(40, capability=(7, 5)), load()))
@@ -278,6 +278,14 @@ def test_the_command_has_what_was_judged() -> None:
         "--max-model-len 8192 --max-num-seqs 8 --gpu-memory-utilization 0.85 --tensor-parallel-size 2 "
         "--quantization fp8 --kv-cache-dtype fp8 --enable-lora --max-lora-rank 16"
     )
+
+
+def test_what_one_should_know_of_a_card_is_said() -> None:
+    fp8 = model(kind=WEIGHT_TYPES["fp8"])
+    ampere, ada = gpu(43.7), gpu(43.7, capability=(8, 9))
+    assert [text.split()[0] for text in remarks(fp8, ampere, load(kv_bits=8))] == ["fp8", "not"]
+    assert remarks(fp8, ada, load(kv_bits=8)) == []
+    assert "not known" in remarks(model(), gpu(43.7, capability=None), load())[0]
 
 
 def test_an_adapter_takes_room_for_the_next_rank() -> None:

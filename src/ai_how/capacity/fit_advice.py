@@ -94,6 +94,19 @@ def advice(model: ModelInMemory, gpu: UsableGpu, load: Load) -> str:
     return " or ".join(first[kind].text for kind in _KINDS if kind in first)
 
 
+def remarks(model: ModelInMemory, gpu: UsableGpu, load: Load) -> list[str]:
+    """What one should know of the GPU before trusting the verdict; whole sentences without a full stop."""
+    found, has = [], gpu.compute_capability
+    if has is None:
+        found.append("the GPU's compute capability is not known: whether vLLM runs on it was not checked")
+    native = model.kind.native_from
+    if native is not None and has is not None and has < native:
+        found.append(f"{model.kind.name} weights save memory there, not time: it computes in 16 bits")
+    if model.engine is Engine.VLLM and load.kv_bits == 8 and has is not None and has < (8, 9):
+        found.append("not every attention backend of vLLM has an fp8 KV cache there: its log names the one it took")
+    return found
+
+
 def serve_arguments(model: ModelInMemory, gpu: UsableGpu, load: Load) -> list[str]:
     """Options of ``vllm serve`` (after the model) for what was judged; none for llama.cpp."""
     if model.engine is not Engine.VLLM:

@@ -159,7 +159,7 @@ def refusal_of(model: ModelInMemory, gpu: UsableGpu, gpus: int) -> str:
         least = (7, 5)
     if gpu.compute_capability is not None and gpu.compute_capability < least:
         wanted, has = ("{}.{}".format(*pair) for pair in (least, gpu.compute_capability))
-        return f"{model.engine} needs compute capability {wanted} for {model.kind.name}, it has {has}"
+        return f"too old: compute {has}, needs {wanted}"
     return (model.shape.split_refusal(gpus) if model.shape is not None else None) or ""
 
 

@@ -195,7 +195,7 @@ def _print_gpus(kinds: list[UsableGpu], output: str) -> None:
 
 def _as_data(planned: PlannedModel, load: Load, verdicts: list[Verdict]) -> dict[str, Any]:
     from ai_how.capacity.engine_overhead import ERROR_GIB
-    from ai_how.capacity.fit_advice import remedies, serve_arguments
+    from ai_how.capacity.fit_advice import remarks, remedies, serve_arguments
 
     memory = planned.memory
     return {
@@ -217,6 +217,7 @@ def _as_data(planned: PlannedModel, load: Load, verdicts: list[Verdict]) -> dict
             | {
                 "free_bytes": verdict.waterfall.free_bytes if verdict.waterfall else None,
                 "remedies": [remedy.text for remedy in remedies(memory, verdict.gpu, load)],
+                "remarks": remarks(memory, verdict.gpu, load),
                 "vllm_arguments": serve_arguments(memory, verdict.gpu, load),
             }
             for verdict in verdicts

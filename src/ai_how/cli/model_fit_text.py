@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from ai_how.capacity.engine_overhead import ERROR_GIB, GIB
-from ai_how.capacity.fit_advice import advice, serve_arguments
+from ai_how.capacity.fit_advice import advice, remarks, serve_arguments
 from ai_how.capacity.model_memory import MOST_SEQUENCES, Engine, Fits, Load, Verdict
 from ai_how.cli.output import human_count, print_table
 from ai_how.models.shape import PlannedModel
@@ -25,10 +25,18 @@ def print_fit(planned: PlannedModel, load: Load, verdicts: Sequence[Verdict]) ->
         _print_waterfall(planned, shown, load)
     click.echo()
     _print_table(planned, load, verdicts)
-    if shown is not None and shown.fits in (Fits.YES, Fits.TIGHT) and planned.memory.engine is Engine.VLLM:
-        words = ["vllm", "serve", shlex.quote(planned.served_path), *serve_arguments(planned.memory, shown.gpu, load)]
+    if shown is None or shown.fits not in (Fits.YES, Fits.TIGHT):
+        return
+    known = remarks(planned.memory, shown.gpu, load)
+    served = planned.memory.engine is Engine.VLLM
+    if known or served:
         click.echo(f"\nOn {_short(shown)}:")
-        _print_command(words)
+    for remark in known:
+        _print_wrapped("  ", remark, hanging="  ")
+    if served:
+        _print_command(
+            ["vllm", "serve", shlex.quote(planned.served_path), *serve_arguments(planned.memory, shown.gpu, load)]
+        )
 
 
 def _print_model(planned: PlannedModel, load: Load) -> None:
@@ -45,7 +53,11 @@ def _print_model(planned: PlannedModel, load: Load) -> None:
     ):
         click.echo(f"{label:<13} {text}")
     for note in planned.notes:
-        click.echo(click.wrap_text(note, width=_WIDTH, initial_indent="note          ", subsequent_indent=" " * 14))
+        _print_wrapped("note          ", note, hanging=" " * 14)
+
+
+def _print_wrapped(first: str, text: str, *, hanging: str) -> None:
+    click.echo(click.wrap_text(text, width=_WIDTH, initial_indent=first, subsequent_indent=hanging))
 
 
 def _most_telling(verdicts: Sequence[Verdict]) -> Verdict | None:
