@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_how.accelerators.catalogue import Accelerator, find
@@ -40,6 +40,8 @@ LLAMA: dict[str, Any] = {
     "max_position_embeddings": 32768,
 }
 BF16 = WEIGHT_TYPES["bfloat16"]
+# a busy machine must not fail a test
+untimed = settings(deadline=None)
 
 
 def gpu(usable_gib: float, *, capability: tuple[int, int] | None = (8, 6), name: str = "Card") -> UsableGpu:
@@ -81,6 +83,7 @@ loads = st.builds(
 )
 
 
+@untimed
 @given(small, loads, st.integers(0, 4096), st.integers(0, 64))
 def test_more_context_requests_or_layers_never_take_less(
     shape: ModelShape, asked: Load, context: int, sequences: int
@@ -93,6 +96,7 @@ def test_more_context_requests_or_layers_never_take_less(
     assert waterfall(replace(held, shape=deeper), card, asked).free_bytes <= base
 
 
+@untimed
 @given(small, st.sampled_from([1, 2, 4, 8]), st.sampled_from(list(WEIGHT_TYPES)))
 def test_splitting_loses_no_byte(shape: ModelShape, gpus: int, kind: str) -> None:
     whole = weight_bytes(shape, WEIGHT_TYPES[kind], gpus=1)
@@ -103,6 +107,7 @@ def test_splitting_loses_no_byte(shape: ModelShape, gpus: int, kind: str) -> Non
     assert stored.weights_on_gpu(gpus) * gpus >= whole + 12345
 
 
+@untimed
 @given(small, loads, st.floats(1, 200), st.sampled_from(list(Engine)))
 def test_what_is_found_is_the_most_that_fits(shape: ModelShape, asked: Load, gib: float, engine: Engine) -> None:
     held, card = ModelInMemory(shape=shape, kind=BF16, engine=engine), gpu(gib)
@@ -122,6 +127,7 @@ def test_what_is_found_is_the_most_that_fits(shape: ModelShape, asked: Load, gib
     assert (verdict.fits is Fits.NO) == (longest < asked.context_tokens)
 
 
+@untimed
 @given(
     st.dictionaries(
         st.sampled_from([*LLAMA, "head_dim", "layer_types", "sliding_window", "tie_word_embeddings", "attention_bias"]),
