@@ -17,6 +17,17 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
+ODD_STREAMS = {
+    "error": 'data: {"error":{"message":"out of memory for k","code":500}}\n\n',
+    "broken": 'data: {"choices":[{"delta"\n\n',
+    "list": "data: [1, 2]\n\n",
+    "strange": 'data: {"choices":[7, {"delta":"x"}],"usage":5}\n\ndata: [DONE]\n\n',
+    "empty": "data: [DONE]\n\n",
+    "endless": "data: " + "x" * 500_000,
+    "reasoning": 'data: {"choices":[{"delta":{"reasoning_content":"Hm"}}]}\n\ndata: [DONE]\n\n',
+    "usage": 'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+    'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":7}}\n\ndata: [DONE]\n\n',
+}
 CHUNK = (
     'data: {{"id":"x","object":"chat.completion.chunk","created":1,"model":"fake",'
     '"choices":[{{"index":0,"delta":{{"content":"t{} "}},"finish_reason":null}}]}}\n\n'
@@ -109,6 +120,9 @@ class FakeEngine:
         await asyncio.sleep(options.latency_s)
         answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await answer.prepare(request)
+        if options.odd:
+            await answer.write(ODD_STREAMS[options.odd].encode())
+            return answer
         for i in range(options.tokens):
             await answer.write(CHUNK.format(i).encode())
             if options.die == "middle" and i == options.tokens // 2:
@@ -130,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--token-s", type=float, default=0.0, help="between the tokens of a stream")
     made.add_argument("--status", type=int, default=200)
     made.add_argument("--die", choices=("", "start", "before", "middle"), default="")
+    made.add_argument("--odd", choices=("", *ODD_STREAMS), default="", help="a stream of its own kind")
     made.add_argument("--drop", type=int, default=0, help="break the connection of so many requests unanswered")
     made.add_argument("--hang-health", type=int, default=0)
     return made

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
-from ai_how.bench.load import Client, run_phase
+from ai_how.bench.load import PAUSE_AFTER_FAILURE_S, Client, run_phase
 from ai_how.bench.result import level_of
+from ai_how.bench.run import warm_up
+from ai_how.bench.samples import Phase
 from ai_how.bench.workload import Workload
+from ai_how.errors import ProviderError
 from ai_how.models.types import SecretText
 
 from ..process_backend import free_port
@@ -83,26 +86,74 @@ def test_what_is_measured_is_what_the_server_did(start: Start) -> None:
 
 
 def test_a_level_goes_on_until_it_has_enough_answers(start: Start) -> None:
-    phase = asyncio.run(run_phase(timed(start), concurrency=1, duration_s=0.1, least_requests=4, longest_s=30))
+    phase = asyncio.run(run_phase(timed(start), concurrency=1, duration_s=0.1, least_answers=4, longest_s=30))
     assert len(phase.samples) == 4
+    assert not phase.interrupted
+    assert phase.client_cpu_s > 0
 
 
 @pytest.mark.parametrize(
-    ("options", "kind"),
-    [(("--status", "429"), "status 429"), (("--status", "500"), "status 500"), (("--drop", "1000000"), None)],
+    ("options", "kind", "said"),
+    [
+        (("--status", "429"), "status 429", "context too long"),
+        (("--status", "500"), "status 500", "engine exploded"),
+        (("--drop", "1000000"), "connection broken", "disconnected"),
+        (("--odd", "error"), "error in the stream", "out of memory for ***"),
+        (("--odd", "broken"), "broken event", '{"choices":[{"delta"'),
+        (("--odd", "list"), "error in the stream", "[1, 2]"),
+        (("--odd", "strange"), "no text", "no text"),
+        (("--odd", "empty"), "no text", "no text"),
+        (("--odd", "endless"), "broken event", ""),
+    ],
 )
-def test_failures_are_counted_by_kind(start: Start, options: tuple[str, ...], kind: str | None) -> None:
+def test_failures_are_counted_by_kind_with_what_was_said(
+    start: Start, options: tuple[str, ...], kind: str, said: str
+) -> None:
     level = level_of(asyncio.run(run_phase(start(*options), concurrency=2, duration_s=0.3)))
     assert level.answered == 0
-    assert sum(level.errors.values()) > 0
-    assert kind is None or set(level.errors) == {kind}
+    assert set(level.errors) == {kind}
+    assert said in level.said[kind]
+    assert len(level.said[kind]) <= 200
+
+
+def test_a_refusing_server_is_not_flooded(start: Start) -> None:
+    phase = asyncio.run(run_phase(start("--status", "429"), concurrency=2, duration_s=1.0))
+    assert 2 <= len(phase.samples) <= 2 * (1 + 1.0 / PAUSE_AFTER_FAILURE_S)
+
+
+def test_nobody_there_is_told_from_a_broken_connection() -> None:
+    client = Client(
+        base_url=f"http://127.0.0.1:{free_port()}", api_key=SecretText("k"), model="fake", workload=Workload()
+    )
+    level = level_of(asyncio.run(run_phase(client, concurrency=1, duration_s=0.1)))
+    assert set(level.errors) == {"cannot connect"}
+    with pytest.raises(ProviderError) as caught:
+        asyncio.run(warm_up(client))
+    assert "cannot connect" in caught.value.evidence
+    assert "fake" in caught.value.next_step
+
+
+def test_a_model_that_still_thinks_when_it_must_end_has_answered(start: Start) -> None:
+    level = level_of(asyncio.run(run_phase(start("--odd", "reasoning"), concurrency=1, duration_s=0.1)))
+    assert level.errors == {}
+    assert level.first_token_ms.count == level.answered > 0
+
+
+def test_tokens_are_the_engines_count_where_it_gives_one(start: Start) -> None:
+    level = level_of(asyncio.run(run_phase(start("--odd", "usage"), concurrency=1, duration_s=0.1)))
+    assert (level.prompt_tokens, level.output_tokens, level.tokens_counted) == (9, 7, True)
+    level = level_of(asyncio.run(run_phase(timed(start), concurrency=1, duration_s=0.1)))
+    assert (level.output_tokens, level.tokens_counted) == (TOKENS, False)
 
 
 def test_an_answer_that_is_cut_off_is_an_error(start: Start) -> None:
     client = start("--die", "middle", "--tokens", "8", "--token-s", "0.01")
     phase = asyncio.run(run_phase(client, concurrency=1, duration_s=0.3))
-    assert phase.samples[0].error is not None
-    assert level_of(phase).answered == 0
+    assert phase.samples[0].error in ("broken event", "connection broken", "cut off")
+    assert phase.samples[0].detail
+    level = level_of(phase)
+    assert level.answered == 0
+    assert level.latency_ms.count == 0
 
 
 def test_a_server_that_hangs_is_a_timeout(start: Start) -> None:
@@ -110,17 +161,39 @@ def test_a_server_that_hangs_is_a_timeout(start: Start) -> None:
     client = Client(base_url=slow.base_url, api_key=slow.api_key, model="fake", workload=Workload(), timeout_s=0.3)
     level = level_of(asyncio.run(run_phase(client, concurrency=1, duration_s=0.5)))
     assert set(level.errors) == {"timeout"}
+    assert "0.3 s" in level.said["timeout"]
 
 
-def test_an_interrupted_level_keeps_what_it_has(start: Start) -> None:
+def test_a_stopped_level_keeps_what_it_has(start: Start) -> None:
     client = timed(start)
 
-    async def interrupted() -> Any:
-        task = asyncio.create_task(run_phase(client, concurrency=2, duration_s=60))
-        await asyncio.sleep(0.8)
-        task.cancel()
+    async def stopped() -> Phase:
+        stop = asyncio.Event()
+        task = asyncio.create_task(run_phase(client, concurrency=2, duration_s=60, stop=stop))
+        await asyncio.to_thread(eventually, lambda: seen(client)["finished"] >= 4)
+        stop.set()
         return await task
 
-    phase = asyncio.run(interrupted())
+    phase = asyncio.run(stopped())
     assert phase.interrupted
-    assert level_of(phase).answered > 0
+    # a request that was just being sent may not have been seen
+    assert len(phase.samples) + phase.unfinished >= seen(client)["requests"]
+    assert phase.unfinished <= 2
+    level = level_of(phase)
+    assert level.answered >= 4
+    assert level.errors == {}
+
+
+def test_a_cancelled_level_leaves_no_request_behind(start: Start) -> None:
+    client = start("--latency-s", "60")
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(run_phase(client, concurrency=3, duration_s=60))
+        await asyncio.to_thread(eventually, lambda: seen(client)["working"] == 3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(cancelled())
+    eventually(lambda: seen(client)["working"] == 0)

@@ -11,34 +11,17 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
+from ai_how.bench.samples import Phase, Sample
 from ai_how.bench.workload import Workload, request_body
 from ai_how.models.types import SecretText
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One request. Times are seconds; ``ended_at`` counts from the start of its phase. ``error`` None: answered."""
-
-    latency_s: float
-    ended_at: float
-    first_token_s: float | None = None
-    gaps_s: tuple[float, ...] = ()
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    error: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """One load level: what was asked at once, for how long, and every sample."""
-
-    concurrency: int
-    duration_s: float
-    samples: tuple[Sample, ...]
-    interrupted: bool = False
+PAUSE_AFTER_FAILURE_S = 0.05
+"""A client whose request failed waits for so long: refusals are quick, and would make a busy loop."""
+_DETAIL_LENGTH = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,83 +37,116 @@ class Client:
 
 
 async def run_phase(
-    client: Client, *, concurrency: int, duration_s: float, least_requests: int = 0, longest_s: float | None = None
+    client: Client,
+    *,
+    concurrency: int,
+    duration_s: float,
+    least_answers: int = 0,
+    longest_s: float | None = None,
+    stop: asyncio.Event | None = None,
 ) -> Phase:
-    """Load an endpoint for ``duration_s``, or longer until ``least_requests`` were answered, at most ``longest_s``.
+    """Load an endpoint for ``duration_s``, or longer until ``least_answers`` came, at most ``longest_s``.
 
-    Cancelling it ends the phase early; what was measured until then is returned, marked as interrupted.
+    Requests under way at the end are waited for. ``stop`` ends the phase early: what was measured until then is
+    returned, marked as interrupted.
     """
     samples: list[Sample] = []
-    began = time.perf_counter()
+    stop = stop or asyncio.Event()
+    under_way = 0
+    began, cpu_began = time.perf_counter(), time.process_time()
     longest = longest_s if longest_s is not None else duration_s
 
     def goes_on() -> bool:
         elapsed = time.perf_counter() - began
-        return elapsed < duration_s or (len(samples) < least_requests and elapsed < longest)
+        if elapsed < duration_s:
+            return True
+        return elapsed < longest and sum(sample.error is None for sample in samples) < least_answers
 
     async def ask_again_and_again(session: aiohttp.ClientSession) -> None:
+        nonlocal under_way
         while goes_on():
-            samples.append(await ask(session, client, began=began))
+            under_way += 1
+            sample = await ask(session, client, began=began)
+            under_way -= 1
+            samples.append(sample)
+            if sample.error is not None:
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
 
-    interrupted = False
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, headers=_headers(client)) as session:
-        clients = [asyncio.create_task(ask_again_and_again(session)) for _ in range(concurrency)]
-        try:
-            await asyncio.gather(*clients)
-        except asyncio.CancelledError:
-            interrupted = True
-            for task in clients:
-                task.cancel()
-            await asyncio.gather(*clients, return_exceptions=True)
+    async with open_session(client) as session, asyncio.TaskGroup() as group:
+        clients = [group.create_task(ask_again_and_again(session)) for _ in range(concurrency)]
+        watch = group.create_task(_cancel_when(stop, clients))
+        await asyncio.wait(clients)
+        watch.cancel()
     return Phase(
         concurrency=concurrency,
         duration_s=time.perf_counter() - began,
         samples=tuple(samples),
-        interrupted=interrupted,
+        interrupted=stop.is_set(),
+        unfinished=under_way,
+        client_cpu_s=time.process_time() - cpu_began,
+    )
+
+
+def open_session(client: Client) -> aiohttp.ClientSession:
+    """Connections for as many requests at once as are wanted."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), headers={"authorization": f"Bearer {client.api_key}"}
     )
 
 
 async def ask(session: aiohttp.ClientSession, client: Client, *, began: float) -> Sample:
-    """One streamed request, timed token by token."""
+    """One streamed request, timed event by event."""
     path, body = request_body(client.workload, client.model, next(client.numbers))
     start = time.perf_counter()
     times: list[float] = []
     usage: dict[str, int] = {}
-    error: str | None = None
+    failure: tuple[str, str] | None = None
     try:
         timeout = aiohttp.ClientTimeout(total=client.timeout_s)
         async with session.post(client.base_url + path, json=body, timeout=timeout) as answer:
-            if answer.status != 200:
-                error = f"status {answer.status}"
-                await answer.read()
+            if answer.status == 200:
+                failure = await _read(answer, times, usage)
             else:
-                error = "cut off"
-                async for event in _events(answer):
-                    if event == "[DONE]":
-                        error = None
-                        break
-                    data = json.loads(event)
-                    if "error" in data:
-                        error = "error in the stream"
-                        break
-                    usage = data.get("usage") or usage
-                    if _has_text(data):
-                        times.append(time.perf_counter())
+                failure = f"status {answer.status}", _said((await answer.read()).decode(errors="replace"))
     except TimeoutError:
-        error = "timeout"
-    except (aiohttp.ClientError, ValueError, OSError) as failure:
-        error = type(failure).__name__
+        failure = "timeout", f"no whole answer within {client.timeout_s:g} s"
+    except aiohttp.ClientConnectorError as error:
+        failure = "cannot connect", str(error.os_error.strerror or error.os_error)
+    except (aiohttp.ClientError, OSError) as error:
+        failure = "connection broken", str(error) or type(error).__name__
+    except ValueError as error:
+        # aiohttp's own, for a line without an end
+        failure = "broken event", str(error)
     end = time.perf_counter()
     return Sample(
         latency_s=end - start,
         ended_at=end - began,
         first_token_s=times[0] - start if times else None,
         gaps_s=tuple(later - earlier for earlier, later in itertools.pairwise(times)),
-        prompt_tokens=int(usage.get("prompt_tokens", 0)),
-        output_tokens=int(usage.get("completion_tokens", 0)) or len(times),
-        error=error,
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        output_tokens=usage.get("completion_tokens", len(times)),
+        counted="completion_tokens" in usage,
+        error=failure[0] if failure else None,
+        detail=_without_key(failure[1], client) if failure else "",
     )
+
+
+async def _read(answer: aiohttp.ClientResponse, times: list[float], usage: dict[str, int]) -> tuple[str, str] | None:
+    """Follow a stream to its end: when text came into ``times``, token counts into ``usage``; what went wrong."""
+    async for event in _events(answer):
+        if event == "[DONE]":
+            return None if times else ("no text", "the stream ended well but held no text")
+        try:
+            data = json.loads(event)
+        except ValueError:
+            return "broken event", event[:_DETAIL_LENGTH]
+        if not isinstance(data, dict) or "error" in data:
+            return "error in the stream", _said(event)
+        if isinstance(data.get("usage"), dict):
+            usage.update({key: value for key, value in data["usage"].items() if isinstance(value, int)})
+        if _has_text(data):
+            times.append(time.perf_counter())
+    return "cut off", "the stream ended without [DONE]"
 
 
 async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[str]:
@@ -139,13 +155,33 @@ async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[str]:
             yield line[5:].strip().decode(errors="replace")
 
 
-def _has_text(data: dict[str, list[dict[str, object]]]) -> bool:
-    for choice in data.get("choices") or ():
-        delta = choice.get("delta")
-        if choice.get("text") or (isinstance(delta, dict) and delta.get("content")):
+def _has_text(data: dict[str, Any]) -> bool:
+    """Text of any kind: a reasoning model may still think when its answer ends (llama.cpp's and vLLM's own keys)."""
+    choices = data.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if isinstance(delta, dict) and any(delta.get(key) for key in ("content", "reasoning_content", "reasoning")):
+            return True
+        if isinstance(choice, dict) and choice.get("text"):
             return True
     return False
 
 
-def _headers(client: Client) -> dict[str, str]:
-    return {"authorization": f"Bearer {client.api_key}"}
+def _said(text: str) -> str:
+    """The message of an error in OpenAI's form, or the text as it is; never long."""
+    try:
+        said = json.loads(text)["error"]
+        text = said["message"] if isinstance(said, dict) else said
+    except (ValueError, KeyError, TypeError):
+        pass
+    return " ".join(str(text).split())[:_DETAIL_LENGTH]
+
+
+def _without_key(text: str, client: Client) -> str:
+    return text.replace(client.api_key, "***") if client.api_key else text
+
+
+async def _cancel_when(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    await stop.wait()
+    for task in tasks:
+        task.cancel()

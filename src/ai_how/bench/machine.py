@@ -1,38 +1,56 @@
-"""The machine that a figure was measured on, as far as it bears on the figure."""
+"""The machine and the software that a figure was measured on, as far as they bear on the figure."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ai_how import __version__
+from ai_how.bench.result import Machine
+from ai_how.endpoints.engines.host import cgroup_cores
 from ai_how.errors import AiHowError
 from ai_how.run.process import run, which
+
+_ENGINE_PACKAGES = {"llamacpp": "xllamacpp", "vllm": "vllm"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One NVIDIA GPU at one moment."""
+    """One NVIDIA GPU at one moment; ``utilization_percent`` None where the card does not report it."""
 
     name: str
-    utilization_percent: float
+    utilization_percent: float | None
 
 
-def describe_machine() -> dict[str, Any]:
-    """CPU model, cores, memory, load before the measurement, GPUs, kernel, Python."""
+def describe_machine() -> Machine:
+    """CPU model, usable cores, memory, load before the measurement, GPUs, kernel, Python."""
     import psutil
 
-    return {
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "load_average_before": round(os.getloadavg()[0], 2),
-        "gpus": [gpu.name for gpu in observe_gpus()],
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
+    cores = len(os.sched_getaffinity(0))
+    quota = cgroup_cores(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return Machine(
+        cpu=_cpu_model(),
+        cores=cores if quota is None else min(cores, round(quota, 2)),
+        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        load_average_before=round(os.getloadavg()[0], 2),
+        gpus=tuple(gpu.name for gpu in observe_gpus()),
+        kernel=platform.release(),
+        python=platform.python_version(),
+    )
+
+
+def describe_software(engine: str) -> dict[str, str]:
+    """Versions by package: this program's, and the engine's where it is a package of the same environment."""
+    found = {"ai-how": __version__}
+    package = _ENGINE_PACKAGES.get(engine, engine)
+    try:
+        found[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        found[package] = "version unknown"
+    return found
 
 
 def observe_gpus() -> list[Gpu]:
@@ -45,15 +63,16 @@ def observe_gpus() -> list[Gpu]:
         ).stdout
     except AiHowError:
         return []
-    found = []
-    for line in said.splitlines():
-        name, _, percent = line.rpartition(",")
-        try:
-            found.append(Gpu(name=name.strip(), utilization_percent=float(percent)))
-        except ValueError:
-            # "[N/A]": a card that does not report it
-            continue
-    return found
+    return [_gpu(line) for line in said.splitlines() if "," in line]
+
+
+def _gpu(line: str) -> Gpu:
+    name, _, percent = line.rpartition(",")
+    try:
+        return Gpu(name=name.strip(), utilization_percent=float(percent))
+    except ValueError:
+        # "[N/A]"
+        return Gpu(name=name.strip(), utilization_percent=None)
 
 
 def _cpu_model() -> str:

@@ -10,14 +10,12 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-import aiohttp
-
-from ai_how.bench.load import Client, ask, run_phase
-from ai_how.bench.machine import observe_gpus
+from ai_how.bench.load import Client, ask, open_session, run_phase
+from ai_how.bench.machine import Gpu, observe_gpus
 from ai_how.bench.result import Probe
 from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState, EndpointStatus
@@ -37,17 +35,17 @@ async def remove_leftovers(admin: EndpointClient) -> None:
 async def cold_start(admin: EndpointClient, spec: EndpointSpec, client: Client, *, timeout_s: float) -> Probe:
     """Seconds from creating a copy of the endpoint to the end of its first answer's first token."""
     async with _temporary(admin, spec, Autoscaling(min_replicas=1, max_replicas=1)) as (name, began):
-        status = await _wait(admin, name, lambda s: _ready(s) >= 1, timeout_s=timeout_s)
+        status = await _wait(admin, name, lambda s: ready_replicas(s) >= 1, timeout_s=timeout_s)
         ready_s = time.perf_counter() - began
-        async with aiohttp.ClientSession(headers={"authorization": f"Bearer {client.api_key}"}) as session:
+        async with open_session(client) as session:
             sample = await ask(session, replace(client, model=name), began=began)
         if sample.error or sample.first_token_s is None:
-            raise ProviderError("the first request failed", evidence=sample.error or "no token came")
+            raise ProviderError("the first request failed", evidence=f"{sample.error}: {sample.detail}")
         total_s = sample.ended_at - (sample.latency_s - sample.first_token_s)
     stages = {"process, model load and warm-up": ready_s, "first token": sample.first_token_s}
     if status.last_start_s is not None:
         stages["of which seen by the gateway"] = status.last_start_s
-    return Probe(value=total_s, stages=stages, note="from deploy to the first token; files in the page cache")
+    return Probe(value=total_s, stages=stages, note="one run, from deploy to the first token; files in the page cache")
 
 
 async def scale_out(
@@ -55,29 +53,33 @@ async def scale_out(
 ) -> Probe:
     """Seconds from the start of load on one replica to the second one being ready."""
     async with _temporary(admin, spec, Autoscaling(min_replicas=1, max_replicas=2)) as (name, _):
-        await _wait(admin, name, lambda s: _ready(s) >= 1, timeout_s=timeout_s)
+        await _wait(admin, name, lambda s: ready_replicas(s) >= 1, timeout_s=timeout_s)
         target = replace(client, model=name)
         began = time.perf_counter()
         load = asyncio.create_task(run_phase(target, concurrency=3 * slots, duration_s=timeout_s))
         try:
-            await _wait(admin, name, lambda s: _ready(s) >= 2, timeout_s=timeout_s)
+            await _wait(admin, name, lambda s: ready_replicas(s) >= 2, timeout_s=timeout_s)
             took_s = time.perf_counter() - began
         finally:
             load.cancel()
             await asyncio.gather(load, return_exceptions=True)
-    return Probe(value=took_s, note=f"1 to 2 replicas under {3 * slots} requests at once")
+    return Probe(value=took_s, note=f"one run, 1 to 2 replicas under {3 * slots} requests at once")
 
 
-async def gpu_utilization(measure: Awaitable[Value]) -> tuple[Value, Probe]:
-    """Sample the GPUs while ``measure`` runs; its result, and their average utilization."""
+async def gpu_utilization(measure: Awaitable[Value], *, gpus: int) -> tuple[Value, Probe]:
+    """Sample the GPUs while ``measure`` runs; its result, and the average utilization of the ``gpus`` busiest ones.
+
+    Which GPUs serve an endpoint only its replicas know: they are taken to be the ones that work.
+    """
+    if gpus == 0:
+        return await measure, Probe(note="no GPU serves this endpoint")
     if not await asyncio.to_thread(observe_gpus):
         return await measure, Probe(note="no NVIDIA GPU with a driver on this machine")
-    seen: list[float] = []
+    seen: list[list[Gpu]] = []
 
     async def sample() -> None:
         while True:
-            gpus = await asyncio.to_thread(observe_gpus)
-            seen.extend(gpu.utilization_percent for gpu in gpus)
+            seen.append(await asyncio.to_thread(observe_gpus))
             await asyncio.sleep(0.5)
 
     sampler = asyncio.create_task(sample())
@@ -86,9 +88,21 @@ async def gpu_utilization(measure: Awaitable[Value]) -> tuple[Value, Probe]:
     finally:
         sampler.cancel()
         await asyncio.gather(sampler, return_exceptions=True)
-    if not seen:
-        return value, Probe(note="the GPUs do not report their utilization")
-    return value, Probe(value=sum(seen) / len(seen), note=f"all GPUs, {len(seen)} samples at the highest load")
+    return value, busiest(seen, gpus=gpus)
+
+
+def busiest(seen: Sequence[Sequence[Gpu]], *, gpus: int) -> Probe:
+    """Average utilization of the ``gpus`` busiest GPUs over samples of all of them, each in the same order."""
+    by_gpu: dict[int, list[float]] = {}
+    for sample in seen:
+        for number, gpu in enumerate(sample):
+            if gpu.utilization_percent is not None:
+                by_gpu.setdefault(number, []).append(gpu.utilization_percent)
+    means = sorted((sum(percents) / len(percents) for percents in by_gpu.values()), reverse=True)
+    if len(means) < gpus:
+        return Probe(note="the GPUs do not report their utilization")
+    which = f"the {gpus} busiest of {len(means)} GPUs" if len(means) > gpus else f"{gpus} GPU(s)"
+    return Probe(value=sum(means[:gpus]) / gpus, note=f"{which}, {len(seen)} samples at the highest load")
 
 
 @contextlib.asynccontextmanager
@@ -97,11 +111,15 @@ async def _temporary(
 ) -> AsyncIterator[tuple[str, float]]:
     name = f"{TEMPORARY}{secrets.token_hex(3)}"
     began = time.perf_counter()
+    made = asyncio.create_task(
+        asyncio.to_thread(admin.put, replace(spec, name=name, autoscaling=bounds, stopped=False))
+    )
     try:
-        await asyncio.to_thread(admin.put, replace(spec, name=name, autoscaling=bounds, stopped=False))
+        await asyncio.shield(made)
         yield name, began
     finally:
-        # shielded: Ctrl-C must not leave it behind
+        # Ctrl-C must not leave it behind, neither while it is being made nor while it is being removed
+        await asyncio.wait((made,))
         await asyncio.shield(asyncio.to_thread(_delete, admin, name))
 
 
@@ -125,7 +143,8 @@ async def _wait(
         await asyncio.sleep(0.02)
 
 
-def _ready(status: EndpointStatus) -> int:
+def ready_replicas(status: EndpointStatus) -> int:
+    """How many replicas of an endpoint answer now."""
     return sum(replica.state == "ready" for replica in status.replicas)
 
 

@@ -5,30 +5,60 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from ai_how.bench.cautions import cautions
 from ai_how.bench.result import Level, Result
+from ai_how.bench.statistics import Interval, Summary
+
+_WIDTH = 78
 
 
 def render_text(result: Result) -> str:
-    """Workload and machine, the load levels, the verdict."""
-    parts = [_head(result), _levels(result.levels), _verdict(result)]
+    """Workload and machine, the load levels, their noise, what to mind, the verdict."""
+    parts = [
+        _head(result),
+        _levels(result.levels),
+        _noise(result.levels),
+        "\n".join(line for text in cautions(result) for line in _wrapped(f"! {text}")),
+        _verdict(result),
+    ]
     if result.interrupted:
         parts.append("The run was interrupted: these are partial figures.")
     return "\n\n".join(part for part in parts if part)
 
 
+def measured_with_range(measured: float | None, unit: str, interval: Interval | None) -> str:
+    """A figure and its 95 % range: ``238 ms (231..260)``; ``-`` where there is no figure."""
+    if measured is None:
+        return "-"
+    return f"{_three(measured)} {unit}" + (f" ({_range(interval, measured)})" if interval else "")
+
+
+def samples_worth(summary: Summary) -> str:
+    """Whether samples in a row are independent, and if not, how many independent ones they are worth."""
+    if summary.worth is None:
+        return "-"
+    if summary.worth >= summary.count:
+        return "independent"
+    return f"alike: worth {summary.worth} of {summary.count}"
+
+
 def _head(result: Result) -> str:
     endpoint, machine, workload = result.endpoint, result.machine, result.workload
-    gpus = ", ".join(machine["gpus"]) or "no GPU"
+    gpus = ", ".join(machine.gpus) or "no GPU"
     kind = "chat" if workload.chat else "completion"
-    seen = result.levels[0] if result.levels else None
-    tokens = f"{seen.prompt_tokens:.0f} prompt and {seen.output_tokens:.0f} output tokens" if seen else "not run"
+    seen = next((level for level in result.levels if level.answered), None)
+    tokens = f"{seen.prompt_tokens:.0f} prompt and {seen.output_tokens:.0f} output tokens" if seen else "no answer"
+    lines = (
+        ("endpoint", f"{endpoint.name}: {endpoint.model}, {endpoint.engine} on {endpoint.hardware}"),
+        ("workload", f"{kind}, streamed, {tokens}, closed loop, seed {workload.seed}"),
+        ("machine", f"{machine.cpu}, {machine.cores:g} cores, {machine.memory_gib:g} GiB, {gpus}"),
+        ("", f"load average before: {machine.load_average_before:g}"),
+        ("software", ", ".join(f"{name} {version}" for name, version in result.software.items()) or "unknown"),
+    )
     return "\n".join(
-        (
-            f"endpoint  {endpoint['name']}: {endpoint['model']}, {endpoint['engine']} on {endpoint['hardware']}",
-            f"workload  {kind}, streamed, {tokens} a request, closed loop",
-            f"machine   {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:g} GiB, {gpus}",
-            f"          load average before: {machine['load_average_before']:g}",
-        )
+        line
+        for name, text in lines
+        for line in textwrap.wrap(text, _WIDTH, initial_indent=name.ljust(10), subsequent_indent=" " * 10)
     )
 
 
@@ -51,26 +81,58 @@ def _levels(levels: tuple[Level, ...]) -> str:
         )
         for level in levels
     ]
-    lines = _table(head, rows)
-    lines += [
-        f"  {level.concurrency} at once: {count}x {kind}" for level in levels for kind, count in level.errors.items()
+    legend = "TTFT, ITL: time to first token, between tokens; medians.  -: too few samples"
+    return "\n".join([*_table(head, rows), legend])
+
+
+def _noise(levels: tuple[Level, ...]) -> str:
+    rows = [
+        (
+            str(level.concurrency),
+            _range(level.requests_per_s_interval, level.requests_per_s),
+            _range(level.latency_ms.p50_interval, level.latency_ms.p50),
+            _range(level.latency_ms.p95_interval, level.latency_ms.p95),
+            samples_worth(level.latency_ms),
+            "-" if level.client_cpu_share is None else f"{level.client_cpu_share:.0%}",
+        )
+        for level in levels
+        if level.answered
     ]
-    lines.append("TTFT, ITL: time to first token, between tokens; medians.  -: too few samples")
-    return "\n".join(lines)
+    if not rows:
+        return ""
+    head = ("AT ONCE", "REQ/S", "P50 ms", "P95 ms", "ANSWERS IN A ROW", "CLIENT CPU")
+    legend = "95 % ranges.  ?: too few samples for an upper end.  CLIENT CPU: of one core"
+    return "\n".join([*_table(head, rows), legend])
 
 
 def _verdict(result: Result) -> str:
-    rows = []
-    notes = []
-    for row in result.verdict:
-        measured = "-" if row.measured is None else f"{row.measured:.3g} {row.unit}"
-        rows.append((row.metric, row.target, measured, row.outcome))
-        notes += textwrap.wrap(f"{row.metric}: {row.note}", 78, initial_indent="  ", subsequent_indent="    ")
+    rows = [
+        (row.metric, row.target, measured_with_range(row.measured, row.unit, row.interval), row.outcome)
+        for row in result.verdict
+    ]
+    notes = [line for row in result.verdict for line in _wrapped(f"{row.metric}: {row.note}")]
     return "\n".join([*_table(("TARGET", "WANTED", "MEASURED", "VERDICT"), rows, right=()), *notes])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
 
 
 def _number(value: float | None, digits: int = 0) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _three(value: float) -> str:
+    """Three significant figures, never in powers of ten."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _range(interval: Interval | None, value: float | None) -> str:
+    """``231..260``, ``231..?`` without an upper end, ``-`` where nothing is known."""
+    if interval is None or value is None:
+        return "-"
+    low, high = interval
+    return f"{_three(low)}..{'?' if high is None else _three(high)}"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The result of a benchmark: figures with their workload and machine, as data and as JSON. Pure."""
+"""The result of a benchmark: figures with their noise, workload and machine, as data and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,51 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ai_how.bench.load import Phase
-from ai_how.bench.statistics import Summary, summarize
+from ai_how.bench.samples import Phase
+from ai_how.bench.statistics import Interval, Summary, rate_interval, summarize
 from ai_how.bench.workload import Workload
 from ai_how.errors import SpecError
 
-FORMAT = "ai-how/bench/v1"
+FORMAT = "ai-how/bench/v2"
+_READABLE = ("ai-how/bench/v1", FORMAT)
+"""Version 1 knew no intervals: a result of it is read with those left out."""
 
-Outcome = Literal["pass", "fail", "not measured"]
+Outcome = Literal["pass", "fail", "unclear", "not measured"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What the figures were measured on. ``cores`` are logical processors, or less where a control group says so."""
+
+    cpu: str
+    cores: float
+    memory_gib: float
+    load_average_before: float
+    gpus: tuple[str, ...] = ()
+    kernel: str = ""
+    python: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The endpoint that was measured, in words. ``model`` is name/version, ``replicas`` the bounds of autoscaling."""
+
+    name: str
+    model: str
+    engine: str
+    hardware: str
+    replicas: str = ""
+    parallel_requests: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """One load level. Latencies are milliseconds; ``requests_per_s`` counts answered requests only."""
+    """One load level. Latencies are milliseconds; ``requests_per_s`` counts answered requests only.
+
+    ``said`` is what the server most often said with each kind of error. ``unfinished`` requests were under way when the
+    level was ``interrupted``. ``client_cpu_share`` is what the load generator took of one core. ``replicas`` were ready
+    before and after. ``latencies_ms`` are in the order in which answers ended.
+    """
 
     concurrency: int
     duration_s: float
@@ -34,6 +66,13 @@ class Level:
     first_token_ms: Summary
     inter_token_ms: Summary
     latencies_ms: Sequence[float] = ()
+    requests_per_s_interval: tuple[float, float] | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
+    unfinished: int = 0
+    interrupted: bool = False
+    client_cpu_share: float | None = None
+    tokens_counted: bool = True
+    replicas: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,22 +86,23 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One target of the verdict: ``pass`` and ``fail`` only where ``measured`` is a number."""
+    """One target of the verdict: ``not measured`` where ``measured`` is None, ``unclear`` where noise hides it."""
 
     metric: str
     target: str
-    measured: float | None
     unit: str
-    outcome: Outcome
     note: str
+    measured: float | None = None
+    outcome: Outcome = "not measured"
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Everything that a report needs. ``machine`` and ``endpoint`` are plain words by name."""
+    """Everything that a report needs. ``planned`` are the load levels that were asked for."""
 
-    endpoint: Mapping[str, Any]
-    machine: Mapping[str, Any]
+    endpoint: Measured
+    machine: Machine
     workload: Workload
     started_at: str
     levels: tuple[Level, ...]
@@ -71,27 +111,43 @@ class Result:
     gpu_utilization_percent: Probe
     verdict: tuple[Row, ...] = ()
     interrupted: bool = False
+    planned: tuple[int, ...] = ()
+    software: Mapping[str, str] = field(default_factory=dict)
 
 
-def level_of(phase: Phase) -> Level:
+def level_of(phase: Phase, *, replicas: tuple[int, int] | None = None) -> Level:
     """A phase in figures."""
     answered = [sample for sample in phase.samples if sample.error is None]
     latencies = [sample.latency_s * 1000 for sample in answered]
     tokens = sum(sample.output_tokens for sample in answered)
+    first = [sample.first_token_s * 1000 for sample in answered if sample.first_token_s is not None]
+    errors = Counter(sample.error for sample in phase.samples if sample.error)
     return Level(
         concurrency=phase.concurrency,
         duration_s=phase.duration_s,
         answered=len(answered),
-        errors=dict(Counter(sample.error for sample in phase.samples if sample.error)),
+        errors=dict(errors),
+        said={kind: _most_common(phase, kind) for kind in errors},
         requests_per_s=len(answered) / phase.duration_s,
+        requests_per_s_interval=rate_interval([sample.ended_at for sample in answered], phase.duration_s),
         output_tokens_per_s=tokens / phase.duration_s,
         prompt_tokens=sum(s.prompt_tokens for s in answered) / len(answered) if answered else 0,
         output_tokens=tokens / len(answered) if answered else 0,
-        latency_ms=summarize(latencies),
-        first_token_ms=summarize([s.first_token_s * 1000 for s in answered if s.first_token_s is not None]),
+        tokens_counted=all(sample.counted for sample in answered),
+        latency_ms=summarize(latencies, intervals=True),
+        first_token_ms=summarize(first, intervals=True),
+        # gaps within an answer are no independent samples: no intervals
         inter_token_ms=summarize([gap * 1000 for sample in answered for gap in sample.gaps_s]),
         latencies_ms=tuple(round(value, 2) for value in latencies),
+        unfinished=phase.unfinished,
+        interrupted=phase.interrupted,
+        client_cpu_share=phase.client_cpu_s / phase.duration_s,
+        replicas=replicas,
     )
+
+
+def _most_common(phase: Phase, kind: str) -> str:
+    return Counter(sample.detail for sample in phase.samples if sample.error == kind).most_common(1)[0][0]
 
 
 def to_json(result: Result) -> dict[str, Any]:
@@ -103,26 +159,34 @@ def from_json(text: str) -> Result:
     """Read a stored result.
 
     Raises:
-        SpecError: it is not one.
+        SpecError: it is not one, or of a version that this program does not know.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         data = json.loads(text)
-        if data.pop("format") != FORMAT:
-            raise SpecError("the result was written by another version of ai-how", evidence=f"wanted {FORMAT}")
-        levels = tuple(
-            Level(
-                **{**item, **{key: Summary(**item[key]) for key in ("latency_ms", "first_token_ms", "inter_token_ms")}}
-            )
-            for item in data.pop("levels")
+    except ValueError as error:
+        raise _no_result(f"it is not JSON: {error}") from error
+    said = data.get("format") if isinstance(data, dict) else None
+    if not isinstance(said, str) or not said.startswith("ai-how/bench/"):
+        raise _no_result(f'there is no "format": "{FORMAT}" in it')
+    if said not in _READABLE:
+        raise SpecError(
+            "the result was written by another version of ai-how",
+            evidence=f"its format is {said}; this version reads {' and '.join(_READABLE)}",
+            next_step="measure again with: ai-how bench run, or read it with the version that wrote it",
         )
-        return Result(
-            workload=Workload(**data.pop("workload")),
-            verdict=tuple(Row(**row) for row in data.pop("verdict")),
-            levels=levels,
-            cold_start_s=Probe(**data.pop("cold_start_s")),
-            scale_out_s=Probe(**data.pop("scale_out_s")),
-            gpu_utilization_percent=Probe(**data.pop("gpu_utilization_percent")),
-            **data,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SpecError("the file is not a benchmark result", evidence=f"{type(error).__name__}: {error}") from error
+    try:
+        return TypeAdapter(Result).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _no_result(f"{where}: {first['msg']}") from error
+
+
+def _no_result(evidence: str) -> SpecError:
+    return SpecError(
+        "the file is not a benchmark result",
+        evidence=evidence,
+        next_step="give a .json file that ai-how bench run kept",
+    )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from ai_how.bench.load import Client, run_phase
-from ai_how.bench.machine import describe_machine
-from ai_how.bench.probes import cold_start, gpu_utilization, guarded, remove_leftovers, scale_out
-from ai_how.bench.result import Level, Probe, Result, level_of
-from ai_how.bench.statistics import samples_needed
+from ai_how.bench.load import Client, ask, open_session, run_phase
+from ai_how.bench.machine import describe_machine, describe_software
+from ai_how.bench.probes import cold_start, gpu_utilization, guarded, ready_replicas, remove_leftovers, scale_out
+from ai_how.bench.result import Level, Measured, Probe, Result, level_of
+from ai_how.bench.statistics import samples_for_interval
 from ai_how.bench.verdict import verdict
 from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.types import EndpointStatus
+from ai_how.errors import AiHowError, ProviderError
 from ai_how.site.spec import Serving, Targets
 
 Say = Callable[[str], None]
+Value = TypeVar("Value")
 
 WARM_UP_REQUESTS = 2
+_WARM_UP_TRIES = 5
+_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,86 +37,149 @@ class Settings:
     measure_scale_out: bool = True
 
 
-async def run_benchmark(
-    client: Client,
-    admin: EndpointClient,
-    status: EndpointStatus,
-    *,
-    settings: Settings,
-    serving: Serving,
-    targets: Targets,
-    say: Say,
-) -> Result:
-    """Measure an endpoint. A cancelled run returns what it has, marked as interrupted."""
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What every step of one benchmark needs. ``stop`` ends it early."""
+
+    client: Client
+    admin: EndpointClient
+    status: EndpointStatus
+    settings: Settings
+    serving: Serving
+    say: Say
+    stop: asyncio.Event
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """0 where the endpoint runs on the CPU."""
+        hardware = self.status.spec.hardware
+        return 0 if hardware.accelerator == "cpu" else hardware.count
+
+
+async def run_benchmark(run: Run, targets: Targets) -> Result:
+    """Measure an endpoint. A run that was stopped gives what it has, marked as interrupted.
+
+    Raises:
+        ProviderError: the endpoint answers no request.
+    """
+    spec = run.status.spec
     machine = describe_machine()
-    await remove_leftovers(admin)
+    await remove_leftovers(run.admin)
     result = Result(
-        endpoint={
-            "name": status.spec.name,
-            "model": f"{status.spec.model_name}/{status.spec.model_version}",
-            "engine": status.spec.engine,
-            "hardware": f"{status.spec.hardware.count}x {status.spec.hardware.accelerator}",
-            "replicas": f"{status.spec.autoscaling.min_replicas}..{status.spec.autoscaling.max_replicas}",
-            "parallel_requests": serving.parallel_requests,
-        },
+        endpoint=Measured(
+            name=spec.name,
+            model=f"{spec.model_name}/{spec.model_version}",
+            engine=spec.engine,
+            hardware=f"{spec.hardware.count}x {spec.hardware.accelerator}",
+            replicas=f"{spec.autoscaling.min_replicas}..{spec.autoscaling.max_replicas}",
+            parallel_requests=run.serving.parallel_requests,
+        ),
         machine=machine,
-        workload=client.workload,
+        software=describe_software(spec.engine),
+        workload=run.client.workload,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        planned=tuple(sorted(run.settings.concurrencies)),
         levels=(),
         cold_start_s=Probe(note="skipped as asked"),
         scale_out_s=Probe(note="skipped as asked"),
-        gpu_utilization_percent=Probe(note="no load level was run"),
+        gpu_utilization_percent=Probe(note="the highest load level was not finished"),
     )
-    try:
-        result = await _measure(result, client, admin, status, settings=settings, serving=serving, say=say)
-    except asyncio.CancelledError:
-        result = replace(result, interrupted=True)
-    gpus = 0 if status.spec.hardware.accelerator == "cpu" else status.spec.hardware.count * max(1, _ready(status))
-    return replace(result, verdict=verdict(result, targets, gpus=gpus))
+    run.say(f"warming up with {WARM_UP_REQUESTS} requests")
+    await _or_stop(warm_up(run.client), run.stop)
+    result = await _load_levels(run, result)
+    result = await _probes(run, result)
+    result = replace(result, interrupted=run.stop.is_set())
+    return replace(result, verdict=verdict(result, targets, gpus_per_replica=run.gpus_per_replica))
 
 
-async def _measure(
-    result: Result,
-    client: Client,
-    admin: EndpointClient,
-    status: EndpointStatus,
-    *,
-    settings: Settings,
-    serving: Serving,
-    say: Say,
-) -> Result:
-    say(f"warming up with {WARM_UP_REQUESTS} requests")
-    await run_phase(client, concurrency=1, duration_s=0, least_requests=WARM_UP_REQUESTS, longest_s=120)
+async def warm_up(client: Client) -> None:
+    """Ask until two requests were answered; their times are not counted.
+
+    Raises:
+        ProviderError: one was not, however often it was tried.
+    """
+    async with open_session(client) as session:
+        for _ in range(WARM_UP_REQUESTS):
+            for _ in range(_WARM_UP_TRIES):
+                sample = await ask(session, client, began=0)
+                if sample.error is None:
+                    break
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                raise ProviderError(
+                    f"endpoint {client.model} answers no request, so there is nothing to measure",
+                    evidence=f"{sample.error}: {sample.detail}".rstrip(": "),
+                    next_step=f"ai-how deploy status --endpoint-id {client.model}",
+                )
+
+
+async def _load_levels(run: Run, result: Result) -> Result:
     levels: list[Level] = []
-    for concurrency in sorted(settings.concurrencies):
-        say(f"{concurrency} at once, {settings.duration_s:g} s")
-        phase, utilization = await gpu_utilization(
-            run_phase(
-                client,
-                concurrency=concurrency,
-                duration_s=settings.duration_s,
-                # the lowest level is the one that P95 is judged at
-                least_requests=0 if levels else samples_needed(95),
-                longest_s=4 * settings.duration_s,
-            )
+    for concurrency in result.planned:
+        if run.stop.is_set():
+            return result
+        run.say(f"{concurrency} at once, {run.settings.duration_s:g} s")
+        before = await _ready(run)
+        load = run_phase(
+            run.client,
+            concurrency=concurrency,
+            duration_s=run.settings.duration_s,
+            # the lowest level is the one that P95 is judged at
+            least_answers=0 if levels else samples_for_interval(95),
+            longest_s=4 * run.settings.duration_s,
+            stop=run.stop,
         )
-        levels.append(level_of(phase))
-        result = replace(result, levels=tuple(levels), gpu_utilization_percent=utilization)
-        if phase.interrupted:
-            return replace(result, interrupted=True)
-    timeout_s = serving.start_timeout_s
-    if settings.measure_cold_start:
-        say("cold start, on a temporary copy of the endpoint")
-        probe = await guarded(cold_start(admin, status.spec, client, timeout_s=timeout_s))
+        if concurrency == result.planned[-1]:
+            phase, utilization = await gpu_utilization(load, gpus=run.gpus_per_replica * (before or 1))
+            if not phase.interrupted:
+                result = replace(result, gpu_utilization_percent=utilization)
+        else:
+            phase = await load
+        after = await _ready(run)
+        levels.append(level_of(phase, replicas=None if before is None or after is None else (before, after)))
+        result = replace(result, levels=tuple(levels))
+    return result
+
+
+async def _probes(run: Run, result: Result) -> Result:
+    spec, timeout_s, slots = run.status.spec, run.serving.start_timeout_s, run.serving.parallel_requests
+    if run.settings.measure_cold_start:
+        probe = await _experiment(
+            run, "cold start", lambda: cold_start(run.admin, spec, run.client, timeout_s=timeout_s)
+        )
         result = replace(result, cold_start_s=probe)
-    if settings.measure_scale_out:
-        say("scale-out, on a temporary copy of the endpoint")
-        probe = await guarded(
-            scale_out(admin, status.spec, client, slots=serving.parallel_requests, timeout_s=timeout_s)
+    if run.settings.measure_scale_out:
+        probe = await _experiment(
+            run, "scale-out", lambda: scale_out(run.admin, spec, run.client, slots=slots, timeout_s=timeout_s)
         )
         result = replace(result, scale_out_s=probe)
     return result
 
 
-def _ready(status: EndpointStatus) -> int:
-    return sum(replica.state == "ready" for replica in status.replicas)
+async def _experiment(run: Run, name: str, start: Callable[[], Awaitable[Probe]]) -> Probe:
+    if run.stop.is_set():
+        return Probe(note="the run was interrupted")
+    run.say(f"{name}, on a temporary copy of the endpoint")
+    return await _or_stop(guarded(start()), run.stop) or Probe(note="the run was interrupted")
+
+
+async def _or_stop(step: Coroutine[Any, Any, Value], stop: asyncio.Event) -> Value | None:
+    """The step's result; None where ``stop`` was set first. A step that is stopped cleans up before this returns."""
+    task = asyncio.create_task(step)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+    return None if task.cancelled() else task.result()
+
+
+async def _ready(run: Run) -> int | None:
+    """Replicas that are ready now; None where the gateway does not say."""
+    try:
+        return ready_replicas(await asyncio.to_thread(run.admin.get, run.status.spec.name))
+    except AiHowError:
+        return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ai_how.bench.result import Result
     from ai_how.bench.run import Settings
 
@@ -35,6 +39,7 @@ def bench() -> None:
 @click.option("--duration", type=click.FloatRange(0.1, 3600), default=15, show_default=True, help="Seconds a level.")
 @click.option("--prompt-tokens", type=click.IntRange(4, 100_000), default=32, show_default=True, help="About.")
 @click.option("--output-tokens", type=click.IntRange(1, 100_000), default=16, show_default=True, help="Exactly.")
+@click.option("--seed", type=click.IntRange(0), help="Of the prompts; the clock by default, so that none comes twice.")
 @click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page here.")
 @click.option("--skip-cold-start", is_flag=True, help="Do not measure the cold start.")
 @click.option("--skip-scale-out", is_flag=True, help="Do not measure the scale-out time.")
@@ -47,6 +52,7 @@ def run(
     duration: float,
     prompt_tokens: int,
     output_tokens: int,
+    seed: int | None,
     html_file: Path | None,
     skip_cold_start: bool,
     skip_scale_out: bool,
@@ -58,7 +64,7 @@ def run(
 
     Cold start and scale-out run on a temporary copy of the endpoint. What cannot
     be measured here says so and never passes. Results are kept in the site's
-    reports folder as JSON and HTML.
+    reports folder as JSON and HTML; Ctrl-C keeps what was measured until then.
 
     \b
     Example:
@@ -67,28 +73,35 @@ def run(
     import asyncio
 
     from ai_how.apply.files import write_atomic, write_json
+    from ai_how.apply.lock import locked
     from ai_how.bench.report_html import render_html
     from ai_how.bench.report_text import render_text
     from ai_how.bench.result import to_json
     from ai_how.bench.run import Settings
     from ai_how.local.site_access import open_gateway
 
+    json_only = output == "json"
     settings = Settings(
         concurrencies=_levels(concurrency),
         duration_s=duration,
         measure_cold_start=not skip_cold_start,
         measure_scale_out=not skip_scale_out,
     )
-    result = asyncio.run(
-        _measure(endpoint, settings, prompt_tokens, output_tokens, site_path=site_path, quiet=output == "json")
-    )
+    reports = open_gateway(site_path).reports_dir
+    with locked(reports / ".lock"):
+        # two at once would measure each other
+        result = asyncio.run(
+            _measure(endpoint, settings, prompt_tokens, output_tokens, seed=seed, site_path=site_path, quiet=json_only)
+        )
+    if result.interrupted and not result.levels:
+        raise click.Abort
     page = render_html(result)
-    stem = open_gateway(site_path).reports_dir / f"{endpoint}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = reports / f"{endpoint}-{time.strftime('%Y%m%d-%H%M%S')}"
     write_json(stem.with_suffix(".json"), to_json(result))
     write_atomic(stem.with_suffix(".html"), page)
     if html_file:
         write_atomic(html_file, page, mode=0o644)
-    if output == "json":
+    if json_only:
         print_json(to_json(result))
     else:
         click.echo(render_text(result))
@@ -131,19 +144,24 @@ def show(file: Path, html_file: Path | None, output: str) -> None:
 def compare(before: Path, after: Path, output: str) -> None:
     """Compare two kept results, level by level: ratios of AFTER to BEFORE.
 
+    A figure is better or worse only where the 95 % ranges of both do not overlap.
+
     \b
     Example:
       ai-how bench compare before.json after.json
     """
-    from ai_how.bench.compare import compare_results
+    from ai_how.bench.compare import compare_results, different_conditions
 
-    rows = compare_results(_load(before), _load(after))
+    old, new = _load(before), _load(after)
+    rows, differences = compare_results(old, new), different_conditions(old, new)
     if output == "json":
-        print_json(rows)
+        print_json({"figures": [asdict(row) for row in rows], "conditions": [asdict(one) for one in differences]})
         return
+    for one in differences:
+        note(f"not the same: {one.what}: {one.before} -> {one.after}")
     print_table(
         ("AT ONCE", "FIGURE", "BEFORE", "AFTER", "RATIO", ""),
-        [(r.concurrency, r.figure, f"{r.before:.4g}", f"{r.after:.4g}", f"{r.ratio:.2f}", r.remark) for r in rows],
+        [(r.concurrency, r.figure, f"{r.before:.4g}", f"{r.after:.4g}", f"{r.ratio:.2f}", r.change) for r in rows],
         empty="the two results have no load level in common",
     )
 
@@ -154,12 +172,13 @@ async def _measure(
     prompt_tokens: int,
     output_tokens: int,
     *,
+    seed: int | None,
     site_path: Path | None,
     quiet: bool,
 ) -> Result:
     from ai_how.bench.load import Client
-    from ai_how.bench.run import run_benchmark
-    from ai_how.bench.workload import Workload
+    from ai_how.bench.run import Run, run_benchmark
+    from ai_how.bench.workload import Workload, words_for
     from ai_how.endpoints.client import EndpointClient
     from ai_how.local.site_access import open_gateway, open_stores
     from ai_how.models.library import resolve
@@ -176,18 +195,38 @@ async def _measure(
             next_step="ask for fewer tokens, or raise serving.context_tokens in the site file",
         )
     workload = Workload(
-        prompt_words=prompt_tokens, output_tokens=output_tokens, chat=info.chat_template, seed=int(time.time())
+        prompt_words=words_for(prompt_tokens),
+        output_tokens=output_tokens,
+        chat=info.chat_template,
+        seed=int(time.time()) % 1_000_000 if seed is None else seed,
     )
-    client = Client(base_url=access.url, api_key=access.api_key, model=endpoint, workload=workload)
-    return await run_benchmark(
-        client,
-        admin,
-        status,
+    benchmark = Run(
+        client=Client(base_url=access.url, api_key=access.api_key, model=endpoint, workload=workload),
+        admin=admin,
+        status=status,
         settings=settings,
         serving=access.site.serving,
-        targets=access.site.targets,
         say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
+        stop=_stop_on_signals(),
     )
+    return await run_benchmark(benchmark, access.site.targets)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by the first Ctrl-C or SIGTERM; the second one ends the program at once."""
+    import asyncio
+
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def end() -> None:
+        note("  interrupted: ending; what was measured is kept")
+        stop.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    return stop
 
 
 def _levels(text: str) -> tuple[int, ...]:
