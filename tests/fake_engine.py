@@ -22,6 +22,7 @@ ODD_STREAMS = {
     "broken": 'data: {"choices":[{"delta"\n\n',
     "list": "data: [1, 2]\n\n",
     "strange": 'data: {"choices":[7, {"delta":"x"}],"usage":5}\n\ndata: [DONE]\n\n',
+    "silent": 'data: {"choices":[],"usage":{"completion_tokens":2}}\n\ndata: [DONE]\n\n',
     "empty": "data: [DONE]\n\n",
     "endless": "data: " + "x" * 500_000,
     "reasoning": 'data: {"choices":[{"delta":{"reasoning_content":"Hm"}}]}\n\ndata: [DONE]\n\n',

@@ -139,6 +139,12 @@ def test_a_model_that_still_thinks_when_it_must_end_has_answered(start: Start) -
     assert level.first_token_ms.count == level.answered > 0
 
 
+def test_tokens_that_are_no_text_are_an_answer_too(start: Start) -> None:
+    level = level_of(asyncio.run(run_phase(start("--odd", "silent"), concurrency=1, duration_s=0.1)))
+    assert level.errors == {}
+    assert (level.output_tokens, level.first_token_ms.count) == (2, 0)
+
+
 def test_tokens_are_the_engines_count_where_it_gives_one(start: Start) -> None:
     level = level_of(asyncio.run(run_phase(start("--odd", "usage"), concurrency=1, duration_s=0.1)))
     assert (level.prompt_tokens, level.output_tokens, level.tokens_counted) == (9, 7, True)

@@ -274,7 +274,7 @@ def test_the_text_fits_a_terminal_and_tells_all() -> None:
     text = render_text(judged())
     assert max(len(line) for line in text.splitlines()) <= 80
     for word in (
-        *("llamacpp on 1x cpu", "30 prompt and 16 output tokens", "closed loop, seed 77", "A CPU", "ai-how 1.2.3"),
+        *("llamacpp on 1x cpu", "30 prompt + 16 output tokens", "closed loop, seed 77", "A CPU", "ai-how 1.2.3"),
         *("not measured", "3x status 500: out <of> memory", "independent", "10..10"),
     ):
         assert word in text
@@ -309,7 +309,7 @@ def test_what_spoils_figures_is_said_once_and_else_nothing() -> None:
     )
     said = cautions(spoilt)
     assert len(said) == 5
-    for words in ("load average 2.5", "97%", "from 1 to 2", "did not count tokens", "3 requests under way"):
+    for words in ("load average 2.5", "97%", "from 1 to 2", "did not count tokens", "in no figure: 3"):
         assert sum(words in sentence for sentence in said) == 1
     text, page = render_text(spoilt), render_html(spoilt)
     assert "97% of a core" in text

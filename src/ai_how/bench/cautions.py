@@ -33,7 +33,7 @@ def failures(level: Level) -> list[str]:
 def _of_level(level: Level) -> list[str]:
     said = failures(level)
     if level.interrupted:
-        said.append(f"interrupted; {level.unfinished} requests under way then are in no figure")
+        said.append(f"interrupted; requests under way then, in no figure: {level.unfinished}")
     if level.client_cpu_share is not None and level.client_cpu_share >= _BUSY_SHARE:
         said.append(
             f"the load generator took {level.client_cpu_share:.0%} of a core: the figures may be its limit, "

@@ -135,7 +135,9 @@ async def _read(answer: aiohttp.ClientResponse, times: list[float], usage: dict[
     """Follow a stream to its end: when text came into ``times``, token counts into ``usage``; what went wrong."""
     async for event in _events(answer):
         if event == "[DONE]":
-            return None if times else ("no text", "the stream ended well but held no text")
+            # tokens may be no text, such as half a character
+            answered = times or usage.get("completion_tokens")
+            return None if answered else ("no text", "the stream ended well but held no text")
         try:
             data = json.loads(event)
         except ValueError:

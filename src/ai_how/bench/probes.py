@@ -39,10 +39,12 @@ async def cold_start(admin: EndpointClient, spec: EndpointSpec, client: Client, 
         ready_s = time.perf_counter() - began
         async with open_session(client) as session:
             sample = await ask(session, replace(client, model=name), began=began)
-        if sample.error or sample.first_token_s is None:
+        if sample.error:
             raise ProviderError("the first request failed", evidence=f"{sample.error}: {sample.detail}")
-        total_s = sample.ended_at - (sample.latency_s - sample.first_token_s)
-    stages = {"process, model load and warm-up": ready_s, "first token": sample.first_token_s}
+        # tokens without text come unseen: then the end of the answer, which is no earlier
+        first_s = sample.latency_s if sample.first_token_s is None else sample.first_token_s
+        total_s = sample.ended_at - (sample.latency_s - first_s)
+    stages = {"process, model load and warm-up": ready_s, "first token": first_s}
     if status.last_start_s is not None:
         stages["of which seen by the gateway"] = status.last_start_s
     return Probe(value=total_s, stages=stages, note="one run, from deploy to the first token; files in the page cache")
@@ -71,8 +73,6 @@ async def gpu_utilization(measure: Awaitable[Value], *, gpus: int) -> tuple[Valu
 
     Which GPUs serve an endpoint only its replicas know: they are taken to be the ones that work.
     """
-    if gpus == 0:
-        return await measure, Probe(note="no GPU serves this endpoint")
     if not await asyncio.to_thread(observe_gpus):
         return await measure, Probe(note="no NVIDIA GPU with a driver on this machine")
     seen: list[list[Gpu]] = []

@@ -9,7 +9,7 @@ from ai_how.bench.cautions import cautions
 from ai_how.bench.result import Level, Result
 from ai_how.bench.statistics import Interval, Summary
 
-_WIDTH = 78
+_WIDTH = 80
 
 
 def render_text(result: Result) -> str:
@@ -47,7 +47,7 @@ def _head(result: Result) -> str:
     gpus = ", ".join(machine.gpus) or "no GPU"
     kind = "chat" if workload.chat else "completion"
     seen = next((level for level in result.levels if level.answered), None)
-    tokens = f"{seen.prompt_tokens:.0f} prompt and {seen.output_tokens:.0f} output tokens" if seen else "no answer"
+    tokens = f"{seen.prompt_tokens:.0f} prompt + {seen.output_tokens:.0f} output tokens" if seen else "no answer"
     lines = (
         ("endpoint", f"{endpoint.name}: {endpoint.model}, {endpoint.engine} on {endpoint.hardware}"),
         ("workload", f"{kind}, streamed, {tokens}, closed loop, seed {workload.seed}"),

@@ -82,7 +82,9 @@ async def run_benchmark(run: Run, targets: Targets) -> Result:
         levels=(),
         cold_start_s=Probe(note="skipped as asked"),
         scale_out_s=Probe(note="skipped as asked"),
-        gpu_utilization_percent=Probe(note="the highest load level was not finished"),
+        gpu_utilization_percent=Probe(
+            note="the highest load level was not finished" if run.gpus_per_replica else "no GPU serves this endpoint"
+        ),
     )
     run.say(f"warming up with {WARM_UP_REQUESTS} requests")
     await _or_stop(warm_up(run.client), run.stop)
@@ -109,7 +111,7 @@ async def warm_up(client: Client) -> None:
                 raise ProviderError(
                     f"endpoint {client.model} answers no request, so there is nothing to measure",
                     evidence=f"{sample.error}: {sample.detail}".rstrip(": "),
-                    next_step=f"ai-how deploy status --endpoint-id {client.model}",
+                    next_step=f"ai-how deploy status {client.model}",
                 )
 
 
@@ -129,7 +131,7 @@ async def _load_levels(run: Run, result: Result) -> Result:
             longest_s=4 * run.settings.duration_s,
             stop=run.stop,
         )
-        if concurrency == result.planned[-1]:
+        if run.gpus_per_replica and concurrency == result.planned[-1]:
             phase, utilization = await gpu_utilization(load, gpus=run.gpus_per_replica * (before or 1))
             if not phase.interrupted:
                 result = replace(result, gpu_utilization_percent=utilization)

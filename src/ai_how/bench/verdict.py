@@ -43,8 +43,8 @@ def _latency_row(levels: tuple[Level, ...], limit_ms: float) -> Row:
         return row(note="no load level was run")
     summary = level.latency_ms
     if summary.p95 is None:
-        few = f"only {level.answered} answers at {level.concurrency} at once; P95 needs {samples_needed(95)}"
-        return row(note=few)
+        needed = f"P95 needs {samples_needed(95)}, and {samples_for_interval(95)} to pass"
+        return row(note=f"only {level.answered} answers at {level.concurrency} at once; {needed}")
     low, high = summary.p95_interval or (None, None)
     outcome: Outcome = "unclear"
     if low is not None and low >= limit_ms:
