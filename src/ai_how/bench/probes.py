@@ -47,7 +47,8 @@ async def cold_start(admin: EndpointClient, spec: EndpointSpec, client: Client, 
     stages = {"process, model load and warm-up": ready_s, "first token": first_s}
     if status.last_start_s is not None:
         stages["of which seen by the gateway"] = status.last_start_s
-    return Probe(value=total_s, stages=stages, note="one run, from deploy to the first token; files in the page cache")
+    note = f"one run, from deploy to the first token of {_asked(client)}; files in the page cache"
+    return Probe(value=total_s, stages=stages, note=note)
 
 
 async def scale_out(
@@ -65,7 +66,11 @@ async def scale_out(
         finally:
             load.cancel()
             await asyncio.gather(load, return_exceptions=True)
-    return Probe(value=took_s, note=f"one run, 1 to 2 replicas under {3 * slots} requests at once")
+    return Probe(value=took_s, note=f"one run, 1 to 2 replicas under {3 * slots} at once of {_asked(client)}")
+
+
+def _asked(client: Client) -> str:
+    return f"{client.workload.prompt_words} words in, {client.workload.output_tokens} tokens out"
 
 
 async def gpu_utilization(measure: Awaitable[Value], *, gpus: int) -> tuple[Value, Probe]:

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ai_how.bench.cautions import cautions
-from ai_how.bench.report_text import measured_with_range, samples_worth
+from ai_how.bench.report_text import measured_with_range, samples_worth, tokens_of
 from ai_how.bench.result import Level, Result
 from ai_how.bench.statistics import Interval
 from ai_how.report.page import figure, page
@@ -100,7 +100,7 @@ def _facts(result: Result) -> str:
     facts: dict[str, Any] = {
         **{f"endpoint: {key.replace('_', ' ')}": value for key, value in asdict(result.endpoint).items()},
         "workload": f"{'chat' if workload.chat else 'completion'}, streamed, closed loop, "
-        f"{workload.prompt_words} words of prompt, {workload.output_tokens} output tokens, seed {workload.seed}",
+        f"{tokens_of(result)} ({workload.prompt_words} words of prompt), seed {workload.seed}",
         "requests at once": result.planned or tuple(level.concurrency for level in result.levels),
         **{f"machine: {key.replace('_', ' ')}": value for key, value in asdict(result.machine).items()},
         **{f"version: {name}": version for name, version in result.software.items()},
@@ -117,7 +117,7 @@ def _plots(result: Result) -> str:
     if not any(level.answered for level in result.levels):
         return ""
     return "".join(
-        figure(_svg(draw, result.levels), caption)
+        figure(_svg(draw, result.levels), f"{caption}; {tokens_of(result)}")
         for draw, caption in (
             (_draw_latency, "Latency of a whole answer against requests at once, with 95 % ranges"),
             (_draw_throughput, "Answered requests a second against requests at once, with 95 % ranges"),

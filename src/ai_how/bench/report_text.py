@@ -42,15 +42,19 @@ def samples_worth(summary: Summary) -> str:
     return f"alike: worth {summary.worth} of {summary.count}"
 
 
+def tokens_of(result: Result) -> str:
+    """Mean tokens of a request, by the engine's count at the lowest level that was answered."""
+    seen = next((level for level in result.levels if level.answered), None)
+    return f"{seen.prompt_tokens:.0f} prompt + {seen.output_tokens:.0f} output tokens" if seen else "no answer"
+
+
 def _head(result: Result) -> str:
     endpoint, machine, workload = result.endpoint, result.machine, result.workload
     gpus = ", ".join(machine.gpus) or "no GPU"
     kind = "chat" if workload.chat else "completion"
-    seen = next((level for level in result.levels if level.answered), None)
-    tokens = f"{seen.prompt_tokens:.0f} prompt + {seen.output_tokens:.0f} output tokens" if seen else "no answer"
     lines = (
         ("endpoint", f"{endpoint.name}: {endpoint.model}, {endpoint.engine} on {endpoint.hardware}"),
-        ("workload", f"{kind}, streamed, {tokens}, closed loop, seed {workload.seed}"),
+        ("workload", f"{kind}, streamed, {tokens_of(result)}, closed loop, seed {workload.seed}"),
         ("machine", f"{machine.cpu}, {machine.cores:g} cores, {machine.memory_gib:g} GiB, {gpus}"),
         ("", f"load average before: {machine.load_average_before:g}"),
         ("software", ", ".join(f"{name} {version}" for name, version in result.software.items()) or "unknown"),

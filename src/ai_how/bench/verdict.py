@@ -51,7 +51,8 @@ def _latency_row(levels: tuple[Level, ...], limit_ms: float) -> Row:
         outcome = "fail"
     elif high is not None and high < limit_ms:
         outcome = "pass"
-    note = f"whole answer of {level.output_tokens:.0f} tokens, {level.concurrency} at once, {level.answered} answers"
+    tokens = f"{level.prompt_tokens:.0f} tokens in, {level.output_tokens:.0f} out"
+    note = f"whole answer, {tokens}, {level.concurrency} at once, {level.answered} answers"
     if outcome == "unclear":
         note += f"; {_why_unclear(level, closed=high is not None)}"
     return row(note=note, measured=summary.p95, outcome=outcome, interval=summary.p95_interval)
@@ -80,7 +81,9 @@ def _throughput_row(result: Result, limit: float, *, gpus_per_replica: int) -> R
     outcome: Outcome = "pass" if interval[0] > limit else "fail" if interval[1] <= limit else "unclear"
     if outcome != "pass" and (missing := _unfinished(result)):
         return row(note=f"{missing} at once was not finished, and may be the best; seen {value:.3g} req/s")
-    note = f"{best.concurrency} at once, {gpus} GPU(s)" + (f"; {_OVERLAP}" if outcome == "unclear" else "")
+    note = f"answers of {best.output_tokens:.0f} tokens, {best.concurrency} at once, {gpus} GPU(s)" + (
+        f"; {_OVERLAP}" if outcome == "unclear" else ""
+    )
     return row(note=note, measured=value, outcome=outcome, interval=interval)
 
 

@@ -13,6 +13,7 @@ h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
 td.n, th.n { text-align: right; white-space: nowrap } .note { opacity: .75; font-size: .9rem }
 .pass::before { content: "\\2713\\00a0" } .fail::before { content: "\\2717\\00a0" } .fail { font-weight: 600 }
+.unclear::before { content: "?\\00a0" }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem }
 figure { margin: 0 } svg { width: 100%; height: auto } figcaption { font-size: .9rem }
 """
