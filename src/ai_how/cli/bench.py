@@ -72,9 +72,7 @@ def run(
     """
     import asyncio
 
-    from ai_how.apply.files import write_atomic, write_json
     from ai_how.apply.lock import locked
-    from ai_how.bench.report_html import render_html
     from ai_how.bench.report_text import render_text
     from ai_how.bench.result import to_json
     from ai_how.bench.run import Settings
@@ -95,12 +93,7 @@ def run(
         )
     if result.interrupted and not result.levels:
         raise click.Abort
-    page = render_html(result)
-    stem = reports / f"{endpoint}-{time.strftime('%Y%m%d-%H%M%S')}"
-    write_json(stem.with_suffix(".json"), to_json(result))
-    write_atomic(stem.with_suffix(".html"), page)
-    if html_file:
-        write_atomic(html_file, page, mode=0o644)
+    stem = _keep(result, reports, html_file)
     if json_only:
         print_json(to_json(result))
     else:
@@ -164,6 +157,21 @@ def compare(before: Path, after: Path, output: str) -> None:
         [(r.concurrency, r.figure, f"{r.before:.4g}", f"{r.after:.4g}", f"{r.ratio:.2f}", r.change) for r in rows],
         empty="the two results have no load level in common",
     )
+
+
+def _keep(result: Result, reports: Path, html_file: Path | None) -> Path:
+    """Write the result's files; their common path without an ending."""
+    from ai_how.apply.files import write_atomic, write_json
+    from ai_how.bench.report_html import render_html
+    from ai_how.bench.result import to_json
+
+    page = render_html(result)
+    stem = reports / f"{result.endpoint.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    write_json(stem.with_suffix(".json"), to_json(result))
+    write_atomic(stem.with_suffix(".html"), page)
+    if html_file:
+        write_atomic(html_file, page, mode=0o644)
+    return stem
 
 
 async def _measure(
