@@ -1,0 +1,154 @@
+"""The search: which versions hold together. Pure; knows no pins' wording and no explanation.
+
+Every component's versions are the bits of an integer, newest first; bit 0 means that the component is not there. A need
+is then a table of bit sets between two components, and narrowing all tables until nothing changes leaves so little
+that a depth-first search finds the best set almost without turning back. Best is lexicographic: the newest version of
+the first component that any set allows, then of the second, and so on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from ai_how.releases.pins import Pin
+from ai_how.releases.world import Component, World
+
+ABSENT = 1
+Domains = tuple[int, ...]
+Table = tuple[tuple[int, int], ...]
+"""Versions of one component that want the same, and what they want of the other."""
+
+
+class Problem:
+    """A world as bit sets. ``wanted`` components must be there; others only where a pin or a need asks for them."""
+
+    def __init__(self, world: World, wanted: Iterable[str]) -> None:
+        self.world = world
+        self.names = tuple(world.components)
+        self.index = {name: number for number, name in enumerate(self.names)}
+        self.full = [(2 << len(component.releases)) - 1 for component in world.components.values()]
+        self.tables = self._tables()
+        self.neighbours: list[list[int]] = [[] for _ in self.names]
+        for i, j in self.tables:
+            if j not in self.neighbours[i]:
+                self.neighbours[i].append(j)
+                self.neighbours[j].append(i)
+        wanted = set(wanted)
+        start = [full & ~ABSENT if name in wanted else full for name, full in zip(self.names, self.full, strict=True)]
+        self.start = self.narrow(start, range(len(self.names)))
+
+    def component(self, i: int) -> Component:
+        """The component of a place."""
+        return self.world.components[self.names[i]]
+
+    def versions(self, i: int, domain: int) -> list[str]:
+        """The versions that a bit set means, newest first."""
+        return [version for bit, version in enumerate(self.component(i).versions, 1) if domain >> bit & 1]
+
+    def mask(self, pin: Pin) -> tuple[int, int]:
+        """The place of a pin's component and the versions that the pin takes."""
+        i = self.index[pin.component]
+        return i, self._mask_of(self.component(i), pin.constraint.matches)
+
+    def with_pins(self, pins: Iterable[Pin]) -> Domains | None:
+        """What is left of every component when these pins hold; None where narrowing alone shows that they cannot."""
+        if self.start is None:
+            return None
+        domains = list(self.start)
+        changed = []
+        for pin in pins:
+            i, mask = self.mask(pin)
+            domains[i] &= mask
+            changed.append(i)
+        return self.narrow(domains, changed)
+
+    def narrow(self, start: Sequence[int], changed: Iterable[int]) -> Domains | None:
+        """Remove every version that no version of some other component goes with; None where nothing is left."""
+        domains = list(start)
+        queue = deque(dict.fromkeys(changed))
+        if not all(domains):
+            return None
+        while queue:
+            i = queue.popleft()
+            for j in self.neighbours[i]:
+                left = domains[j] & self.image(domains[i], i, j)
+                if not left:
+                    return None
+                if left != domains[j]:
+                    domains[j] = left
+                    if j not in queue:
+                        queue.append(j)
+        return tuple(domains)
+
+    def image(self, domain: int, i: int, j: int) -> int:
+        """The versions of component j that go with at least one of these of component i."""
+        allowed = self.full[j]
+        if (i, j) in self.tables:
+            allowed = 0
+            for holders, support in self.tables[i, j]:
+                if holders & domain:
+                    allowed |= support
+        if (j, i) in self.tables:
+            allowed &= sum(holders for holders, support in self.tables[j, i] if support & domain)
+        return allowed
+
+    def search(self, domains: Domains | None, order: Sequence[Sequence[tuple[int, int]]] = ()) -> Domains | None:
+        """The best whole set within the domains; ``order`` overrides what is preferred: places and bits, best first."""
+        if domains is None:
+            return None
+        for choices in order:
+            return self._first(domains, choices, order[1:])
+        for i, domain in enumerate(domains):
+            if domain & (domain - 1):
+                bits = [(i, 1 << bit) for bit in range(domain.bit_length()) if domain >> bit & 1]
+                return self._first(domains, bits, ())
+        return domains
+
+    def _first(
+        self, domains: Domains, choices: Sequence[tuple[int, int]], order: Sequence[Sequence[tuple[int, int]]]
+    ) -> Domains | None:
+        for i, bits in choices:
+            if domains[i] & bits:
+                tried = [*domains[:i], domains[i] & bits, *domains[i + 1 :]]
+                found = self.search(self.narrow(tried, [i]), order)
+                if found is not None:
+                    return found
+        return None
+
+    def answer(self, domains: Domains) -> dict[str, str]:
+        """The versions of a whole set, by component; components that are not there are left out."""
+        return {
+            name: self.versions(i, domains[i])[0] for i, name in enumerate(self.names) if domains[i] and domains[i] != 1
+        }
+
+    def _tables(self) -> dict[tuple[int, int], Table]:
+        tables: dict[tuple[int, int], Table] = {}
+        for i, component in enumerate(self.world.components.values()):
+            for j, supports in self._supports(component).items():
+                groups: dict[int, int] = defaultdict(int)
+                for bit in range(len(component.releases) + 1):
+                    groups[supports.get(bit, self.full[j])] |= 1 << bit
+                tables[i, j] = tuple((holders, support) for support, holders in groups.items())
+        return tables
+
+    def _supports(self, component: Component) -> Mapping[int, dict[int, int]]:
+        """Other component's place -> bit of a version -> what that version takes of the other."""
+        supports: dict[int, dict[int, int]] = defaultdict(dict)
+        cache: dict[tuple[str, str], int] = {}
+        for bit, release in enumerate(component.releases, 1):
+            for need in release.needs:
+                j = self.index[need.component]
+                other = self.world.components[need.component]
+                key = (need.component, need.constraint.text if need.constraint else "")
+                if need.versions is not None:
+                    mask = self._mask_of(other, need.versions.__contains__)
+                else:
+                    mask = cache[key] if key in cache else cache.setdefault(key, self._mask_of(other, need.matches))
+                supports[j][bit] = supports[j].get(bit, self.full[j]) & mask
+        return supports
+
+    @staticmethod
+    def _mask_of(component: Component, matches: object) -> int:
+        assert callable(matches)
+        return sum(1 << bit for bit, version in enumerate(component.versions, 1) if matches(version))
