@@ -114,6 +114,6 @@ def _offer(component: str, file: str, versions: list[str], default: Any) -> list
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:  # noqa: PLR2004
+    if len(sys.argv) != 3:
         raise SystemExit(__doc__)
     main(sys.argv[1], sys.argv[2])

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from ai_how.errors import AiHowError
-from ai_how.releases.pins import Pin, make_pin, parse_pin
+from ai_how.releases.pins import Pin, make_pin, parse_pin, parse_version
 from ai_how.releases.solver import ABSENT, Domains, Problem
 from ai_how.releases.world import World
 
 MAX_WAYS = 64
-"""Ways out that are looked for; beyond that the answer says that there are more."""
+MAX_WIDTH = 1000
+"""Ways out that are looked for, and sets of pins tried in one round; beyond that the answer says that there are more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ class Conflict:
     cores: tuple[tuple[Pin, ...], ...]
     ways_out: tuple[WayOut, ...]
     complete: bool
-    problem: Problem
+    world: World
+    wanted: tuple[str, ...]
 
 
 Pins = Mapping[str, str] | Iterable[Pin | str]
@@ -68,12 +69,13 @@ def solve(pins: Pins, *, world: World | None = None, wanted: Iterable[str] | Non
 
         world = load_world() if world is None else world
         wanted = load_set("current").versions if wanted is None else wanted
+    wanted = tuple(wanted)
     problem = Problem(world, wanted)
     resolved = read_pins(pins, world)
     found = problem.search(problem.with_pins(resolved))
     if found is not None:
         return Solution(versions=problem.answer(found), pins=resolved)
-    return _conflict(problem, resolved)
+    return _conflict(problem, resolved, wanted)
 
 
 def read_pins(pins: Pins, world: World) -> tuple[Pin, ...]:
@@ -90,9 +92,11 @@ def read_pins(pins: Pins, world: World) -> tuple[Pin, ...]:
     return tuple(sorted(once.values(), key=lambda pin: (places[pin.component], pin.constraint.text)))
 
 
-def _conflict(problem: Problem, pins: tuple[Pin, ...]) -> Conflict:
-    if problem.search(problem.start) is None:
-        raise AiHowError("the facts themselves do not fit together: the wanted components have no common set")
+def _conflict(problem: Problem, pins: tuple[Pin, ...], wanted: tuple[str, ...]) -> Conflict:
+    if not holds(problem, pins, ()):
+        raise AiHowError(
+            "the facts leave no set at all, whatever the pins", evidence=f"wanted together: {', '.join(wanted)}"
+        )
     ways, complete = _ways_to_give_up(problem, pins)
     cores = _hitting_sets(ways) if complete else _shrunk_cores(problem, pins, ways)
     fewest = len(ways[0])
@@ -103,23 +107,25 @@ def _conflict(problem: Problem, pins: tuple[Pin, ...]) -> Conflict:
         cores=tuple(tuple(pins[i] for i in core) for core in cores),
         ways_out=tuple(way_out(problem, pins, way) for way in shown[:5]),
         complete=complete,
-        problem=problem,
+        world=problem.world,
+        wanted=wanted,
     )
 
 
 Places = tuple[int, ...]
 
 
-def _holds(problem: Problem, pins: Sequence[Pin], places: Iterable[int]) -> bool:
+def holds(problem: Problem, pins: Sequence[Pin], places: Iterable[int]) -> bool:
+    """Whether the pins at these places hold together."""
     return problem.search(problem.with_pins(pins[i] for i in places)) is not None
 
 
-def _shrink(problem: Problem, pins: Sequence[Pin], places: Places) -> Places:
+def shrink(problem: Problem, pins: Sequence[Pin], places: Places) -> Places:
     """A core within pins that clash: drop every pin without which the others still clash."""
     core = list(places)
     for place in places:
         rest = [i for i in core if i != place]
-        if not _holds(problem, pins, rest):
+        if not holds(problem, pins, rest):
             core = rest
     return tuple(core)
 
@@ -129,7 +135,7 @@ def _ways_to_give_up(problem: Problem, pins: Sequence[Pin]) -> tuple[list[Places
     cores: list[Places] = []
     ways: list[Places] = []
     level: list[Places] = [()]
-    while level and len(ways) < MAX_WAYS:
+    while level and (not ways or (len(ways) < MAX_WAYS and len(level) < MAX_WIDTH)):
         following: dict[Places, None] = {}
         for given_up in level:
             if any(set(way) <= set(given_up) for way in ways):
@@ -137,10 +143,10 @@ def _ways_to_give_up(problem: Problem, pins: Sequence[Pin]) -> tuple[list[Places
             core = next((known for known in cores if not set(known) & set(given_up)), None)
             if core is None:
                 rest = tuple(i for i in range(len(pins)) if i not in given_up)
-                if _holds(problem, pins, rest):
+                if holds(problem, pins, rest):
                     ways.append(given_up)
                     continue
-                core = _shrink(problem, pins, rest)
+                core = shrink(problem, pins, rest)
                 cores.append(core)
             following.update(dict.fromkeys(tuple(sorted((*given_up, i))) for i in core))
         level = list(following)
@@ -160,7 +166,7 @@ def _hitting_sets(ways: Sequence[Places]) -> list[Places]:
 def _shrunk_cores(problem: Problem, pins: Sequence[Pin], ways: Sequence[Places]) -> list[Places]:
     """Some cores, where there are too many ways out to know all: one for each pin of the first ways."""
     cores = {
-        _shrink(problem, pins, tuple(i for i in range(len(pins)) if i not in set(way) - {kept}))
+        shrink(problem, pins, tuple(i for i in range(len(pins)) if i not in set(way) - {kept}))
         for way in ways[:3]
         for kept in way
     }
@@ -170,7 +176,8 @@ def _shrunk_cores(problem: Problem, pins: Sequence[Pin], ways: Sequence[Places])
 def way_out(problem: Problem, pins: Sequence[Pin], given_up: Places) -> WayOut:
     """The set nearest to the pins that give way: the nearest series of versions, the newest in it; then the newest."""
     kept = problem.with_pins(pins[i] for i in range(len(pins)) if i not in given_up)
-    assert kept is not None
+    if kept is None:
+        raise ValueError("the other pins clash still")
     orders = [_by_nearness(problem, pins[i], kept) for i in given_up]
     best: list[tuple[int, Domains]] = []
     _nearest(problem, kept, orders, 0, best)
@@ -184,19 +191,14 @@ Choice = tuple[int, int, int]
 
 
 def _by_nearness(problem: Problem, pin: Pin, kept: Domains) -> list[Choice]:
-    from ai_how.releases.pins import parse_version
-
     i, asked = problem.mask(pin)
     versions = problem.component(i).versions
     series = list(dict.fromkeys(parse_version(version).series for version in versions))
-    meant = {series.index(parse_version(versions[bit - 1]).series) for bit in range(1, len(versions) + 1) if asked >> bit & 1}
-    if not meant:
-        meant = {_place_of_unknown(pin, series)}
-    choices = []
-    for bit in range(1, len(versions) + 1):
-        if kept[i] >> bit & 1:
-            at = series.index(parse_version(versions[bit - 1]).series)
-            choices.append((min(abs(at - place) for place in meant), i, 1 << bit))
+    place_of = {bit: series.index(parse_version(version).series) for bit, version in enumerate(versions, 1)}
+    meant = {place for bit, place in place_of.items() if asked >> bit & 1} or {_place_of_unknown(pin, series)}
+    choices = [
+        (min(abs(at - place) for place in meant), i, 1 << bit) for bit, at in place_of.items() if kept[i] >> bit & 1
+    ]
     # last of all, do without
     return [*sorted(choices, key=lambda choice: (choice[0], choice[2])), (len(series), i, ABSENT)]
 
@@ -209,7 +211,11 @@ def _place_of_unknown(pin: Pin, series: list[tuple[str, tuple[int, ...]]]) -> in
 
 
 def _nearest(
-    problem: Problem, domains: Domains, orders: Sequence[Sequence[Choice]], distance: int, best: list[tuple[int, Domains]]
+    problem: Problem,
+    domains: Domains,
+    orders: Sequence[Sequence[Choice]],
+    distance: int,
+    best: list[tuple[int, Domains]],
 ) -> None:
     """Branch and bound over the pins that give way: the smallest sum of distances, the first found among equals."""
     if not orders:
@@ -224,8 +230,3 @@ def _nearest(
             narrowed = problem.narrow([*domains[:i], domains[i] & bits, *domains[i + 1 :]], [i])
             if narrowed is not None:
                 _nearest(problem, narrowed, orders[1:], distance + step, best)
-
-
-def proper_subsets(core: Sequence[Pin]) -> Iterable[tuple[Pin, ...]]:
-    """Every largest proper subset of a core: each must be satisfiable."""
-    return combinations(core, len(core) - 1)

@@ -95,10 +95,8 @@ def _refuse_unknown(
 ) -> None:
     named = set(offered) | {name for file in kubespray for name in file.needs}
     for component in parsed.values():
-        for entry in (*component.version, *component.rule):
-            named |= set(entry.needs)
-        for version in component.version:
-            named |= set(version.tested_with)
+        named |= {name for rule in component.rule for name in rule.needs}
+        named |= {name for entry in component.version for name in (*entry.needs, *entry.tested_with)}
     unknown = sorted(named - set(parsed))
     if unknown:
         raise SpecError(
@@ -110,9 +108,9 @@ def _refuse_unknown(
 def _component(name: str, file: ComponentFile, kubespray: list[KubesprayFile], offered: Mapping[str, str]) -> Component:
     entries = {parse_version(entry.version): entry for entry in file.version}
     releases = [_kubespray_release(release) for release in kubespray]
-    releases += [_release(name, file, entry, offered) for entry in file.version]
+    releases += [_release(file, entry, offered) for entry in file.version]
     releases += [
-        _release(name, file, VersionEntry(version=version, source=source), offered)
+        _release(file, VersionEntry(version=version, source=source), offered)
         for version, source in offered.items()
         if parse_version(version) not in entries
     ]
@@ -158,9 +156,7 @@ def _kubespray_release(file: KubesprayFile) -> Release:
         )
         for component, offer in file.offers.items()
     ]
-    needs = [
-        _need(component, need.constraint, f"{file.source}, {need.file}") for component, need in file.needs.items()
-    ]
+    needs = [_need(component, need.constraint, f"{file.source}, {need.file}") for component, need in file.needs.items()]
     defaults = tuple((component, offer.default) for component, offer in file.offers.items() if offer.default)
     return Release(
         version=file.version,
@@ -172,7 +168,7 @@ def _kubespray_release(file: KubesprayFile) -> Release:
     )
 
 
-def _release(name: str, file: ComponentFile, entry: VersionEntry, offered: Mapping[str, str]) -> Release:
+def _release(file: ComponentFile, entry: VersionEntry, offered: Mapping[str, str]) -> Release:
     source = entry.source or file.source
     needs = [_need(component, text, source) for component, text in entry.needs.items()]
     for rule in file.rule:

@@ -9,7 +9,7 @@ the first component that any set allows, then of the second, and so on.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ai_how.releases.pins import Pin
 from ai_how.releases.world import Component, World
@@ -36,7 +36,8 @@ class Problem:
                 self.neighbours[j].append(i)
         wanted = set(wanted)
         start = [full & ~ABSENT if name in wanted else full for name, full in zip(self.names, self.full, strict=True)]
-        self.start = self.narrow(start, range(len(self.names)))
+        # all nothing, where the wanted components have no set at all
+        self.start: Domains = self.narrow(start, range(len(self.names))) or (0,) * len(self.names)
 
     def component(self, i: int) -> Component:
         """The component of a place."""
@@ -53,8 +54,6 @@ class Problem:
 
     def with_pins(self, pins: Iterable[Pin]) -> Domains | None:
         """What is left of every component when these pins hold; None where narrowing alone shows that they cannot."""
-        if self.start is None:
-            return None
         domains = list(self.start)
         changed = []
         for pin in pins:
@@ -149,6 +148,5 @@ class Problem:
         return supports
 
     @staticmethod
-    def _mask_of(component: Component, matches: object) -> int:
-        assert callable(matches)
+    def _mask_of(component: Component, matches: Callable[[str], bool]) -> int:
         return sum(1 << bit for bit, version in enumerate(component.versions, 1) if matches(version))
