@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from ai_how.cli.options import output_option
 from ai_how.cli.output import fail, print_json
@@ -22,26 +21,18 @@ FITS, WARNS, CONFLICT = 0, 1, 2
 VERDICTS = {FITS: "fits", WARNS: "warns", CONFLICT: "conflict"}
 
 
-class SetName(click.ParamType[str]):
-    """The name of a release set, completed by the shell."""
+def complete_set(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of release sets, for the shell."""
+    from ai_how.releases.sets import set_names
 
-    name = "set"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from ai_how.releases.sets import set_names
-
-        return [CompletionItem(name) for name in set_names() if name.startswith(incomplete)]
+    return [name for name in set_names() if name.startswith(incomplete)]
 
 
-class ComponentName(click.ParamType[str]):
-    """The name of a component, completed by the shell."""
+def complete_component(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of components, for the shell."""
+    from ai_how.releases.files import load_world
 
-    name = "component"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from ai_how.releases.files import load_world
-
-        return [CompletionItem(name) for name in load_world().components if name.startswith(incomplete)]
+    return [name for name in load_world().components if name.startswith(incomplete)]
 
 
 def on_option(function: Any) -> Any:
@@ -91,7 +82,7 @@ def versions(context: click.Context, output: str, on: datetime.datetime | None) 
 
 
 @versions.command()
-@click.argument("name", type=SetName())
+@click.argument("name", shell_complete=complete_set)
 @on_option
 @output_option
 def show(name: str, on: datetime.datetime | None, output: str) -> None:
@@ -112,8 +103,10 @@ def show(name: str, on: datetime.datetime | None, output: str) -> None:
 
 
 @versions.command()
-@click.argument("component", type=ComponentName())
-@click.option("--release", "name", type=SetName(), default="current", help="The release set meant. Default: current.")
+@click.argument("component", shell_complete=complete_component)
+@click.option(
+    "--release", "name", shell_complete=complete_set, default="current", help="The release set meant. Default: current."
+)
 @output_option
 def explain(component: str, name: str, output: str) -> None:
     """Show why COMPONENT has its version: what it needs, what needs it.
@@ -135,8 +128,17 @@ def explain(component: str, name: str, output: str) -> None:
 
 
 @versions.command()
-@click.option("--release", "name", type=SetName(), help="Check this set; --pin replaces what it says of a component.")
-@click.option("--pin", "pins", multiple=True, metavar="PIN", help="A version that must hold, such as kubernetes=1.34.")
+@click.option(
+    "--release", "name", shell_complete=complete_set, help="Check this set; --pin replaces what it says of a component."
+)
+@click.option(
+    "--pin",
+    "pins",
+    multiple=True,
+    shell_complete=complete_component,
+    metavar="PIN",
+    help="A version that must hold, such as kubernetes=1.34.",
+)
 @click.option("--document", is_flag=True, help="Add every version that the resource requirements name.")
 @on_option
 @output_option

@@ -17,7 +17,10 @@ from ai_how.releases.world import World
 
 MAX_WAYS = 64
 MAX_WIDTH = 1000
-"""Ways out that are looked for, and sets of pins tried in one round; beyond that the answer says that there are more."""
+"""Bounds of the search for ways out, and of one round of it; beyond them the answer says that there is more."""
+MAX_COMPARED = 16
+LEFT_OUT = 1000
+"""The distance of doing without a component: more than any other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +33,14 @@ class Solution:
 
 @dataclass(frozen=True, kw_only=True)
 class WayOut:
-    """The set that comes nearest when some pins give way: old pin -> what it becomes; None: left out."""
+    """The set that comes nearest when some pins give way: old pin -> what it becomes; None: left out.
+
+    ``distance`` counts the series of versions between what was asked for and what it becomes, over all pins.
+    """
 
     changes: tuple[tuple[Pin, str | None], ...]
     versions: Mapping[str, str]
+    distance: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +51,7 @@ class Conflict:
     cores: tuple[tuple[Pin, ...], ...]
     ways_out: tuple[WayOut, ...]
     complete: bool
-    world: World
+    problem: Problem
     wanted: tuple[str, ...]
 
 
@@ -99,15 +106,15 @@ def _conflict(problem: Problem, pins: tuple[Pin, ...], wanted: tuple[str, ...]) 
         )
     ways, complete = _ways_to_give_up(problem, pins)
     cores = _hitting_sets(ways) if complete else _shrunk_cores(problem, pins, ways)
-    fewest = len(ways[0])
-    shown = [way for way in ways if len(way) == fewest] or ways[:1]
-    shown += [way for way in ways if len(way) > fewest][: max(0, 3 - len(shown))]
+    found = [way_out(problem, pins, way) for way in ways[:MAX_COMPARED]]
+    found.sort(key=lambda way: (len(way.changes), way.distance))
+    same = sum(len(way.changes) == len(found[0].changes) for way in found)
     return Conflict(
         pins=pins,
         cores=tuple(tuple(pins[i] for i in core) for core in cores),
-        ways_out=tuple(way_out(problem, pins, way) for way in shown[:5]),
+        ways_out=tuple(found[: max(3, min(same, 5))]),
         complete=complete,
-        world=problem.world,
+        problem=problem,
         wanted=wanted,
     )
 
@@ -183,7 +190,7 @@ def way_out(problem: Problem, pins: Sequence[Pin], given_up: Places) -> WayOut:
     _nearest(problem, kept, orders, 0, best)
     versions = problem.answer(best[0][1])
     changes = tuple((pins[i], versions.get(pins[i].component)) for i in given_up)
-    return WayOut(changes=changes, versions=versions)
+    return WayOut(changes=changes, versions=versions, distance=best[0][0])
 
 
 Choice = tuple[int, int, int]
@@ -200,7 +207,7 @@ def _by_nearness(problem: Problem, pin: Pin, kept: Domains) -> list[Choice]:
         (min(abs(at - place) for place in meant), i, 1 << bit) for bit, at in place_of.items() if kept[i] >> bit & 1
     ]
     # last of all, do without
-    return [*sorted(choices, key=lambda choice: (choice[0], choice[2])), (len(series), i, ABSENT)]
+    return [*sorted(choices, key=lambda choice: (choice[0], choice[2])), (LEFT_OUT, i, ABSENT)]
 
 
 def _place_of_unknown(pin: Pin, series: list[tuple[str, tuple[int, ...]]]) -> int:

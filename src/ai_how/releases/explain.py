@@ -33,7 +33,7 @@ def explain(conflict: Conflict) -> tuple[tuple[Statement, ...], ...]:
 
     What must be there counts as a reason too: Kubernetes 1.26 may fail only because no CloudNativePG runs on it.
     """
-    problem = Problem(conflict.world, ())
+    problem = conflict.problem.wanting(())
     return tuple(_explain(problem, core, conflict.wanted) for core in conflict.cores)
 
 

@@ -7,6 +7,7 @@ of the numbers, and versions of different families have none.
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from functools import cache, total_ordering
@@ -16,6 +17,7 @@ from ai_how.errors import SpecError
 _VERSION = re.compile(r"(?:(?P<family>[a-z][a-z0-9]*)-)?v?(?P<numbers>\d+(?:\.\d+)*)")
 _CLAUSE = re.compile(r"(?P<operator>>=|<=|==|!=|=|>|<|)\s*(?P<version>\S+)")
 _PIN = re.compile(r"(?P<component>[A-Za-z][A-Za-z0-9-]*?)\s*(?P<constraint>(?:[=<>!]|$).*)")
+_COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _GRAMMAR = "write a pin as kubernetes=1.34, 'containerd>=1.7.23,<2.3' or 'guest=debian-13|ubuntu-24.04'"
 
 
@@ -72,8 +74,7 @@ class Clause:
             return begins == (self.operator == "=")
         if version.family != self.version.family:
             return False
-        left, right = _trimmed(version.numbers), _trimmed(self.version.numbers)
-        return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[self.operator]
+        return bool(_COMPARISONS[self.operator](_trimmed(version.numbers), _trimmed(self.version.numbers)))
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ def _clause(word: str) -> Clause:
     found = _CLAUSE.fullmatch(word.strip())
     if not found:
         raise ValueError(f"{word!r} is no comparison with a version")
-    operator = "=" if found["operator"] in ("", "==") else found["operator"]
-    return Clause(operator=operator, version=parse_version(found["version"]))
+    sign = "=" if found["operator"] in ("", "==") else found["operator"]
+    return Clause(operator=sign, version=parse_version(found["version"]))
 
 
 @dataclass(frozen=True)

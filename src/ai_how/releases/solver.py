@@ -9,9 +9,10 @@ the first component that any set allows, then of the second, and so on.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 
-from ai_how.releases.pins import Pin
+from ai_how.releases.pins import Constraint, Pin
 from ai_how.releases.world import Component, World
 
 ABSENT = 1
@@ -28,16 +29,30 @@ class Problem:
         self.names = tuple(world.components)
         self.index = {name: number for number, name in enumerate(self.names)}
         self.full = [(2 << len(component.releases)) - 1 for component in world.components.values()]
+        self.bits = [
+            {version: bit for bit, version in enumerate(component.versions, 1)}
+            for component in world.components.values()
+        ]
+        self._masks: dict[tuple[int, str], int] = {}
         self.tables = self._tables()
         self.neighbours: list[list[int]] = [[] for _ in self.names]
         for i, j in self.tables:
             if j not in self.neighbours[i]:
                 self.neighbours[i].append(j)
                 self.neighbours[j].append(i)
-        wanted = set(wanted)
-        start = [full & ~ABSENT if name in wanted else full for name, full in zip(self.names, self.full, strict=True)]
-        # all nothing, where the wanted components have no set at all
-        self.start: Domains = self.narrow(start, range(len(self.names))) or (0,) * len(self.names)
+        self.start = self._start(wanted)
+
+    def wanting(self, wanted: Iterable[str]) -> Problem:
+        """The same world with other components that must be there."""
+        other = copy(self)
+        other.start = other._start(wanted)
+        return other
+
+    def _start(self, wanted: Iterable[str]) -> Domains:
+        """What is left without pins; all nothing, where the wanted components have no set at all."""
+        there = set(wanted)
+        start = [full & ~ABSENT if name in there else full for name, full in zip(self.names, self.full, strict=True)]
+        return self.narrow(start, range(len(self.names))) or (0,) * len(self.names)
 
     def component(self, i: int) -> Component:
         """The component of a place."""
@@ -50,7 +65,7 @@ class Problem:
     def mask(self, pin: Pin) -> tuple[int, int]:
         """The place of a pin's component and the versions that the pin takes."""
         i = self.index[pin.component]
-        return i, self._mask_of(self.component(i), pin.constraint.matches)
+        return i, self._matching(i, pin.constraint)
 
     def with_pins(self, pins: Iterable[Pin]) -> Domains | None:
         """What is left of every component when these pins hold; None where narrowing alone shows that they cannot."""
@@ -134,19 +149,20 @@ class Problem:
     def _supports(self, component: Component) -> Mapping[int, dict[int, int]]:
         """Other component's place -> bit of a version -> what that version takes of the other."""
         supports: dict[int, dict[int, int]] = defaultdict(dict)
-        cache: dict[tuple[str, str], int] = {}
         for bit, release in enumerate(component.releases, 1):
             for need in release.needs:
                 j = self.index[need.component]
-                other = self.world.components[need.component]
-                key = (need.component, need.constraint.text if need.constraint else "")
                 if need.versions is not None:
-                    mask = self._mask_of(other, need.versions.__contains__)
+                    mask = sum(1 << self.bits[j][version] for version in need.versions)
                 else:
-                    mask = cache[key] if key in cache else cache.setdefault(key, self._mask_of(other, need.matches))
+                    mask = self._matching(j, need.constraint)
                 supports[j][bit] = supports[j].get(bit, self.full[j]) & mask
         return supports
 
-    @staticmethod
-    def _mask_of(component: Component, matches: Callable[[str], bool]) -> int:
-        return sum(1 << bit for bit, version in enumerate(component.versions, 1) if matches(version))
+    def _matching(self, i: int, constraint: Constraint | None) -> int:
+        """The versions of a component that a constraint takes; None takes all that are there."""
+        key = i, constraint.text if constraint else ""
+        if key not in self._masks:
+            bits = self.bits[i].items()
+            self._masks[key] = sum(1 << bit for version, bit in bits if not constraint or constraint.matches(version))
+        return self._masks[key]
