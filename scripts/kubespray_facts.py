@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the facts of one Kubespray release as TOML, read from a clone of its repository.
 
-    scripts/kubespray_facts.py CLONE TAG > src/ai_how/releases/data/kubespray/VERSION.toml
+    .venv/bin/python scripts/kubespray_facts.py CLONE TAG > src/ai_how/releases/data/kubespray/VERSION.toml
 
 It reads what Kubespray itself reads: the table of checksums (what it can download), the check of Ansible's version,
 the README's list of distributions. It only reads the clone and needs no network.

@@ -24,7 +24,7 @@ CHAIN = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(questions())
 def test_the_answer_is_the_one_that_trying_everything_finds(question: Question) -> None:
     world, wanted, pins = question
@@ -34,7 +34,7 @@ def test_the_answer_is_the_one_that_trying_everything_finds(question: Question) 
     assert (dict(answer.versions) if isinstance(answer, Solution) else None) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(questions())
 def test_cores_are_all_the_smallest_clashes_and_ways_out_lead_out(question: Question) -> None:
     world, wanted, pins = question
@@ -67,7 +67,7 @@ def sorted_pins(pins: object) -> list[str]:
     return sorted(map(str, pins))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(questions(), st.randoms())
 def test_the_order_of_pins_changes_nothing(question: Question, random: object) -> None:
     world, wanted, pins = question
@@ -83,7 +83,7 @@ def test_the_order_of_pins_changes_nothing(question: Question, random: object) -
         assert explain(first) == explain(second)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(questions())
 def test_every_core_is_explained(question: Question) -> None:
     world, wanted, pins = question

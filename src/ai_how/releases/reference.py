@@ -57,7 +57,9 @@ def _sets(world: World, sets: Sequence[ReleaseSet]) -> str:
 
 
 def _kubespray(component: Component) -> str:
-    rows = [("release", "date", "Kubernetes", "containerd", "Calico", "guests", "ansible-core", "Python")]
+    rows: list[tuple[str, ...]] = [
+        ("release", "date", "Kubernetes", "containerd", "Calico", "guests", "ansible-core", "Python")
+    ]
     rows += [
         (
             release.version,
