@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ai_how.cli.options import output_option
+from ai_how.cli.options import Function, output_option
 from ai_how.cli.output import fail, print_json
 from ai_how.errors import NotFoundError, SpecError
 
@@ -35,7 +35,7 @@ def complete_component(_context: click.Context, _parameter: click.Parameter, inc
     return [name for name in load_world().components if name.startswith(incomplete)]
 
 
-def on_option(function: Any) -> Any:
+def on_option(function: Function) -> Function:
     """``--on DATE``."""
     return click.option(
         "--on",

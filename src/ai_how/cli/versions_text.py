@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -14,8 +15,8 @@ from ai_how.releases.ageing import Notice, notices, supported_until
 from ai_how.releases.conflict import Conflict, Solution
 from ai_how.releases.explain import explain
 from ai_how.releases.files import load_world
-from ai_how.releases.sets import ReleaseSet, load_document
-from ai_how.releases.world import Component
+from ai_how.releases.sets import ReleaseSet, departures, load_document, needed_by
+from ai_how.releases.world import Component, Need
 
 WIDTH = 80
 
@@ -40,41 +41,10 @@ def set_data(release_set: ReleaseSet, on: datetime.date) -> dict[str, Any]:
         "versions": dict(release_set.versions),
         "supported_until": _supported_until(release_set.versions),
         "gives_way": [{"pin": pin, "takes": takes, "why": why} for pin, takes, why in release_set.gives_way],
-        "departs_from_upstream": departures(release_set.versions),
+        "departs_from_upstream": [asdict(each) for each in departures(load_world(), release_set.versions)],
         "notes": list(release_set.notes),
         "notices": [_notice_data(notice) for notice in notices(load_world(), release_set.versions, on)],
     }
-
-
-def departures(versions: Mapping[str, str]) -> list[dict[str, str | None]]:
-    """Where a set has another version than a component's own authors test with, and whether it must."""
-    world = load_world()
-    return [
-        {
-            "component": name,
-            "other": other,
-            "tested": theirs,
-            "has": versions[other],
-            "because": _clash(other, theirs, versions),
-        }
-        for name, version in versions.items()
-        for other, theirs in world.find(name).release(version).tested_with
-        if other in versions and versions[other] != theirs
-    ]
-
-
-def _clash(name: str, version: str, versions: Mapping[str, str]) -> str | None:
-    """What of a set a version does not go with; None where it goes with all, or is not among the facts."""
-    world = load_world()
-    component = world.find(name)
-    if version not in component.versions:
-        return None
-    clashes = [
-        f"{world.find(need.component).title} {versions[need.component]}"
-        for need in component.release(version).needs
-        if need.component in versions and not need.matches(versions[need.component])
-    ]
-    return " and ".join(clashes) or None
 
 
 def _supported_until(versions: Mapping[str, str]) -> dict[str, str | None]:
@@ -131,12 +101,6 @@ def component_data(component: Component, release_set: ReleaseSet) -> dict[str, A
     version = release_set.versions.get(component.name)
     release = component.release(version) if version else component.releases[0]
     world = load_world()
-    needed_by = [
-        {"component": other, "version": theirs, "kind": need.kind, "takes": need.text, "source": need.source}
-        for other, theirs in release_set.versions.items()
-        for need in world.find(other).release(theirs).needs
-        if need.component == component.name
-    ]
     end = supported_until(component, release.version)
     return {
         "component": component.name,
@@ -146,17 +110,21 @@ def component_data(component: Component, release_set: ReleaseSet) -> dict[str, A
         "version": release.version,
         "released": str(release.released) if release.released else None,
         "supported_until": str(end) if end else None,
-        "needs": [
-            {"component": need.component, "kind": need.kind, "takes": need.text, "source": need.source}
-            for need in release.needs
+        "needs": [{"component": need.component, **_need_data(need)} for need in release.needs],
+        "needed_by": [
+            {"component": other, "version": theirs, **_need_data(need)}
+            for other, theirs, need in needed_by(world, component.name, release_set.versions)
         ],
-        "needed_by": needed_by,
         "tested_with": dict(release.tested_with),
         "notes": [*release.notes, *component.notes],
         "source": release.source,
         "read": str(release.read),
         "known_versions": list(component.versions),
     }
+
+
+def _need_data(need: Need) -> dict[str, str]:
+    return {"kind": need.kind, "takes": need.text, "source": need.source}
 
 
 def elsewhere() -> dict[str, str]:
@@ -188,10 +156,11 @@ def print_set(release_set: ReleaseSet, on: datetime.date) -> None:
     _print_notices(data["notices"], str(on))
 
 
-def _departure(entry: Mapping[str, str | None]) -> str:
+def _departure(entry: Mapping[str, Any]) -> str:
     world = load_world()
-    title, other = (world.find(str(entry[key])).title for key in ("component", "other"))
-    why = f", for {other} {entry['tested']} does not go with {entry['because']}" if entry["because"] else ""
+    title, other = (world.find(entry[key]).title for key in ("component", "other"))
+    clashes = " and ".join(f"{world.find(name).title} {version}" for name, version in entry["clashes_with"].items())
+    why = f", for {other} {entry['tested']} does not go with {clashes}" if clashes else ""
     return f"{title} is tested with {other} {entry['tested']}; the set has {entry['has']}{why}"
 
 

@@ -11,6 +11,7 @@ from ai_how.errors import NotFoundError
 from ai_how.releases.files import data_folder, read_file, toml_files
 from ai_how.releases.pins import Pin, make_pin, parse_pin
 from ai_how.releases.schema import DocumentFile, SetFile
+from ai_how.releases.world import Component, Need, World
 
 DEFAULT_SET = "current"
 
@@ -40,6 +41,17 @@ class Document:
     dated: datetime.date
     pins: tuple[tuple[Pin, str], ...]
     elsewhere: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """A component whose authors test with another version than the set has, and what of the set that clashes with."""
+
+    component: str
+    other: str
+    tested: str
+    has: str
+    clashes_with: Mapping[str, str]
 
 
 def set_names() -> tuple[str, ...]:
@@ -82,4 +94,41 @@ def load_document() -> Document:
         dated=file.dated,
         pins=tuple((parse_pin(entry.pin, f"resource requirements, {entry.table}"), entry.table) for entry in file.pin),
         elsewhere=file.elsewhere,
+    )
+
+
+def departures(world: World, versions: Mapping[str, str]) -> tuple[Departure, ...]:
+    """Where a set has other versions than upstream's own tests."""
+    return tuple(
+        Departure(
+            component=name,
+            other=other,
+            tested=tested,
+            has=versions[other],
+            clashes_with=_clashes(world.find(other), tested, versions),
+        )
+        for name, version in versions.items()
+        for other, tested in world.find(name).release(version).tested_with
+        if other in versions and versions[other] != tested
+    )
+
+
+def _clashes(component: Component, version: str, versions: Mapping[str, str]) -> dict[str, str]:
+    if version not in component.versions:
+        return {}
+    needs = component.release(version).needs
+    return {
+        need.component: versions[need.component]
+        for need in needs
+        if need.component in versions and not need.matches(versions[need.component])
+    }
+
+
+def needed_by(world: World, name: str, versions: Mapping[str, str]) -> tuple[tuple[str, str, Need], ...]:
+    """What the components of a set want of one of them: (component, its version, the need)."""
+    return tuple(
+        (other, version, need)
+        for other, version in versions.items()
+        for need in world.find(other).release(version).needs
+        if need.component == name
     )
