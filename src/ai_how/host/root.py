@@ -35,7 +35,7 @@ class Root:
     def data(self, relative: str) -> bytes | None:
         """A file's first 4 MiB, or None where it cannot be read."""
         try:
-            with (self.path / relative).open("rb") as file:
+            with self._inside(relative).open("rb") as file:
                 return file.read(_LONGEST_BYTES)
         except (OSError, ValueError):
             return None
@@ -51,7 +51,7 @@ class Root:
     def names(self, relative: str) -> list[str]:
         """The names in a folder, ordered; none where it cannot be listed."""
         try:
-            return sorted(entry.name for entry in (self.path / relative).iterdir())
+            return sorted(entry.name for entry in self._inside(relative).iterdir())
         except (OSError, ValueError):
             return []
 
@@ -60,6 +60,13 @@ class Root:
         try:
             return (self.path / relative).readlink().name
         except (OSError, ValueError):
+            return None
+
+    def resolved(self, relative: str) -> str | None:
+        """Where a path leads when all its links are followed, relative to this root; None where nothing is there."""
+        try:
+            return str(self._inside(relative).resolve(strict=True).relative_to(self.path.resolve()))
+        except (OSError, ValueError, RuntimeError):
             return None
 
     def exists(self, relative: str) -> bool:
@@ -73,8 +80,21 @@ class Root:
     def denied(self, relative: str) -> bool:
         """Whether a file is there but only root may read it."""
         try:
-            with (self.path / relative).open("rb") as file:
+            with self._inside(relative).open("rb") as file:
                 file.read(1)
         except OSError as error:
             return error.errno in (errno.EACCES, errno.EPERM)
+        except ValueError:
+            return False
         return False
+
+    def _inside(self, relative: str) -> Path:
+        """The path to open. A captured tree's absolute links would lead to this machine's own files: none is followed.
+
+        Raises:
+            ValueError: the path leads out of a captured tree.
+        """
+        path = self.path / relative
+        if not self.live and not path.resolve().is_relative_to(self.path.resolve()):
+            raise ValueError(f"{relative} leads out of {self.path}")
+        return path
