@@ -7,6 +7,7 @@ from ai_how.errors import ProviderError
 from ai_how.host.facts.cpu import observe_cpu
 from ai_how.host.facts.limits import observe_limits
 from ai_how.host.facts.memory import observe_memory
+from ai_how.host.facts.network import observe_network
 from ai_how.host.facts.numa import observe_numa
 from ai_how.host.facts.storage import observe_storage
 from ai_how.host.root import Root
@@ -61,4 +62,5 @@ def observe_capacity(
             for node in observe_numa(root)
         ),
         hugepages_gib=memory.hugepages_gib,
+        network_mbps=observe_network(root).fastest_mbps,
     )

@@ -24,6 +24,7 @@ class CpuFacts:
         offline: Logical processors that are there but switched off.
         virtualization: ``vmx`` (Intel), ``svm`` (AMD), empty for neither; None on ARM, which has no such flag.
         hypervisor: Whether this machine is a virtual one itself (x86 only).
+        scaling_driver: What sets the frequency: ``intel_pstate``, ``acpi-cpufreq``; empty where nothing does.
         governors: Each frequency governor and on how many processors it is set; empty without frequency scaling.
         core_of: The core of each thread, as the lowest thread of it, ordered by thread.
     """
@@ -36,6 +37,7 @@ class CpuFacts:
     offline: int = 0
     virtualization: str | None = None
     hypervisor: bool | None = None
+    scaling_driver: str = ""
     governors: tuple[tuple[str, int], ...] = ()
     core_of: tuple[tuple[int, int], ...] = ()
 
@@ -60,6 +62,7 @@ def observe_cpu(root: Root) -> CpuFacts:
         offline=_offline(root, online),
         virtualization=None if flags is None else next((flag for flag in ("vmx", "svm") if flag in flags), ""),
         hypervisor=None if flags is None else "hypervisor" in flags,
+        scaling_driver=root.text(f"{_CPUS}/cpu{min(online, default=0)}/cpufreq/scaling_driver") or "",
         governors=_governors(root, online),
         core_of=tuple(sorted(core_of.items())),
     )
