@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("ai_how.cli.site:init", "Write a commented ai-how.yaml for this machine."),
     "validate": ("ai_how.cli.site:validate", "Check the site file; report every mistake at once."),
     "schema": ("ai_how.cli.site:schema", "Print the site file's JSON Schema, for editors."),
+    "doctor": ("ai_how.cli.doctor:doctor", "Check this machine: good enough, and what to mend?"),
     "plan": (
         "ai_how.cli.lifecycle:plan",
         "Show what `up` would do; exit code 2 means there is work.",

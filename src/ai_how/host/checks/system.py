@@ -27,7 +27,7 @@ def _kernel(system: SystemFacts, wanted: tuple[int, ...]) -> Check:
     fixes = {
         # Ubuntu's kernel team lists 6.8 as the last one for 22.04
         "ubuntu": "Ubuntu 24.04: sudo apt install linux-generic-hwe-24.04; 22.04 has none newer than 6.8: upgrade it",
-        "debian": "Upgrade to Debian 13 (its kernel is 6.12), or install linux-image-amd64 from your release's backports",
+        "debian": "Upgrade to Debian 13 (its kernel is 6.12), or take linux-image-amd64 from your release's backports",
     }
     return Check(
         id="system.kernel",
@@ -67,7 +67,7 @@ def _machine(system: SystemFacts) -> Check:
         found=inside or system.machine or ("hardware" if known else "cannot be read"),
         wanted="hardware",
         verdict=(Verdict.WARN if inside else Verdict.PASS) if known else Verdict.UNKNOWN,
-        why="Virtual machines in a virtual machine or a container are slow or impossible, and GPUs are seldom passed on.",
+        why="Virtual machines inside of another or of a container are slow or impossible; GPUs are seldom passed on.",
         fix="Run the cluster on the machine itself; provider: local works here",
     )
 
@@ -112,5 +112,5 @@ def _names(system: SystemFacts) -> Check:
         wanted="one or more",
         verdict=Verdict.UNKNOWN if servers is None else (Verdict.PASS if servers else Verdict.FAIL),
         why="Packages, container images and the nodes' names are looked up there (no name was looked up for this).",
-        fix="Write one into /etc/resolv.conf (nameserver ADDRESS), or see what systemd-resolved knows: resolvectl status",
+        fix="Write one into /etc/resolv.conf (nameserver ADDRESS); see what systemd-resolved knows: resolvectl status",
     )

@@ -1,0 +1,165 @@
+"""``ai-how doctor``: is this machine good enough, and what to mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ai_how.cli.options import site_option
+from ai_how.cli.output import note, print_json
+from ai_how.errors import SpecError
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+    from ai_how.host.check import Check, Verdict
+    from ai_how.host.doctor import Report
+
+# spelled out here so that `--help` and completion import no reader; a test holds them to the library's
+_PROVIDERS = ("local", "libvirt", "inventory")
+_TIERS = ("minimum", "recommended", "production")
+_GROUPS = ("local", "cpu", "numa", "memory", "disk", "gpu", "network", "port", "system", "software")
+
+
+@click.command()
+@click.option("--tier", type=click.Choice(_TIERS), default="minimum", show_default=True, help="Judge by this tier.")
+@click.option("--for", "provider", type=click.Choice(_PROVIDERS), help="Only what this provider needs. Default: all.")
+@click.option("--only", multiple=True, type=click.Choice(_GROUPS), help="Only this group of checks; may be repeated.")
+@click.option("--disk", type=click.Path(path_type=Path), help="Folder for images and volumes, to look at its disk.")
+@click.option("--subnet", help="Network of the cluster's machines.  [default: 192.168.200.0/24]")
+@click.option("--bridge", default="", help="Name planned for the cluster's bridge, to see whether it is taken.")
+@click.option(
+    "--root",
+    "root_path",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path("/"),
+    help="Read a captured tree with /sys, /proc and /etc instead of this machine.",
+)
+@site_option
+@click.option(
+    "--output", "-o", type=click.Choice(["text", "json", "junit"]), default="text", help="Format of the result."
+)
+def doctor(
+    tier: str,
+    provider: str | None,
+    only: tuple[str, ...],
+    disk: Path | None,
+    subnet: str | None,
+    bridge: str,
+    root_path: Path,
+    site_path: Path | None,
+    output: str,
+) -> int:
+    """Check this machine; say what it is good enough for and what to mend.
+
+    Changes nothing, needs no root, sends nothing over the network. Exit code: 0
+    when all checks shown pass, 1 with a warning or an unknown, 2 with a failure.
+    A site file, if you name one, chooses the provider and the folder of the site.
+
+    \b
+    Example:
+      ai-how doctor
+      ai-how doctor --for local
+      ai-how doctor --tier production --disk /srv/images -o junit
+    """
+    from ai_how.host.check import exit_code
+    from ai_how.host.doctor import IMAGES_FOLDER, Wanted, examine
+    from ai_how.host.root import Root
+
+    folder, of_site = _site(site_path)
+    provider = provider or of_site
+    wanted = Wanted(tier=tier, subnet=_subnet(subnet), bridge=bridge)
+    root = Root(root_path.resolve())
+    disk_path = IMAGES_FOLDER if disk is None else str(disk.absolute() if root.live else disk)
+    report = examine(root, wanted=wanted, disk_path=disk_path, site_path=str(folder))
+    shown = _shown(report, provider=provider, only=only)
+    _print(report, shown, output=output, asked_for=provider)
+    return exit_code(shown)
+
+
+def _site(site_path: Path | None) -> tuple[Path, str | None]:
+    """The site's folder and provider; this folder and none where no site file is named."""
+    if site_path is None:
+        return Path.cwd(), None
+    from ai_how.site.load import load_site
+
+    site = load_site(site_path)
+    folder = site_path.absolute().parent
+    return (folder / site.state_dir if site.state_dir else folder), site.provider
+
+
+def _subnet(text: str | None) -> IPv4Network | IPv6Network:
+    from ipaddress import ip_network
+
+    from ai_how.host.tiers import load_requirements
+
+    wanted = text or load_requirements().subnet
+    try:
+        return ip_network(wanted)
+    except ValueError as error:
+        raise SpecError(
+            f"{wanted!r} is no subnet", evidence=str(error), next_step="ai-how doctor --subnet 192.168.200.0/24"
+        ) from error
+
+
+def _shown(report: Report, *, provider: str | None, only: tuple[str, ...]) -> list[Check]:
+    from ai_how.host.doctor import PROVIDERS, matters_for
+
+    chosen = next((name for name in PROVIDERS if name == provider), None)
+    shown = [
+        check
+        for check in report.checks
+        if (chosen is None or matters_for(check, chosen)) and (not only or check.group in only)
+    ]
+    if not shown:
+        raise SpecError(
+            f"{provider} needs no check of {' or '.join(only)}", next_step=f"ai-how doctor --for {provider}"
+        )
+    return shown
+
+
+def _print(report: Report, shown: list[Check], *, output: str, asked_for: str | None) -> None:
+    if output == "json":
+        print_json(_as_json(report, shown, asked_for))
+    elif output == "junit":
+        from ai_how.host.report_junit import render_junit
+
+        click.echo(render_junit(shown))
+    else:
+        from ai_how.host.report_text import render_text
+
+        click.echo(render_text(shown, providers=report.providers, tier=report.tier, style=_coloured))
+        if asked_for is None and any(found.provider == "local" and found.ready for found in report.providers):
+            note("\nThe local provider works here: ai-how init. Its checks alone: ai-how doctor --for local")
+
+
+def _as_json(report: Report, shown: list[Check], asked_for: str | None) -> dict[str, object]:
+    from ai_how.host.check import exit_code
+    from ai_how.host.report_text import readiness_text
+
+    return {
+        "version": 1,
+        "exit_code": exit_code(shown),
+        "for": asked_for,
+        "wanted": report.wanted,
+        "providers": {
+            found.provider: {
+                "ready": found.ready,
+                "failures": found.failures,
+                "warnings": found.warnings,
+                "unknown": found.unknown,
+                "text": readiness_text(found),
+            }
+            for found in report.providers
+        },
+        "tier": report.tier,
+        "checks": shown,
+        "facts": report.facts,
+    }
+
+
+def _coloured(text: str, verdict: Verdict) -> str:
+    colours = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
+    return click.style(text, fg=colours[verdict.value])

@@ -1,0 +1,196 @@
+"""The doctor: observe a machine side by side, judge it, and say for which provider it is good enough.
+
+Owns which facts are read and which checks belong to which provider. Reading is ``facts``', verdicts are ``checks``'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal
+
+from ai_how.host.check import Check, Verdict
+from ai_how.host.checks.cpu import check_cpu
+from ai_how.host.checks.local import check_local
+from ai_how.host.checks.memory import check_memory
+from ai_how.host.checks.network import check_network
+from ai_how.host.checks.ports import check_ports, clashing
+from ai_how.host.checks.software import check_software
+from ai_how.host.checks.storage import check_storage
+from ai_how.host.checks.system import check_system
+from ai_how.host.facts.cpu import CpuFacts, observe_cpu
+from ai_how.host.facts.limits import Limits, observe_limits
+from ai_how.host.facts.memory import MemoryFacts, observe_memory
+from ai_how.host.facts.network import NetworkFacts, observe_network
+from ai_how.host.facts.numa import NumaNode, observe_numa
+from ai_how.host.facts.routes import Route, observe_routes
+from ai_how.host.facts.sockets import Listener, observe_listeners, with_owners
+from ai_how.host.facts.storage import StorageFacts, observe_storage
+from ai_how.host.facts.system import SystemFacts, observe_system
+from ai_how.host.facts.tools import ToolFacts, observe_tools
+from ai_how.host.root import Root
+from ai_how.host.tier_answer import Hardware, TierAnswer, assess, check_gpu_count
+from ai_how.host.tiers import PortRange, load_requirements
+
+Provider = Literal["local", "libvirt", "inventory"]
+PROVIDERS: tuple[Provider, ...] = ("local", "libvirt", "inventory")
+GROUPS = ("local", "cpu", "numa", "memory", "disk", "gpu", "network", "port", "system", "software")
+IMAGES_FOLDER = "/var/lib/libvirt/images"
+
+# what the machine that drives others over SSH needs; those others run the doctor themselves
+_INVENTORY = frozenset({"software.python", "software.ansible", "system.dns", "system.clock"})
+_NVIDIA, _DISPLAY_CLASS = 0x10DE, 0x03
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """Everything that was read. ``listeners`` are only those on ports that the cluster needs."""
+
+    cpu: CpuFacts
+    limits: Limits
+    memory: MemoryFacts
+    numa: tuple[NumaNode, ...]
+    storage: StorageFacts
+    site_storage: StorageFacts
+    gpus: int | None
+    network: NetworkFacts
+    routes: tuple[Route, ...] | None
+    listeners: tuple[Listener, ...] | None
+    system: SystemFacts
+    tools: ToolFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the host is judged by. ``bridge`` is the planned bridge's name, empty where any will do."""
+
+    tier: str
+    subnet: IPv4Network | IPv6Network
+    bridge: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """How many of a provider's checks came out how."""
+
+    provider: Provider
+    failures: int
+    warnings: int
+    unknown: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing stands against it, as far as could be told."""
+        return not self.failures and not self.unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The doctor's result: all checks, who they matter for, and the tier."""
+
+    facts: HostFacts
+    wanted: Wanted
+    checks: tuple[Check, ...]
+    providers: tuple[Readiness, ...]
+    tier: TierAnswer
+
+
+def examine(root: Root, *, wanted: Wanted, disk_path: str, site_path: str) -> Report:
+    """Observe and judge.
+
+    Args:
+        disk_path: Folder where images and volumes will lie.
+        site_path: Folder of the site's own data.
+    """
+    facts = observe(root, disk_path=disk_path, site_path=site_path)
+    checks = tuple(judge(facts, wanted=wanted))
+    return Report(
+        facts=facts,
+        wanted=wanted,
+        checks=checks,
+        providers=tuple(readiness(checks, provider=provider) for provider in PROVIDERS),
+        tier=assess(_hardware(facts), tiers=load_requirements().tiers),
+    )
+
+
+def observe(root: Root, *, disk_path: str, site_path: str) -> HostFacts:
+    """Read everything, side by side: programs that are asked for their version take most of the time."""
+    readers: Mapping[str, Callable[[], object]] = {
+        "cpu": lambda: observe_cpu(root),
+        "limits": lambda: observe_limits(root),
+        "memory": lambda: observe_memory(root),
+        "numa": lambda: observe_numa(root),
+        "storage": lambda: observe_storage(root, path=disk_path),
+        "site_storage": lambda: observe_storage(root, path=site_path),
+        "gpus": lambda: count_gpus(root),
+        "network": lambda: observe_network(root),
+        "routes": lambda: observe_routes(root),
+        "listeners": lambda: _listeners(root, load_requirements().ports),
+        "system": lambda: observe_system(root),
+        "tools": lambda: observe_tools(root, architecture=observe_cpu(root).architecture),
+    }
+    with ThreadPoolExecutor(max_workers=len(readers)) as pool:
+        running: dict[str, Future[Any]] = {name: pool.submit(reader) for name, reader in readers.items()}
+        return HostFacts(**{name: future.result() for name, future in running.items()})
+
+
+def _listeners(root: Root, ports: tuple[PortRange, ...]) -> tuple[Listener, ...] | None:
+    found = observe_listeners(root)
+    return None if found is None else with_owners(root, clashing(found, ports))
+
+
+def count_gpus(root: Root) -> int | None:
+    """NVIDIA's display controllers on the PCI bus; None where there is no such bus to be read."""
+    bus = "sys/bus/pci/devices"
+    if not root.exists(bus):
+        return None
+    devices = [(root.number(f"{bus}/{name}/vendor"), root.number(f"{bus}/{name}/class")) for name in root.names(bus)]
+    return sum(vendor == _NVIDIA and (kind or 0) >> 16 == _DISPLAY_CLASS for vendor, kind in devices)
+
+
+def judge(facts: HostFacts, *, wanted: Wanted) -> list[Check]:
+    """All checks, in the order of ``GROUPS``. Pure."""
+    asked = load_requirements()
+    tier = asked.tier(wanted.tier)
+    checks = [
+        *check_local(
+            facts.cpu, memory=facts.memory, limits=facts.limits, storage=facts.site_storage, needs=asked.local
+        ),
+        *check_cpu(facts.cpu, limits=facts.limits, numa=facts.numa, tier=tier),
+        *check_memory(facts.memory, limits=facts.limits, tier=tier),
+        *check_storage(facts.storage, tier=tier),
+        check_gpu_count(facts.gpus, tier=tier),
+        *check_network(facts.network, routes=facts.routes, tier=tier, subnet=wanted.subnet, bridge=wanted.bridge),
+        *check_ports(facts.listeners, ports=asked.ports),
+        *check_system(facts.system, software=asked.software, systems=asked.systems),
+        *check_software(facts.tools, software=asked.software),
+    ]
+    # a fix for what is well would only mislead
+    told = [replace(check, fix="") if check.verdict is Verdict.PASS else check for check in checks]
+    return sorted(told, key=lambda check: GROUPS.index(check.group))
+
+
+def matters_for(check: Check, provider: Provider) -> bool:
+    """Whether a provider needs what this check is about."""
+    if provider == "local":
+        return check.group == "local" or check.id == "software.python"
+    if provider == "inventory":
+        return check.id in _INVENTORY
+    return check.group != "local"
+
+
+def readiness(checks: Iterable[Check], *, provider: Provider) -> Readiness:
+    """The count of one provider's checks."""
+    verdicts = [check.verdict for check in checks if matters_for(check, provider)]
+    return Readiness(
+        provider=provider,
+        failures=verdicts.count(Verdict.FAIL),
+        warnings=verdicts.count(Verdict.WARN),
+        unknown=verdicts.count(Verdict.UNKNOWN),
+    )
+
+
+def _hardware(facts: HostFacts) -> Hardware:
+    return Hardware(cpu=facts.cpu, memory=facts.memory, storage=facts.storage, network=facts.network, gpus=facts.gpus)

@@ -1,0 +1,51 @@
+"""The doctor's report for continuous integration: JUnit XML, one suite a group. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from xml.etree import ElementTree as ET
+
+from ai_how.host.check import Check, Verdict
+
+# what XML 1.0 cannot hold, not even escaped: a device's name may have any byte
+_NOT_XML = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render_junit(checks: Sequence[Check]) -> str:
+    """A failed check is a failure, an unknown one is skipped, a warning passes with its text in ``system-out``."""
+    suites = ET.Element("testsuites", name="ai-how doctor", **_counts(checks))
+    for group, members in groupby(checks, key=lambda check: check.group):
+        of_group = list(members)
+        suite = ET.SubElement(suites, "testsuite", name=group, **_counts(of_group))
+        for check in of_group:
+            _add(suite, check)
+    ET.indent(suites)
+    return ET.tostring(suites, encoding="unicode", xml_declaration=True)
+
+
+def _counts(checks: Sequence[Check]) -> dict[str, str]:
+    verdicts = [check.verdict for check in checks]
+    return {
+        "tests": str(len(verdicts)),
+        "failures": str(verdicts.count(Verdict.FAIL)),
+        "errors": "0",
+        "skipped": str(verdicts.count(Verdict.UNKNOWN)),
+    }
+
+
+def _add(suite: ET.Element, check: Check) -> None:
+    case = ET.SubElement(suite, "testcase", classname=f"doctor.{check.group}", name=_plain(check.id))
+    brief = _plain(f"{check.title}: {check.found}, wanted {check.wanted}")
+    detail = _plain("\n".join(part for part in (check.why, check.fix) if part))
+    if check.verdict is Verdict.FAIL:
+        ET.SubElement(case, "failure", message=brief, type="fail").text = detail
+    elif check.verdict is Verdict.UNKNOWN:
+        ET.SubElement(case, "skipped", message=brief).text = detail
+    else:
+        ET.SubElement(case, "system-out").text = f"{check.verdict.value}: {brief}"
+
+
+def _plain(text: str) -> str:
+    return _NOT_XML.sub("?", text)
