@@ -128,9 +128,12 @@ def _print(report: Report, shown: list[Check], *, output: str, asked_for: str | 
 
         click.echo(render_junit(shown))
     else:
+        import os
+
         from ai_how.host.report_text import render_text
 
-        click.echo(render_text(shown, providers=report.providers, tier=report.tier, style=_coloured))
+        as_root = os.geteuid() == 0
+        click.echo(render_text(shown, providers=report.providers, tier=report.tier, as_root=as_root, style=_coloured))
         if asked_for is None and any(found.provider == "local" and found.ready for found in report.providers):
             note("\nThe local provider works here: ai-how init. Its checks alone: ai-how doctor --for local")
 

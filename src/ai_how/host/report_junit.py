@@ -15,10 +15,10 @@ _NOT_XML = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 def render_junit(checks: Sequence[Check]) -> str:
     """A failed check is a failure, an unknown one is skipped, a warning passes with its text in ``system-out``."""
-    suites = ET.Element("testsuites", name="ai-how doctor", **_counts(checks))
+    suites = ET.Element("testsuites", {"name": "ai-how doctor", **_counts(checks)})
     for group, members in groupby(checks, key=lambda check: check.group):
         of_group = list(members)
-        suite = ET.SubElement(suites, "testsuite", name=group, **_counts(of_group))
+        suite = ET.SubElement(suites, "testsuite", {"name": group, **_counts(of_group)})
         for check in of_group:
             _add(suite, check)
     ET.indent(suites)

@@ -13,7 +13,7 @@ from ai_how.host.tier_answer import TierAnswer
 
 _WIDTH = 80
 # two blanks, verdict, title, found; wanted takes what is left
-_VERDICT, _TITLE, _FOUND = 7, 22, 28
+_VERDICT, _TITLE, _FOUND = 7, 20, 29
 _WANTED = _WIDTH - 2 - _VERDICT - 2 - _TITLE - 2 - _FOUND - 2
 
 _HEADINGS = {
@@ -33,16 +33,22 @@ Style = Callable[[str, Verdict], str]
 
 
 def render_text(
-    checks: Sequence[Check], *, providers: Sequence[Readiness], tier: TierAnswer, style: Style = lambda text, _: text
+    checks: Sequence[Check],
+    *,
+    providers: Sequence[Readiness],
+    tier: TierAnswer,
+    as_root: bool = False,
+    style: Style = lambda text, _: text,
 ) -> str:
-    """The whole report; ``style`` may colour a verdict's word."""
-    parts = [_summary(providers, tier), _table(checks, style), _remedies(checks, style)]
+    """The whole report.
+
+    Args:
+        as_root: Whether root asked: it needs no hint that root would see more.
+        style: May colour a verdict's word.
+    """
+    summary = [f"{found.provider:<11}{readiness_text(found)}" for found in providers]
+    parts = ["\n".join([*summary, *_tier(tier)]), _table(checks, style), _remedies(checks, style, as_root=as_root)]
     return "\n\n".join(part for part in parts if part)
-
-
-def _summary(providers: Sequence[Readiness], tier: TierAnswer) -> str:
-    lines = [f"{found.provider:<11}{readiness_text(found)}" for found in providers]
-    return "\n".join([*lines, *_wrapped(f"{'tier':<11}{tier_text(tier)}", indent=11)])
 
 
 def readiness_text(found: Readiness) -> str:
@@ -53,14 +59,14 @@ def readiness_text(found: Readiness) -> str:
     return ", ".join([*words, *([f"{found.unknown} unknown"] if found.unknown else [])])
 
 
-def tier_text(tier: TierAnswer) -> str:
-    """Which tier, and what the next one takes."""
-    reached = tier.reached or f"below {tier.next}"
-    if tier.next is None:
-        return f"{reached}, the highest"
-    missing = f"; missing for {tier.next}: {'; '.join(tier.missing)}" if tier.missing else ""
-    unclear = f"; cannot be told for {tier.next}: {'; '.join(tier.unclear)}" if tier.unclear else ""
-    return f"{reached}{missing}{unclear}"
+def _tier(tier: TierAnswer) -> list[str]:
+    """Which tier, and line by line what the next one takes."""
+    lines = [f"{'tier':<11}{tier.reached or f'below {tier.next}'}"]
+    for label, items in ((f"missing for {tier.next}", tier.missing), (f"unknown for {tier.next}", tier.unclear)):
+        if items:
+            lines.append(f"{'':11}{label}:")
+            lines += [line for item in items for line in _wrapped(f"{'':13}{item}", indent=15)]
+    return lines
 
 
 def _table(checks: Sequence[Check], style: Style) -> str:
@@ -85,26 +91,21 @@ def _row(check: Check, style: Style) -> list[str]:
     return lines
 
 
-def _remedies(checks: Sequence[Check], style: Style) -> str:
+def _remedies(checks: Sequence[Check], style: Style, *, as_root: bool) -> str:
     blocks = []
     for check in checks:
         if check.verdict is Verdict.PASS:
             continue
         lines = [f"  {style(f'{check.verdict.value:<{_VERDICT}}', check.verdict)}  {check.title} ({check.id})"]
-        lines += _wrapped(f"{'':11}why  {check.why}", indent=16)
-        lines += _wrapped(f"{'':11}fix  {check.fix}", indent=16) if check.fix else []
-        lines += [f"{'':11}root would tell more: sudo ai-how doctor --only {check.group}"] if check.needs_root else []
+        lines += _wrapped(f"    why  {check.why}", indent=9)
+        # commands are to be pasted: each part begins a line of its own
+        for number, part in enumerate(check.fix.split("; ") if check.fix else ()):
+            lines += _wrapped(f"    {'fix' if number == 0 else '':<3}  {part}", indent=9)
+        if check.needs_root and not as_root:
+            lines.append(f"    root would tell more: sudo ai-how doctor --only {check.group}")
         blocks.append("\n".join(lines))
     return "\n".join(["What to do", *blocks]) if blocks else ""
 
 
 def _wrapped(text: str, *, indent: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-        drop_whitespace=True,
-        replace_whitespace=False,
-    )
+    return textwrap.wrap(text, _WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

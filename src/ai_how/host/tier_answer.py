@@ -35,7 +35,7 @@ class TierAnswer:
     Args:
         reached: The highest tier with nothing missing and nothing unknown in it or below it; None: not even the first.
         next: The tier above; None at the top.
-        missing: What ``next`` wants and the host has not, as ``CPU cores: 2 cores, wanted 16 cores``.
+        missing: What ``next`` wants and the host has not, as ``CPU cores: 2 cores, 2 threads (wanted: 16 cores)``.
         unclear: What could not be told about ``next``, in the same form.
     """
 
@@ -66,7 +66,7 @@ def check_gpu_count(gpus: int | None, *, tier: Tier) -> Check:
         wanted=plural(tier.gpus, "GPU"),
         verdict=at_least(gpus, tier.gpus),
         why="Each GPU node of the cluster gets one or more whole GPUs.",
-        fix="Add GPUs; with one, a smaller layout works: ai-how plan --fit. provider: local runs on the CPU too",
+        fix="Add GPUs, or use a smaller layout: ai-how plan --fit",
     )
 
 
@@ -84,4 +84,4 @@ def assess(hardware: Hardware, *, tiers: tuple[Tier, ...]) -> TierAnswer:
 
 
 def _text(check: Check) -> str:
-    return f"{check.title}: {check.found}, wanted {check.wanted}"
+    return f"{check.title}: {check.found} (wanted: {check.wanted})"

@@ -127,7 +127,7 @@ def _governor(cpu: CpuFacts) -> Check:
         id="cpu.governor",
         title="Frequency governor",
         found=found or "the kernel does not set it",
-        wanted="not a fixed low one",
+        wanted="follows the load",
         verdict=Verdict.WARN if warn else Verdict.PASS,
         why="powersave of this driver keeps every core at its lowest frequency.",
         fix="sudo apt install linux-cpupower && sudo cpupower frequency-set -g performance" if warn else "",

@@ -32,7 +32,7 @@ def check_local(
         ),
         Check(
             id="local.memory",
-            title="Memory to be had",
+            title="Free memory",
             found="cannot be read" if available is None else f"{available:.1f} GiB",
             wanted=f"{needs.memory_gib:g} GiB",
             verdict=at_least(available, needs.memory_gib),

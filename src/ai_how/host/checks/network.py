@@ -41,7 +41,7 @@ def check_speed(network: NetworkFacts, *, tier: Tier) -> Check:
         wanted=speed_text(tier.network_mbps),
         verdict=_speed_verdict(network, tier),
         why="Models of many gigabytes and all requests pass here.",
-        fix="See what the card and the switch agreed on: sudo ethtool NAME; else use a faster card, port or cable",
+        fix="See what card and switch agreed on: sudo ethtool NAME; if that is all, a faster card, port or cable",
     )
 
 

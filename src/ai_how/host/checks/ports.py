@@ -26,7 +26,7 @@ def _on(listener: Listener, wanted: PortRange) -> bool:
 def _check(listeners: tuple[Listener, ...] | None, wanted: PortRange) -> Check:
     taken = [listener for listener in listeners or () if _on(listener, wanted)]
     # a port stands twice where a program listens on IPv4 and IPv6
-    shown = list(dict.fromkeys(f"{at.port}: {at.owner or 'another user'}" for at in taken))
+    shown = list(dict.fromkeys(f"{at.port}: {at.owner or 'owner not seen'}" for at in taken))
     found = ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else "")
     protocol = wanted.protocol.upper()
     flag = "-t" if wanted.protocol == "tcp" else "-u"

@@ -34,8 +34,8 @@ def _free(storage: StorageFacts, tier: Tier) -> Check:
 
 
 def _size(storage: StorageFacts, tier: Tier) -> Check:
-    sizes = [disk.size_bytes for disk in storage.disks]
-    known = sum(size or 0 for size in sizes) if sizes and None not in sizes else storage.size_bytes
+    # of several disks (mirrored, striped, joined) only the file system tells what can be used
+    known = storage.disks[0].size_bytes if len(storage.disks) == 1 else storage.size_bytes
     return Check(
         id="disk.size",
         title="Disk size",
@@ -60,10 +60,8 @@ def _medium(storage: StorageFacts, tier: Tier) -> Check:
 
 
 def _medium_text(storage: StorageFacts) -> str:
-    if not storage.disks:
-        return storage.unclear or "cannot be read"
-    kinds = ", ".join(f"{disk.medium or 'unknown'} ({disk.name})" for disk in storage.disks)
-    return f"{kinds}: {storage.unclear}" if storage.unclear else kinds
+    kinds = ", ".join(f"{disk.medium} ({disk.name})" for disk in storage.disks)
+    return storage.unclear or kinds or "cannot be read"
 
 
 def _medium_verdict(storage: StorageFacts, tier: Tier) -> Verdict:
