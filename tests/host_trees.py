@@ -61,7 +61,7 @@ def big_server(
         files[f"{folder}/topology/core_cpus_list"] = ",".join(map(str, pair)) + "\n"
         files[f"{folder}/topology/physical_package_id"] = f"{first // cores}\n"
         files[f"{folder}/cpufreq/scaling_governor"] = "performance\n"
-        files[f"{folder}/cpufreq/scaling_driver"] = "acpi-cpufreq\n"
+    files["sys/devices/system/cpu/cpu0/cpufreq/scaling_driver"] = "acpi-cpufreq\n"
     for node in range(sockets):
         cpus = [thread for thread in on if (thread % (threads // 2)) // cores == node]
         folder = f"sys/devices/system/node/node{node}"
@@ -83,7 +83,7 @@ ARM_BOARD = {
 }
 
 
-def good_host(*, cores: int = 32, memory_gib: int = 512) -> dict[str, str]:
+def good_host(*, cores: int = 16, memory_gib: int = 256) -> dict[str, str]:
     """A production host: Debian 13 on two sockets, two bonded cards, an NVMe disk, four GPUs."""
     return {
         **big_server(sockets=2, cores=cores, memory_gib=memory_gib),

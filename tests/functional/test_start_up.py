@@ -22,7 +22,10 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("words", ["['--help']", "['deploy', '--help']", "['model', '--help']", "['bench', '--help']"])
+@pytest.mark.parametrize(
+    "words",
+    ["['--help']", "['deploy', '--help']", "['model', '--help']", "['bench', '--help']", "['doctor', '--help']"],
+)
 def test_help_imports_nothing_heavy(words: str) -> None:
     code = (
         "import sys\n"

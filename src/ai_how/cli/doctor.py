@@ -95,7 +95,7 @@ def _subnet(text: str | None) -> IPv4Network | IPv6Network:
 
     from ai_how.host.tiers import load_requirements
 
-    wanted = text or load_requirements().subnet
+    wanted = load_requirements().subnet if text is None else text
     try:
         return ip_network(wanted)
     except ValueError as error:

@@ -129,7 +129,7 @@ def observe(root: Root, *, disk_path: str, site_path: str) -> HostFacts:
         "routes": lambda: observe_routes(root),
         "listeners": lambda: _listeners(root, load_requirements().ports),
         "system": lambda: observe_system(root),
-        "tools": lambda: observe_tools(root, architecture=observe_cpu(root).architecture),
+        "tools": lambda: observe_tools(root),
     }
     with ThreadPoolExecutor(max_workers=len(readers)) as pool:
         running: dict[str, Future[Any]] = {name: pool.submit(reader) for name, reader in readers.items()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 _LONGEST_BYTES = 4 << 20
@@ -65,7 +67,7 @@ class Root:
     def resolved(self, relative: str) -> str | None:
         """Where a path leads when all its links are followed, relative to this root; None where nothing is there."""
         try:
-            return str(self._inside(relative).resolve(strict=True).relative_to(self.path.resolve()))
+            return str(self._inside(relative).resolve(strict=True).relative_to(self._real))
         except (OSError, ValueError, RuntimeError):
             return None
 
@@ -95,6 +97,12 @@ class Root:
             ValueError: the path leads out of a captured tree.
         """
         path = self.path / relative
-        if not self.live and not path.resolve().is_relative_to(self.path.resolve()):
-            raise ValueError(f"{relative} leads out of {self.path}")
+        if not self.live:
+            real = os.path.realpath(path)
+            if real != self._real and not real.startswith(f"{self._real}/"):
+                raise ValueError(f"{relative} leads out of {self.path}")
         return path
+
+    @cached_property
+    def _real(self) -> str:
+        return os.path.realpath(self.path)

@@ -27,8 +27,8 @@ def check_cpu(cpu: CpuFacts, *, limits: Limits, numa: tuple[NumaNode, ...], tier
 
 def check_cores(cpu: CpuFacts, *, tier: Tier) -> Check:
     """Physical cores: two threads of one core share its units and are no two cores."""
-    found = "cannot be read" if cpu.cores is None else plural(cpu.cores, "core")
-    if cpu.cores is not None and cpu.threads is not None:
+    found = "cores cannot be read" if cpu.cores is None else plural(cpu.cores, "core")
+    if cpu.threads is not None:
         found += f", {plural(cpu.threads, 'thread')}"
     if cpu.sockets and cpu.sockets > 1:
         found += f", {cpu.sockets} sockets"

@@ -115,5 +115,5 @@ def _bridge(network: NetworkFacts, bridge: str) -> Check:
         wanted=f"{bridge} free" if bridge else "any free one",
         verdict=(Verdict.WARN if taken else Verdict.PASS) if network.names else Verdict.UNKNOWN,
         why="The cluster's network makes a bridge of its own; one of the same name may be another network's.",
-        fix=f"See whose it is: virsh net-list --all; ip -d link show {bridge}" if taken else "",
+        fix=f"See whose it is: virsh net-list --all; ip -d link show {bridge}" if taken else "See them all: ip link",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -49,13 +50,13 @@ class ToolFacts:
     libvirt_daemon: bool = False
 
 
-def observe_tools(root: Root, *, architecture: str | None) -> ToolFacts:
+def observe_tools(root: Root) -> ToolFacts:
     """Ask them all side by side, four seconds at most each."""
     if not root.live:
         captured = Tool(unclear="a capture does not tell programs' versions")
         return ToolFacts(python=captured, ansible=captured, libvirt=captured, qemu=captured)
     daemon = _find("libvirtd") or _find("virtqemud")
-    qemu = _find(f"qemu-system-{architecture or 'x86_64'}") or _find("qemu-kvm")
+    qemu = _find(f"qemu-system-{os.uname().machine}") or _find("qemu-kvm")
     with ThreadPoolExecutor(max_workers=3) as pool:
         asked = [
             pool.submit(_ansible, _find("ansible-playbook") or _find("ansible")),

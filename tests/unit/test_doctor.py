@@ -1,0 +1,206 @@
+"""``ai-how doctor`` on trees: exit codes, every option, every format, every bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+from xml.etree import ElementTree as ET
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from ai_how.cli import doctor as command
+from ai_how.cli.app import root
+from ai_how.errors import SpecError
+from ai_how.host.check import Check, Verdict
+from ai_how.host.doctor import GROUPS, PROVIDERS, Provider, Readiness
+from ai_how.host.report_junit import render_junit
+from ai_how.host.report_text import render_text
+from ai_how.host.tier_answer import TierAnswer
+from ai_how.host.tiers import TIER_NAMES, load_requirements
+
+from ..host_trees import ROUTE_HEAD, good_host, socket_line, tree
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    files = good_host()
+    files["proc/net/tcp"] += socket_line(6443)
+    files["proc/net/route"] = ROUTE_HEAD + "eth0\t00C8A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+    files["sys/class/net/virbr7/bridge/bridge_id"] = "x"
+    return tree(tmp_path_factory.mktemp("host"), files).path
+
+
+def doctor(host: Path, *words: str) -> Result:
+    return CliRunner().invoke(root, ["doctor", "--root", str(host), *words], prog_name="ai-how", standalone_mode=False)
+
+
+def as_json(host: Path, *words: str) -> dict[str, Any]:
+    result = doctor(host, "-o", "json", *words)
+    assert result.exception is None, result.output
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def verdicts(answer: dict[str, Any]) -> dict[str, str]:
+    return {check["id"]: check["verdict"] for check in answer["checks"]}
+
+
+def test_the_words_of_the_command_line_are_the_library_s() -> None:
+    assert command._PROVIDERS == PROVIDERS == get_args(Provider)
+    assert command._TIERS == TIER_NAMES
+    assert command._GROUPS == GROUPS
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--only", "numa"], 0),
+        (["--only", "port"], 1),
+        (["--only", "software"], 1),
+        (["--only", "network"], 2),
+        ([], 2),
+    ],
+)
+def test_the_exit_code_is_of_the_checks_shown(host: Path, words: list[str], code: int) -> None:
+    assert doctor(host, *words).return_value == code
+    assert as_json(host, *words)["exit_code"] == code
+
+
+def test_text_fits_80_columns_and_leads_with_who_can_use_this_machine(host: Path) -> None:
+    lines = doctor(host).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[:4]] == ["local", "libvirt", "inventory", "tier"]
+    # one verdict a check, aligned
+    assert "  pass     CPU cores             32 cores, 64 threads, 2        16 cores" in lines
+    assert "  fail     Cluster's subnet (network.subnet)" in lines
+
+
+def test_the_tier_chooses_the_figures(host: Path) -> None:
+    checks = {check["id"]: check for check in as_json(host, "--tier", "production")["checks"]}
+    assert checks["cpu.cores"]["wanted"] == "32 cores"
+    assert checks["disk.size"]["wanted"] == "2 TB"
+    assert "disk.size" not in verdicts(as_json(host))
+
+
+def test_for_a_provider_only_what_it_needs_is_shown(host: Path) -> None:
+    assert set(verdicts(as_json(host, "--for", "local"))) == {
+        "local.platform",
+        "local.memory",
+        "local.disk",
+        "software.python",
+    }
+    assert set(verdicts(as_json(host, "--for", "inventory"))) == {
+        "software.python",
+        "software.ansible",
+        "system.dns",
+        "system.clock",
+    }
+    assert "local.memory" not in verdicts(as_json(host, "--for", "libvirt"))
+
+
+def test_a_site_file_chooses_the_provider_and_the_folder(host: Path, tmp_path: Path) -> None:
+    site = tmp_path / "ai-how.yaml"
+    site.write_text("version: 1\nname: demo\nstate_dir: data\n")
+    answer = as_json(host, "--site", str(site))
+    assert answer["for"] == "local"
+    assert answer["facts"]["site_storage"]["path"] == str(tmp_path / "data")
+    assert as_json(host, "--site", str(site), "--for", "libvirt")["for"] == "libvirt"
+
+
+def test_subnet_bridge_and_disk(host: Path) -> None:
+    assert verdicts(as_json(host))["network.subnet"] == "fail"
+    assert verdicts(as_json(host, "--subnet", "10.9.0.0/24"))["network.subnet"] == "pass"
+    assert verdicts(as_json(host, "--bridge", "virbr7"))["network.bridge"] == "warn"
+    assert verdicts(as_json(host, "--bridge", "virbr8"))["network.bridge"] == "pass"
+    assert as_json(host, "--disk", "/srv/vm")["facts"]["storage"]["path"] == "/srv/vm"
+
+
+@pytest.mark.parametrize("subnet", ["192.168.200.1/24", "192.168.200.0/99", "cluster", ""])
+def test_a_bad_subnet_is_named(host: Path, subnet: str) -> None:
+    error = doctor(host, "--subnet", subnet).exception
+    assert isinstance(error, SpecError)
+    assert error.brief == f"{subnet!r} is no subnet"
+    assert error.next_step.startswith("ai-how doctor --subnet")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--tier", "huge"], ["--for", "cloud"], ["--only", "disks"], ["--root", "/no/such"], ["-o", "yaml"]],
+)
+def test_a_word_that_is_none_is_refused_with_the_choices(host: Path, words: list[str]) -> None:
+    assert isinstance(doctor(host, *words).exception, click.UsageError)
+
+
+def test_a_group_that_the_provider_does_not_need_is_said(host: Path) -> None:
+    error = doctor(host, "--for", "local", "--only", "gpu").exception
+    assert isinstance(error, SpecError)
+    assert error.brief == "local needs no check of gpu"
+
+
+def test_json_holds_facts_checks_tier_and_providers(host: Path) -> None:
+    answer = as_json(host)
+    assert set(answer) == {"version", "exit_code", "for", "wanted", "providers", "tier", "checks", "facts"}
+    assert answer["facts"]["cpu"]["cores"] == 32
+    # free space of a capture is unknown, so no tier is claimed
+    assert answer["tier"]["reached"] is None
+    assert any(text.startswith("Free disk") for text in answer["tier"]["unclear"])
+    assert answer["providers"]["local"]["ready"] is False
+    assert answer["wanted"] == {"tier": "minimum", "subnet": "192.168.200.0/24", "bridge": ""}
+
+
+def test_junit_counts_what_failed_and_what_was_skipped(host: Path) -> None:
+    suites = ET.fromstring(doctor(host, "-o", "junit").stdout)
+    assert suites.tag == "testsuites"
+    assert [suite.get("name") for suite in suites] == list(GROUPS)
+    found = verdicts(as_json(host))
+    assert suites.get("tests") == str(len(found))
+    assert suites.get("failures") == str(list(found.values()).count("fail")) == str(len(suites.findall(".//failure")))
+    assert suites.get("skipped") == str(list(found.values()).count("unknown")) == str(len(suites.findall(".//skipped")))
+    for case in suites.iter("testcase"):
+        tags = {"fail": "failure", "unknown": "skipped"}
+        assert case[0].tag == tags.get(found[case.attrib["name"]], "system-out")
+
+
+def check(verdict: Verdict, *, found: str = "x", fix: str = "", needs_root: bool = False) -> Check:
+    return Check(
+        id="port.tcp.1",
+        title="T",
+        found=found,
+        wanted="w",
+        verdict=verdict,
+        why="Because.",
+        fix=fix,
+        needs_root=needs_root,
+    )
+
+
+def test_junit_is_xml_whatever_a_device_is_called() -> None:
+    text = render_junit([check(Verdict.FAIL, found="a\x00\x1b]<&>\ud800\uffff")])
+    failure = ET.fromstring(text.encode()).find(".//failure")
+    assert failure is not None
+    assert failure.get("message") == "T: a??]<&>??, wanted w"
+
+
+def test_a_fix_stands_line_by_line_and_root_is_offered_only_to_others() -> None:
+    checks = [check(Verdict.WARN, fix="sudo one; sudo two", needs_root=True), check(Verdict.PASS, fix="")]
+    tier = TierAnswer(reached="minimum", next="recommended", missing=("Memory: 64 (wanted: 128 GB)",))
+    providers = [Readiness(provider="local", failures=0, warnings=1, unknown=0)]
+    text = render_text(checks, providers=providers, tier=tier)
+    assert text.startswith("local      ready, 1 warning\ntier       minimum\n           missing for recommended:\n")
+    assert "    fix  sudo one\n         sudo two\n    root would tell more: sudo ai-how doctor --only port" in text
+    assert "root would" not in render_text(checks, providers=providers, tier=tier, as_root=True)
+    top = render_text([], providers=providers, tier=TierAnswer(reached="production", next=None))
+    assert top.endswith("tier       production")
+
+
+def test_the_reference_lists_every_check(host: Path) -> None:
+    text = (DOCS / "reference" / "doctor.md").read_text()
+    listed = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `") and "." in line.split("`")[1]}
+    found = set(verdicts(as_json(host, "--tier", "production")))
+    ports = {f"port.{port.protocol}.{port.text}" for port in load_requirements().ports}
+    assert listed == (found - ports) | {"port.PROTOCOL.PORT"}
