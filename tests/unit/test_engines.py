@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ai_how.endpoints.engines.base import Accelerator, EngineHost, ReplicaLaunch
 from ai_how.endpoints.engines.choose import ENGINES, choose, engine_named
-from ai_how.endpoints.engines.host import cgroup_cores, oumi_name, parse_gpus
+from ai_how.endpoints.engines.host import oumi_name, parse_gpus
 from ai_how.endpoints.engines.vllm import Vllm
 from ai_how.errors import MissingToolError, SpecError
 from ai_how.models.types import ModelFormat, ModelInfo
@@ -148,25 +148,3 @@ def test_the_drivers_answer_is_read() -> None:
 @given(st.text())
 def test_no_answer_of_the_driver_crashes(text: str) -> None:
     parse_gpus(text)
-
-
-@pytest.mark.parametrize(
-    ("limits", "cores"),
-    [
-        ({}, None),
-        ({"": "max 100000", "a/b": "max 100000"}, None),
-        ({"a/b": "150000 100000"}, 1.5),
-        ({"a": "200000 100000", "a/b": "800000 100000"}, 2.0),
-        ({"a/b": "nonsense"}, None),
-    ],
-)
-def test_a_containers_share_of_the_processors_counts(
-    limits: dict[str, str], cores: float | None, tmp_path: Path
-) -> None:
-    for group, limit in limits.items():
-        (tmp_path / group).mkdir(parents=True, exist_ok=True)
-        (tmp_path / group / "cpu.max").write_text(limit + "\n")
-    membership = tmp_path / "cgroup"
-    assert cgroup_cores(tmp_path, membership) is None
-    membership.write_text("1:name=systemd:/other\n0::/a/b\n")
-    assert cgroup_cores(tmp_path, membership) == cores

@@ -10,6 +10,7 @@ import pytest
 from ai_how.capacity.types import NumaCapacity
 from ai_how.errors import ProviderError
 from ai_how.host.capacity import observe_capacity
+from ai_how.host.doctor import count_gpus
 from ai_how.host.facts.cpu import observe_cpu
 from ai_how.host.facts.limits import observe_limits
 from ai_how.host.facts.memory import observe_memory
@@ -115,7 +116,15 @@ def test_an_empty_tree_is_unknown_not_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "cores", "memory_gib"),
     [
-        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "250000 100000\n"}, 2.5, None),
+        (
+            {
+                "proc/self/cgroup": "1:name=systemd:/other\n0::/a/b\n",
+                "sys/fs/cgroup/a/b/cpu.max": "400000 100000\n",
+                "sys/fs/cgroup/a/cpu.max": "250000 100000\n",
+            },
+            2.5,
+            None,
+        ),
         (
             {
                 "proc/self/cgroup": "0::/a/b\n",
@@ -153,6 +162,12 @@ def test_limits_of_control_groups(
 ) -> None:
     limits = observe_limits(tree(tmp_path, files))
     assert (limits.cores, limits.memory_gib) == (cores, memory_gib)
+
+
+def test_nvidia_gpus_are_counted(tmp_path: Path, laptop: Root) -> None:
+    assert count_gpus(capture(tmp_path, CLOUD_GPU)) == 1
+    assert count_gpus(laptop) == 0
+    assert count_gpus(Root(tmp_path)) is None
 
 
 def test_capacity_is_what_the_container_may_have(tmp_path: Path) -> None:

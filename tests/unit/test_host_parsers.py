@@ -43,7 +43,7 @@ GOOD = good_host(cores=1, memory_gib=4)
 PATHS = sorted(GOOD)
 WANTED = Wanted(tier="production", subnet=ip_network("192.168.200.0/24"))
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ai_how.cli.options import site_option
 from ai_how.cli.output import note, print_json
 from ai_how.errors import SpecError
 
@@ -37,7 +36,14 @@ _GROUPS = ("local", "cpu", "numa", "memory", "disk", "gpu", "network", "port", "
     default=Path("/"),
     help="Read a captured tree with /sys, /proc and /etc instead of this machine.",
 )
-@site_option
+@click.option(
+    "--site",
+    "-s",
+    "site_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="AI_HOW_SITE",
+    help="Take provider and folder from this site file. Default: $AI_HOW_SITE, else none.",
+)
 @click.option(
     "--output", "-o", type=click.Choice(["text", "json", "junit"]), default="text", help="Format of the result."
 )

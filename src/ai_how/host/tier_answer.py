@@ -53,7 +53,7 @@ def tier_checks(hardware: Hardware, *, tier: Tier) -> list[Check]:
         *check_storage(hardware.storage, tier=tier),
         check_gpu_count(hardware.gpus, tier=tier),
         check_speed(hardware.network, tier=tier),
-        check_bond(hardware.network, tier=tier),
+        *([check_bond(hardware.network, tier=tier)] if tier.bonding else []),
     ]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from ai_how.endpoints.engines.base import Accelerator, EngineHost
 from ai_how.errors import AiHowError
+from ai_how.host.facts.limits import observe_limits
+from ai_how.host.root import Root
 from ai_how.run.process import run, which
 
 _QUERY = "--query-gpu=name,memory.total,compute_cap"
 _FIELDS = 3
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def observe_engine_host() -> EngineHost:
@@ -71,26 +71,5 @@ def _cpu_cores() -> int:
 
     usable = len(os.sched_getaffinity(0))
     logical, physical = psutil.cpu_count() or usable, psutil.cpu_count(logical=False) or usable
-    quota = cgroup_cores(_CGROUPS, Path("/proc/self/cgroup"))
+    quota = observe_limits(Root()).cores
     return max(1, min(usable, usable * physical // logical, usable if quota is None else int(quota)))
-
-
-def cgroup_cores(root: Path, membership: Path) -> float | None:
-    """The least CPU quota of this process's control group (version 2) and of those around it, in cores; None: no limit.
-
-    Source: ``cpu.max`` in the kernel's ``cgroup-v2`` documentation: ``max 100000`` or microseconds in a period.
-    """
-    try:
-        entry = next(line for line in membership.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return None
-    group = root / entry.removeprefix("0::").strip().lstrip("/")
-    quotas = []
-    for folder in (group, *group.parents):
-        try:
-            quota, period = (folder / "cpu.max").read_text().split()
-        except (OSError, ValueError):
-            continue
-        if quota != "max":
-            quotas.append(int(quota) / int(period))
-    return min(quotas, default=None)
