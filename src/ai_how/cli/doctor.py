@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # spelled out here so that `--help` and completion import no reader; a test holds them to the library's
 _PROVIDERS = ("local", "libvirt", "inventory")
 _TIERS = ("minimum", "recommended", "production")
-_GROUPS = ("local", "cpu", "numa", "memory", "disk", "gpu", "network", "port", "system", "software")
+_GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
 
 
 @click.command()

@@ -13,18 +13,22 @@ from typing import Any, Literal
 
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.cpu import check_cpu
+from ai_how.host.checks.kvm import kvm_checks
 from ai_how.host.checks.local import check_local
 from ai_how.host.checks.memory import check_memory
 from ai_how.host.checks.network import check_network
+from ai_how.host.checks.passthrough import passthrough_checks
 from ai_how.host.checks.ports import check_ports, clashing
 from ai_how.host.checks.software import check_software
 from ai_how.host.checks.storage import check_storage
 from ai_how.host.checks.system import check_system
 from ai_how.host.facts.cpu import CpuFacts, observe_cpu
+from ai_how.host.facts.kvm import KvmFacts, observe_kvm
 from ai_how.host.facts.limits import Limits, observe_limits
 from ai_how.host.facts.memory import MemoryFacts, observe_memory
 from ai_how.host.facts.network import NetworkFacts, observe_network
 from ai_how.host.facts.numa import NumaNode, observe_numa
+from ai_how.host.facts.passthrough import PassthroughFacts, observe_passthrough
 from ai_how.host.facts.routes import Route, observe_routes
 from ai_how.host.facts.sockets import Listener, observe_listeners, with_owners
 from ai_how.host.facts.storage import StorageFacts, observe_storage
@@ -36,7 +40,7 @@ from ai_how.host.tiers import PortRange, load_requirements
 
 Provider = Literal["local", "libvirt", "inventory"]
 PROVIDERS: tuple[Provider, ...] = ("local", "libvirt", "inventory")
-GROUPS = ("local", "cpu", "numa", "memory", "disk", "gpu", "network", "port", "system", "software")
+GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
 IMAGES_FOLDER = "/var/lib/libvirt/images"
 
 # what the machine that drives others over SSH needs; those others run the doctor themselves
@@ -55,6 +59,8 @@ class HostFacts:
     storage: StorageFacts
     site_storage: StorageFacts
     gpus: int | None
+    passthrough: PassthroughFacts
+    kvm: KvmFacts
     network: NetworkFacts
     routes: tuple[Route, ...] | None
     listeners: tuple[Listener, ...] | None
@@ -125,6 +131,8 @@ def observe(root: Root, *, disk_path: str, site_path: str) -> HostFacts:
         "storage": lambda: observe_storage(root, path=disk_path),
         "site_storage": lambda: observe_storage(root, path=site_path),
         "gpus": lambda: count_gpus(root),
+        "passthrough": lambda: observe_passthrough(root),
+        "kvm": lambda: observe_kvm(root),
         "network": lambda: observe_network(root),
         "routes": lambda: observe_routes(root),
         "listeners": lambda: _listeners(root, load_requirements().ports),
@@ -161,7 +169,9 @@ def judge(facts: HostFacts, *, wanted: Wanted) -> list[Check]:
         *check_cpu(facts.cpu, limits=facts.limits, numa=facts.numa, tier=tier),
         *check_memory(facts.memory, limits=facts.limits, tier=tier),
         *check_storage(facts.storage, tier=tier),
+        *kvm_checks(facts.kvm),
         check_gpu_count(facts.gpus, tier=tier),
+        *passthrough_checks(facts.passthrough),
         *check_network(facts.network, routes=facts.routes, tier=tier, subnet=wanted.subnet, bridge=wanted.bridge),
         *check_ports(facts.listeners, ports=asked.ports),
         *check_system(facts.system, software=asked.software, systems=asked.systems),

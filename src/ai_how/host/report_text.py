@@ -22,6 +22,8 @@ _HEADINGS = {
     "numa": "NUMA",
     "memory": "Memory",
     "disk": "Disk",
+    "kvm": "KVM",
+    "iommu": "IOMMU",
     "gpu": "GPUs",
     "network": "Network",
     "port": "Ports",
