@@ -9,6 +9,7 @@ import pytest
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.passthrough import gpu_capacities, passthrough_checks
 from ai_how.host.facts.passthrough import observe_passthrough
+from ai_how.host.tiers import load_requirements
 from tests.pci_tree import (
     AMD,
     AUDIO,
@@ -36,7 +37,9 @@ GPU = "0000:65:00.0"
 
 
 def checks_of(tree: PciTree) -> dict[str, Check]:
-    checks = passthrough_checks(observe_passthrough(tree.root))
+    asked = load_requirements()
+    facts = observe_passthrough(tree.root)
+    checks = passthrough_checks(facts, tier=asked.tier("minimum"), software=asked.software)
     assert len({check.id for check in checks}) == len(checks)
     for check in checks:
         assert check.found and check.wanted and check.why and check.title

@@ -81,7 +81,7 @@ def doctor(
     disk_path = IMAGES_FOLDER if disk is None else str(disk.absolute() if root.live else disk)
     report = examine(root, wanted=wanted, disk_path=disk_path, site_path=str(folder))
     shown = _shown(report, provider=provider, only=only)
-    _print(report, shown, output=output, asked_for=provider)
+    _print(report, shown, output=output, asked_for=provider, only=only)
     return exit_code(shown)
 
 
@@ -126,7 +126,7 @@ def _shown(report: Report, *, provider: str | None, only: tuple[str, ...]) -> li
     return shown
 
 
-def _print(report: Report, shown: list[Check], *, output: str, asked_for: str | None) -> None:
+def _print(report: Report, shown: list[Check], *, output: str, asked_for: str | None, only: tuple[str, ...]) -> None:
     if output == "json":
         print_json(_as_json(report, shown, asked_for))
     elif output == "junit":
@@ -134,14 +134,26 @@ def _print(report: Report, shown: list[Check], *, output: str, asked_for: str | 
 
         click.echo(render_junit(shown))
     else:
-        import os
-
-        from ai_how.host.report_text import render_text
-
-        as_root = os.geteuid() == 0
-        click.echo(render_text(shown, providers=report.providers, tier=report.tier, as_root=as_root, style=_coloured))
-        if asked_for is None and any(found.provider == "local" and found.ready for found in report.providers):
+        click.echo(_as_text(report, shown, asked_for=asked_for, only=only))
+        ready = any(found.provider == "local" and found.ready for found in report.providers)
+        if ready and asked_for is None and not only:
             note("\nThe local provider works here: ai-how init. Its checks alone: ai-how doctor --for local")
+
+
+def _as_text(report: Report, shown: list[Check], *, asked_for: str | None, only: tuple[str, ...]) -> str:
+    """The report; who can use this machine and the tier stand above it only as far as they are asked for."""
+    import os
+
+    from ai_how.host.report_text import render_text
+
+    return render_text(
+        shown,
+        providers=[found for found in report.providers if not only and asked_for in (None, found.provider)],
+        tier=report.tier if not only and asked_for in (None, "libvirt") else None,
+        folded=not only,
+        as_root=os.geteuid() == 0,
+        style=_coloured,
+    )
 
 
 def _as_json(report: Report, shown: list[Check], asked_for: str | None) -> dict[str, object]:

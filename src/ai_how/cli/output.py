@@ -10,6 +10,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, NoReturn
 
 import click
@@ -25,7 +26,7 @@ def print_json(data: Any) -> None:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
-    return str(value)
+    return value.value if isinstance(value, Enum) else str(value)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "none") -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ai_how.capacity.types import GpuCapacity, HostCapacity, NumaCapacity
 from ai_how.errors import ProviderError
+from ai_how.host.checks.passthrough import gpu_capacities
 from ai_how.host.facts.cpu import observe_cpu
 from ai_how.host.facts.limits import observe_limits
 from ai_how.host.facts.memory import observe_memory
 from ai_how.host.facts.network import observe_network
 from ai_how.host.facts.numa import observe_numa
+from ai_how.host.facts.passthrough import observe_passthrough
 from ai_how.host.facts.storage import observe_storage
 from ai_how.host.root import Root
 
@@ -20,14 +22,14 @@ def observe_capacity(
     *,
     name: str,
     disk_path: str,
-    gpus: tuple[GpuCapacity, ...] = (),
+    gpus: tuple[GpuCapacity, ...] | None = None,
     disk_gib: float | None = None,
 ) -> HostCapacity:
     """What this machine has, no more than a control group or a container lets us have of it.
 
     Args:
         disk_path: Folder where images and volumes will lie; it need not exist yet.
-        gpus: What was found by those who look at GPUs.
+        gpus: Where they are known already; else they are looked at here, each with what keeps it from a guest.
         disk_gib: Free disk, where ``root`` is a capture: its own cannot be read.
 
     Raises:
@@ -56,7 +58,7 @@ def observe_capacity(
         threads=threads if quota is None else max(1, min(threads, int(quota))),
         memory_gib=min(memory.total_gib, limits.memory_gib or memory.total_gib),
         disk_gib=disk_gib,
-        gpus=gpus,
+        gpus=gpu_capacities(observe_passthrough(root)) if gpus is None else gpus,
         numa=tuple(
             NumaCapacity(id=node.id, threads=len(allowed & set(node.cpus)), memory_gib=node.memory_gib or 0)
             for node in observe_numa(root)

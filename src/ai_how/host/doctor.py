@@ -45,20 +45,23 @@ IMAGES_FOLDER = "/var/lib/libvirt/images"
 
 # what the machine that drives others over SSH needs; those others run the doctor themselves
 _INVENTORY = frozenset({"software.python", "software.ansible", "system.dns", "system.clock"})
-_NVIDIA, _DISPLAY_CLASS = 0x10DE, 0x03
+_ELSEWHERE = "Run ai-how doctor on the machine itself"
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostFacts:
-    """Everything that was read. ``listeners`` are only those on ports that the cluster needs."""
+    """Everything that was read. ``listeners`` are only those on ports that the cluster needs.
 
+    ``live`` is False for a capture, where programs could not be asked nor guests run.
+    """
+
+    live: bool
     cpu: CpuFacts
     limits: Limits
     memory: MemoryFacts
     numa: tuple[NumaNode, ...]
     storage: StorageFacts
     site_storage: StorageFacts
-    gpus: int | None
     passthrough: PassthroughFacts
     kvm: KvmFacts
     network: NetworkFacts
@@ -130,7 +133,6 @@ def observe(root: Root, *, disk_path: str, site_path: str) -> HostFacts:
         "numa": lambda: observe_numa(root),
         "storage": lambda: observe_storage(root, path=disk_path),
         "site_storage": lambda: observe_storage(root, path=site_path),
-        "gpus": lambda: count_gpus(root),
         "passthrough": lambda: observe_passthrough(root),
         "kvm": lambda: observe_kvm(root),
         "network": lambda: observe_network(root),
@@ -141,21 +143,12 @@ def observe(root: Root, *, disk_path: str, site_path: str) -> HostFacts:
     }
     with ThreadPoolExecutor(max_workers=len(readers)) as pool:
         running: dict[str, Future[Any]] = {name: pool.submit(reader) for name, reader in readers.items()}
-        return HostFacts(**{name: future.result() for name, future in running.items()})
+        return HostFacts(live=root.live, **{name: future.result() for name, future in running.items()})
 
 
 def _listeners(root: Root, ports: tuple[PortRange, ...]) -> tuple[Listener, ...] | None:
     found = observe_listeners(root)
     return None if found is None else with_owners(root, clashing(found, ports))
-
-
-def count_gpus(root: Root) -> int | None:
-    """NVIDIA's display controllers on the PCI bus; None where there is no such bus to be read."""
-    bus = "sys/bus/pci/devices"
-    if not root.exists(bus):
-        return None
-    devices = [(root.number(f"{bus}/{name}/vendor"), root.number(f"{bus}/{name}/class")) for name in root.names(bus)]
-    return sum(vendor == _NVIDIA and (kind or 0) >> 16 == _DISPLAY_CLASS for vendor, kind in devices)
 
 
 def judge(facts: HostFacts, *, wanted: Wanted) -> list[Check]:
@@ -170,16 +163,23 @@ def judge(facts: HostFacts, *, wanted: Wanted) -> list[Check]:
         *check_memory(facts.memory, limits=facts.limits, tier=tier),
         *check_storage(facts.storage, tier=tier),
         *kvm_checks(facts.kvm),
-        check_gpu_count(facts.gpus, tier=tier),
-        *passthrough_checks(facts.passthrough),
+        check_gpu_count(facts.passthrough.countable, tier=tier),
+        *passthrough_checks(facts.passthrough, tier=tier, software=asked.software),
         *check_network(facts.network, routes=facts.routes, tier=tier, subnet=wanted.subnet, bridge=wanted.bridge),
         *check_ports(facts.listeners, ports=asked.ports),
         *check_system(facts.system, software=asked.software, systems=asked.systems),
         *check_software(facts.tools, software=asked.software),
     ]
-    # a fix for what is well would only mislead
-    told = [replace(check, fix="") if check.verdict is Verdict.PASS else check for check in checks]
-    return sorted(told, key=lambda check: GROUPS.index(check.group))
+    return sorted((_mended(check, live=facts.live) for check in checks), key=lambda check: GROUPS.index(check.group))
+
+
+def _mended(check: Check, *, live: bool) -> Check:
+    """A fix for what is well, or for what a capture does not show, would only mislead."""
+    if check.verdict is Verdict.PASS:
+        return replace(check, fix="", needs_root=False)
+    if check.verdict is Verdict.UNKNOWN and not live:
+        return replace(check, fix=_ELSEWHERE, needs_root=False)
+    return check
 
 
 def matters_for(check: Check, provider: Provider) -> bool:
@@ -203,4 +203,10 @@ def readiness(checks: Iterable[Check], *, provider: Provider) -> Readiness:
 
 
 def _hardware(facts: HostFacts) -> Hardware:
-    return Hardware(cpu=facts.cpu, memory=facts.memory, storage=facts.storage, network=facts.network, gpus=facts.gpus)
+    return Hardware(
+        cpu=facts.cpu,
+        memory=facts.memory,
+        storage=facts.storage,
+        network=facts.network,
+        gpus=facts.passthrough.countable,
+    )

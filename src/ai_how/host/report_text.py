@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from ai_how.host.check import Check, Verdict
@@ -16,14 +18,15 @@ _WIDTH = 80
 _VERDICT, _TITLE, _FOUND = 7, 20, 29
 _WANTED = _WIDTH - 2 - _VERDICT - 2 - _TITLE - 2 - _FOUND - 2
 
+_WORST_FIRST = (Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN, Verdict.PASS)
 _HEADINGS = {
     "local": "Local provider",
     "cpu": "Processors",
     "numa": "NUMA",
     "memory": "Memory",
     "disk": "Disk",
-    "kvm": "KVM",
-    "iommu": "IOMMU",
+    "kvm": "Virtualization",
+    "iommu": "GPU passthrough",
     "gpu": "GPUs",
     "network": "Network",
     "port": "Ports",
@@ -38,18 +41,24 @@ def render_text(
     checks: Sequence[Check],
     *,
     providers: Sequence[Readiness],
-    tier: TierAnswer,
+    tier: TierAnswer | None,
+    folded: bool = True,
     as_root: bool = False,
     style: Style = lambda text, _: text,
 ) -> str:
     """The whole report.
 
     Args:
+        providers: Those whose readiness is asked for.
+        tier: None where nobody asks for it.
+        folded: Whether the many passing checks of a kind (ports, one GPU after the other) share a line.
         as_root: Whether root asked: it needs no hint that root would see more.
         style: May colour a verdict's word.
     """
     summary = [f"{found.provider:<11}{readiness_text(found)}" for found in providers]
-    parts = ["\n".join([*summary, *_tier(tier)]), _table(checks, style), _remedies(checks, style, as_root=as_root)]
+    summary += _tier(tier) if tier else []
+    rows = _table(checks, style, folded=folded)
+    parts = ["\n".join(summary), rows, _remedies(checks, style, as_root=as_root)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -63,7 +72,8 @@ def readiness_text(found: Readiness) -> str:
 
 def _tier(tier: TierAnswer) -> list[str]:
     """Which tier, and line by line what the next one takes."""
-    lines = [f"{'tier':<11}{tier.reached or f'below {tier.next}'}"]
+    below = f"below {tier.next}" if tier.missing else "not known"
+    lines = [f"{'tier':<11}{tier.reached or below}"]
     for label, items in ((f"missing for {tier.next}", tier.missing), (f"unknown for {tier.next}", tier.unclear)):
         if items:
             lines.append(f"{'':11}{label}:")
@@ -71,12 +81,34 @@ def _tier(tier: TierAnswer) -> list[str]:
     return lines
 
 
-def _table(checks: Sequence[Check], style: Style) -> str:
+def _table(checks: Sequence[Check], style: Style, *, folded: bool) -> str:
     blocks = []
     for group, members in groupby(checks, key=lambda check: check.group):
-        rows = [row for check in members for row in _row(check, style)]
+        of_group = list(members)
+        alike = [check for check in of_group if folded and _folds(check)]
+        shown = [check for check in of_group if check not in alike] if len(alike) > 1 else of_group
+        rows = [row for check in shown for row in _row(check, style)]
+        if len(alike) > 1:
+            rows += _row(_fold(alike), style)
         blocks.append("\n".join([_HEADINGS.get(group, group), *rows]))
     return "\n\n".join(blocks)
+
+
+def _folds(check: Check) -> bool:
+    """Whether it is one of many alike and tells nothing new: a free port, what is well with one GPU."""
+    of_a_gpu = ":" in check.id and not check.id.endswith(".model")
+    return check.verdict is Verdict.PASS and (check.group == "port" or of_a_gpu)
+
+
+def _fold(checks: Sequence[Check]) -> Check:
+    """One line for all of them: free ports by number, checks of GPUs by kind and count."""
+    first = checks[0]
+    if first.group == "port":
+        title, found = "Free ports", ", ".join(check.id.rpartition(".")[2] for check in checks)
+    else:
+        kinds = Counter(check.title.partition(" of ")[0] for check in checks)
+        title, found = "Other GPU checks", ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    return replace(first, title=title, found=found, wanted=f"see --only {first.group}")
 
 
 def _row(check: Check, style: Style) -> list[str]:
@@ -94,19 +126,27 @@ def _row(check: Check, style: Style) -> list[str]:
 
 
 def _remedies(checks: Sequence[Check], style: Style, *, as_root: bool) -> str:
-    blocks = []
-    for check in checks:
-        if check.verdict is Verdict.PASS:
-            continue
-        lines = [f"  {style(f'{check.verdict.value:<{_VERDICT}}', check.verdict)}  {check.title} ({check.id})"]
-        lines += _wrapped(f"    why  {check.why}", indent=9)
-        # commands are to be pasted: each part begins a line of its own
-        for number, part in enumerate(check.fix.split("; ") if check.fix else ()):
-            lines += _wrapped(f"    {'fix' if number == 0 else '':<3}  {part}", indent=9)
-        if check.needs_root and not as_root:
-            lines.append(f"    root would tell more: sudo ai-how doctor --only {check.group}")
-        blocks.append("\n".join(lines))
+    """What to do, the worst first; checks that the same thing mends stand together."""
+    by_fix: dict[str, list[Check]] = {}
+    for check in sorted(checks, key=lambda check: _WORST_FIRST.index(check.verdict)):
+        if check.verdict is not Verdict.PASS:
+            by_fix.setdefault(check.fix or check.id, []).append(check)
+    blocks = [_remedy(together, style, as_root=as_root) for together in by_fix.values()]
     return "\n".join(["What to do", *blocks]) if blocks else ""
+
+
+def _remedy(checks: Sequence[Check], style: Style, *, as_root: bool) -> str:
+    lines = []
+    for check in checks:
+        lines.append(f"  {style(f'{check.verdict.value:<{_VERDICT}}', check.verdict)}  {check.title} ({check.id})")
+    for number, why in enumerate(dict.fromkeys(check.why for check in checks)):
+        lines += _wrapped(f"    {'why' if number == 0 else '':<3}  {why}", indent=9)
+    # commands are to be pasted: each part begins a line of its own
+    for number, part in enumerate(checks[0].fix.split("; ") if checks[0].fix else ()):
+        lines += _wrapped(f"    {'fix' if number == 0 else '':<3}  {part}", indent=9)
+    if not as_root and any(check.needs_root for check in checks):
+        lines += ["    root would tell more:", f'         sudo "$(command -v ai-how)" doctor --only {checks[0].group}']
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, *, indent: int) -> list[str]:

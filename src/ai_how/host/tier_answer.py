@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ai_how.host.check import Check, Verdict
-from ai_how.host.checks.compare import at_least, plural
+from ai_how.host.checks.compare import plural, version_text
 from ai_how.host.checks.cpu import check_cores
 from ai_how.host.checks.memory import check_installed
 from ai_how.host.checks.network import check_bond, check_speed
 from ai_how.host.checks.storage import check_storage
 from ai_how.host.facts.cpu import CpuFacts
+from ai_how.host.facts.gpus import Gpu
 from ai_how.host.facts.memory import MemoryFacts
 from ai_how.host.facts.network import NetworkFacts
 from ai_how.host.facts.storage import StorageFacts
@@ -19,13 +20,13 @@ from ai_how.host.tiers import Tier
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """The facts that tiers are about. ``gpus`` counts NVIDIA GPUs; None where the PCI bus cannot be read."""
+    """The facts that tiers are about. ``gpus`` are NVIDIA's; None where the PCI bus cannot be read."""
 
     cpu: CpuFacts
     memory: MemoryFacts
     storage: StorageFacts
     network: NetworkFacts
-    gpus: int | None
+    gpus: tuple[Gpu, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +58,32 @@ def tier_checks(hardware: Hardware, *, tier: Tier) -> list[Check]:
     ]
 
 
-def check_gpu_count(gpus: int | None, *, tier: Tier) -> Check:
-    """How many GPUs; what each one is and whether it can be passed through are other checks."""
+def check_gpu_count(gpus: tuple[Gpu, ...] | None, *, tier: Tier) -> Check:
+    """How many GPUs are new enough; whether each can be passed through are other checks."""
+    verdict, found = _count_gpus(gpus, tier)
     return Check(
         id="gpu.count",
         title="NVIDIA GPUs",
-        found="the PCI bus cannot be read" if gpus is None else plural(gpus, "GPU"),
-        wanted=plural(tier.gpus, "GPU"),
-        verdict=at_least(gpus, tier.gpus),
+        found=found,
+        wanted=f"{plural(tier.gpus, 'GPU')}, capability {version_text(tier.compute_capability)}",
+        verdict=verdict,
         why="Each GPU node of the cluster gets one or more whole GPUs.",
         fix="Add GPUs, or use a smaller layout: ai-how plan --fit",
     )
+
+
+def _count_gpus(gpus: tuple[Gpu, ...] | None, tier: Tier) -> tuple[Verdict, str]:
+    if gpus is None:
+        return Verdict.UNKNOWN, "the PCI bus cannot be read"
+    known = [gpu.compute_capability for gpu in gpus if gpu.compute_capability is not None]
+    new_enough = sum(capability >= tier.compute_capability for capability in known)
+    unknown, old = len(gpus) - len(known), len(known) - new_enough
+    found = plural(len(gpus), "GPU")
+    found += f", {old} below capability {version_text(tier.compute_capability)}" if old else ""
+    found += f", {unknown} of unknown capability" if unknown else ""
+    if new_enough >= tier.gpus:
+        return Verdict.PASS, found
+    return Verdict.UNKNOWN if new_enough + unknown >= tier.gpus else Verdict.FAIL, found
 
 
 def assess(hardware: Hardware, *, tiers: tuple[Tier, ...]) -> TierAnswer:

@@ -32,6 +32,7 @@ class Tier:
     memory_gib: int
     disk_free_gb: int
     gpus: int
+    compute_capability: tuple[int, ...]
     network_mbps: int
     disk_gb: int = 0
     nvme: bool = False
@@ -83,13 +84,17 @@ def load_requirements() -> Requirements:
     data: dict[str, Any] = tomllib.loads(files("ai_how.host").joinpath("tiers.toml").read_text(encoding="utf-8"))
     software = data["software"]
     return Requirements(
-        tiers=tuple(Tier(**entry) for entry in data["tier"]),
+        tiers=tuple(_tier(entry) for entry in data["tier"]),
         software={name: _parts(text) for name, text in software.items() if name not in ("section", "systems")},
         systems={name: _parts(text) for name, text in software["systems"].items()},
         subnet=data["network"]["subnet"],
         ports=tuple(PortRange(**{"last": entry["first"], **entry}) for entry in data["port"]),
         local=LocalNeeds(**{**data["local"], "architectures": tuple(data["local"]["architectures"])}),
     )
+
+
+def _tier(entry: dict[str, Any]) -> Tier:
+    return Tier(**{**entry, "compute_capability": _parts(entry["compute_capability"])})
 
 
 def _parts(text: str) -> tuple[int, ...]:

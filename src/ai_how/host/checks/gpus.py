@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from ai_how.host.check import Check, Verdict
-from ai_how.host.checks.iommu import kind
+from ai_how.host.checks.compare import version_text
+from ai_how.host.checks.iommu import kind, short
 from ai_how.host.facts.gpus import Gpu
 from ai_how.host.facts.passthrough import PassthroughFacts
 
-# the requirements' floor, and what current vLLM releases need
-_COMPUTE_CAPABILITY, _COMPUTE_CAPABILITY_VLLM = (7, 0), (7, 5)
+# what current vLLM releases need; the requirements ask for less
+_COMPUTE_CAPABILITY_VLLM = (7, 5)
 _BINDS_BY_ITSELF = ("", "nvidia", "vfio-pci", "pci-stub")
 # /proc/PID/comm holds 15 characters
 _PERSISTENCE = "nvidia-persistenced"[:15]
 _NO_NOUVEAU = (
-    r"printf 'blacklist nouveau\noptions nouveau modeset=0\n' | sudo tee /etc/modprobe.d/no-nouveau.conf; "
-    "sudo update-initramfs -u; sudo reboot"
+    "echo blacklist nouveau | sudo tee /etc/modprobe.d/no-nouveau.conf; sudo update-initramfs -u; sudo reboot"
 )
 
 
 def gpu_checks(gpu: Gpu, facts: PassthroughFacts) -> list[Check]:
-    """All checks of one GPU; of one that models cannot be served on, only what it is."""
-    if not gpu.supported:
-        return [_unsupported(gpu)]
-    checks = [_model(gpu, facts), _driver(gpu), _users(gpu, facts), _display(gpu), _reset(gpu), _windows(gpu)]
+    """What stands between one GPU and a guest."""
+    checks = [_driver(gpu), _users(gpu, facts), _display(gpu), _reset(gpu), _windows(gpu)]
     return checks + _shares(gpu)
+
+
+def model_check(gpu: Gpu, *, least: tuple[int, ...], named: bool) -> Check:
+    """What a GPU is, and whether models can be served on it.
+
+    Args:
+        least: The least compute capability.
+        named: Whether a pci.ids database was there to name it.
+    """
+    return _model(gpu, least=least, named=named) if gpu.supported else _unsupported(gpu)
 
 
 def _unsupported(gpu: Gpu) -> Check:
     return Check(
         id=f"gpu.{gpu.address}.model",
-        title=f"GPU {gpu.address}",
+        title=f"GPU {short(gpu.address)}",
         found=f"{gpu.name}: not supported, left to the host",
         wanted="nothing: models are served on NVIDIA GPUs",
         verdict=Verdict.PASS,
@@ -37,25 +45,25 @@ def _unsupported(gpu: Gpu) -> Check:
     )
 
 
-def _model(gpu: Gpu, facts: PassthroughFacts) -> Check:
+def _model(gpu: Gpu, *, least: tuple[int, ...], named: bool) -> Check:
     capability = gpu.compute_capability
     fix = ""
     if capability is None:
         verdict = Verdict.UNKNOWN
         fix = "Install NVIDIA's driver and ask nvidia-smi, or see ai-how model fit --list-gpus"
-    elif capability < _COMPUTE_CAPABILITY:
-        verdict, fix = Verdict.FAIL, "Use a card of the Volta generation or newer"
+    elif capability < least:
+        verdict, fix = Verdict.FAIL, f"Use a card of compute capability {version_text(least)} or more"
     elif capability < _COMPUTE_CAPABILITY_VLLM:
         verdict, fix = Verdict.WARN, "Use llama.cpp on it, or a card of the Turing generation or newer for vLLM"
     else:
         verdict = Verdict.PASS
-    if not facts.named and gpu.name.endswith(gpu.device.id_text):
+    if not named and gpu.name.endswith(gpu.device.id_text):
         fix = "sudo apt install pci.ids, to know the card by its name" + (f"; {fix}" if fix else "")
     return Check(
         id=f"gpu.{gpu.address}.model",
-        title=f"GPU {gpu.address}",
+        title=f"GPU {short(gpu.address)}",
         found=_described(gpu),
-        wanted="NVIDIA, compute capability 7.0 or more",
+        wanted=f"capability {version_text(least)}",
         verdict=verdict,
         why="Older cards lack what inference engines use; current vLLM needs 7.5.",
         fix=fix,
@@ -80,10 +88,10 @@ def _driver(gpu: Gpu) -> Check:
     elif bound in _BINDS_BY_ITSELF:
         verdict = Verdict.PASS
     else:
-        verdict, fix = Verdict.WARN, f"sudo driverctl set-override {gpu.address} vfio-pci"
+        verdict, fix = Verdict.WARN, f"sudo apt install driverctl; sudo driverctl set-override {gpu.address} vfio-pci"
     return Check(
         id=f"gpu.{gpu.address}.driver",
-        title=f"Driver of {gpu.address}",
+        title=f"Driver of {short(gpu.address)}",
         found=", ".join([bound or "none", *others]),
         wanted="vfio-pci, none or nvidia",
         verdict=verdict,
@@ -115,7 +123,7 @@ def _users(gpu: Gpu, facts: PassthroughFacts) -> Check:
         verdict, named = Verdict.PASS, "none"
     return Check(
         id=f"gpu.{gpu.address}.use",
-        title=f"Users of {gpu.address}",
+        title=f"Users of {short(gpu.address)}",
         found=named,
         wanted="none",
         verdict=verdict,
@@ -140,7 +148,7 @@ def _display(gpu: Gpu) -> Check:
         found = ("firmware's first display, held by vfio-pci" if boot else "not used") if known else "none known"
     return Check(
         id=f"gpu.{gpu.address}.display",
-        title=f"Screen of {gpu.address}",
+        title=f"Screen of {short(gpu.address)}",
         found=found,
         wanted="not used by the host",
         verdict=verdict,
@@ -165,7 +173,7 @@ def _reset(gpu: Gpu) -> Check:
         verdict, found = Verdict.UNKNOWN, "not in sysfs"
     return Check(
         id=f"gpu.{gpu.address}.reset",
-        title=f"Reset of {gpu.address}",
+        title=f"Reset of {short(gpu.address)}",
         found=found,
         wanted="flr or bus",
         verdict=verdict,
@@ -195,7 +203,7 @@ def _windows(gpu: Gpu) -> Check:
         found += f"; resizable up to {_size(most)}" if most > large.size_bytes else ("; resizable" if most else "")
     return Check(
         id=f"gpu.{gpu.address}.windows",
-        title=f"Memory windows of {gpu.address}",
+        title=f"BARs of {short(gpu.address)}",
         found=found,
         wanted="each has an address",
         verdict=verdict,
@@ -216,7 +224,7 @@ def _shares(gpu: Gpu) -> list[Check]:
         checks.append(
             Check(
                 id=f"gpu.{gpu.address}.sriov",
-                title=f"SR-IOV of {gpu.address}",
+                title=f"SR-IOV of {short(gpu.address)}",
                 found=f"{on} of {gpu.device.virtual_functions} virtual functions on",
                 wanted="0 on: whole cards are given to guests",
                 verdict=Verdict.FAIL if on else Verdict.PASS,
@@ -229,7 +237,7 @@ def _shares(gpu: Gpu) -> list[Check]:
         checks.append(
             Check(
                 id=f"gpu.{gpu.address}.mig",
-                title=f"Multi-Instance of {gpu.address}",
+                title=f"MIG of {short(gpu.address)}",
                 found=("on" if gpu.smi.mig else "off") + parts,
                 wanted="off: a guest decides on its own",
                 verdict=Verdict.WARN if gpu.smi.mig else Verdict.PASS,

@@ -42,6 +42,11 @@ def kind(device: PciDevice) -> str:
     return "device" if code is None else _KINDS.get(code >> 8, f"class {code >> 8:04x}")
 
 
+def short(address: str) -> str:
+    """A PCI address as ``lspci`` writes it: without the domain where that is the first."""
+    return address.removeprefix("0000:")
+
+
 def _needed(facts: PassthroughFacts) -> Verdict:
     """A machine without NVIDIA GPUs has nothing to give away: what is missing is then no failure."""
     return Verdict.FAIL if facts.nvidia else Verdict.WARN
@@ -89,10 +94,10 @@ def _groups(facts: PassthroughFacts) -> Check:
 def _groups_fix(facts: PassthroughFacts) -> str:
     off = [word for word in facts.iommu.options if word in ("iommu=off", "intel_iommu=off", "amd_iommu=off")]
     if off:
-        return f"Take {' '.join(off)} out of GRUB_CMDLINE_LINUX in /etc/default/grub, then sudo update-grub and reboot"
+        return f"Take {' '.join(off)} out of GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub; sudo reboot"
     if facts.iommu.vendor == "GenuineIntel":
         return (
-            "Add intel_iommu=on iommu=pt to GRUB_CMDLINE_LINUX in /etc/default/grub, then sudo update-grub and reboot"
+            "Add intel_iommu=on iommu=pt to GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub; sudo reboot"
         )
     return (
         "Switch on the IOMMU in the firmware's set-up, then reboot; see sudo dmesg | grep -iE 'iommu|dmar|amd-vi|smmu'"
@@ -112,7 +117,7 @@ def _interrupts(facts: PassthroughFacts) -> Check:
         fix=""
         if remapping
         else "Switch on x2APIC and VT-d or AMD IOMMU in the firmware's set-up, take intremap=off "
-        "out of the kernel's command line, then see sudo dmesg | grep -i remap",
+        "out of the kernel's command line; then see sudo dmesg | grep -i remap",
     )
 
 
@@ -151,7 +156,7 @@ def _group(gpu: Gpu, facts: PassthroughFacts) -> Check:
     verdict, found, fix = _judge_group(gpu, facts)
     return Check(
         id=f"iommu.group.{gpu.address}",
-        title=f"Group of {gpu.address}",
+        title=f"Group of {short(gpu.address)}",
         found=found,
         wanted="the GPU's own functions only",
         verdict=verdict,
@@ -179,7 +184,7 @@ def _judge_group(gpu: Gpu, facts: PassthroughFacts) -> tuple[Verdict, str, str]:
     if cards and not held:
         return Verdict.FAIL, text, f"{move}; else give both GPUs to the same guest"
     release = "; ".join(f"sudo driverctl set-override {device.address} vfio-pci" for device in held)
-    return Verdict.FAIL, text, f"{move}; else the host must do without: {release}"
+    return Verdict.FAIL, text, f"{move}; else the host must do without it; sudo apt install driverctl; {release}"
 
 
 def _strangers(gpu: Gpu, facts: PassthroughFacts) -> tuple[list[PciDevice], list[PciDevice]]:
@@ -209,7 +214,7 @@ def _isolation(gpu: Gpu, facts: PassthroughFacts) -> Check:
     verdict = Verdict.PASS if not shared else (Verdict.WARN if states else Verdict.UNKNOWN)
     return Check(
         id=f"iommu.acs.{gpu.address}",
-        title=f"Isolation of {gpu.address}",
+        title=f"Isolation of {short(gpu.address)}",
         found=found + ("" if shared or (states and not weak) else "; its group is its own all the same"),
         wanted="ACS on, or a group of its own",
         verdict=verdict,

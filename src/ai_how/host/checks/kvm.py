@@ -23,6 +23,12 @@ def kvm_checks(facts: KvmFacts) -> list[Check]:
     return checks
 
 
+def kvm_usable(facts: KvmFacts) -> bool:
+    """Whether virtual machines may be started with KVM: both guests were run here, and both checks passed."""
+    passed = {check.id for check in kvm_checks(facts) if check.verdict is Verdict.PASS}
+    return {"kvm.device", "kvm.guest", "kvm.firmware"} <= passed
+
+
 def _device(facts: KvmFacts) -> Check:
     verdict, found, fix = {
         Device.OPENS: (Verdict.PASS, _opened(facts), ""),

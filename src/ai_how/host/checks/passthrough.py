@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ai_how.capacity.types import GpuCapacity
 from ai_how.host.check import Check, Verdict
-from ai_how.host.checks.gpus import gpu_checks
+from ai_how.host.checks.compare import version_text
+from ai_how.host.checks.gpus import gpu_checks, model_check
 from ai_how.host.checks.iommu import group_checks, iommu_checks
 from ai_how.host.facts.gpus import Gpu
 from ai_how.host.facts.passthrough import PassthroughFacts
+from ai_how.host.tiers import Tier
 
-_DRIVER_FLOOR = 535
 _GUEST_DRIVERS = ("vfio-pci", "pci-stub")
-_INSTALL = "Debian: sudo apt install nvidia-driver (non-free); Ubuntu: sudo ubuntu-drivers install --gpgpu"
+_INSTALL = "Debian (non-free): sudo apt install nvidia-driver; Ubuntu: sudo ubuntu-drivers install --gpgpu"
 
 
-def passthrough_checks(facts: PassthroughFacts) -> list[Check]:
-    """The IOMMU's, the driver's and every GPU's checks, GPUs by address."""
-    checks = [*iommu_checks(facts), _driver(facts)]
+def passthrough_checks(facts: PassthroughFacts, *, tier: Tier, software: Mapping[str, tuple[int, ...]]) -> list[Check]:
+    """The IOMMU's, the driver's and every GPU's checks, GPUs by address; of one not supported only what it is."""
+    checks = [*iommu_checks(facts), _driver(facts, least=software["nvidia_driver"])]
     for gpu in facts.gpus:
-        checks += gpu_checks(gpu, facts)
-        checks += group_checks(gpu, facts) if gpu.supported else []
+        checks.append(model_check(gpu, least=tier.compute_capability, named=facts.named))
+        checks += [*gpu_checks(gpu, facts), *group_checks(gpu, facts)] if gpu.supported else []
     return checks
 
 
@@ -43,45 +44,44 @@ def gpu_capacities(facts: PassthroughFacts) -> tuple[GpuCapacity, ...]:
 
 
 def _blockers(gpu: Gpu, facts: PassthroughFacts) -> Iterable[str]:
-    """What failed, but for the card's age: that is a matter of what runs on it."""
+    """What failed. The card's age is none of it: that is a matter of what runs on it."""
     machine = [check for check in iommu_checks(facts) if check.id in ("iommu.interrupts", "iommu.vfio")]
     checks = [*machine, *group_checks(gpu, facts), *gpu_checks(gpu, facts)]
-    failed = (check for check in checks if check.verdict is Verdict.FAIL and not check.id.endswith(".model"))
-    return (f"{check.title}: {check.found}" for check in failed)
+    return (f"{check.title}: {check.found}" for check in checks if check.verdict is Verdict.FAIL)
 
 
-def _driver(facts: PassthroughFacts) -> Check:
-    verdict, found, fix = _judge_driver(facts)
+def _driver(facts: PassthroughFacts, *, least: tuple[int, ...]) -> Check:
+    verdict, found, fix = _judge_driver(facts, least)
     return Check(
         id="software.nvidia-driver",
         title="NVIDIA driver",
         found=found,
-        wanted=f"{_DRIVER_FLOOR} or newer",
+        wanted=f"{version_text(least)} or newer",
         verdict=verdict,
         why="CUDA 12 containers need it; the requirements name it for hosts whose own programs use the GPUs.",
         fix=fix,
     )
 
 
-def _judge_driver(facts: PassthroughFacts) -> tuple[Verdict, str, str]:
+def _judge_driver(facts: PassthroughFacts, least: tuple[int, ...]) -> tuple[Verdict, str, str]:
     version = facts.driver_version
     if not facts.nvidia:
         return Verdict.PASS, "not needed: no NVIDIA GPU", ""
     if facts.smi.problem:
         found = f"{version or 'installed'}, but {facts.smi.problem.splitlines()[-1]}"
-        return Verdict.FAIL, found, f"sudo reboot, if the driver was updated; else install it again. {_INSTALL}"
+        return Verdict.FAIL, found, f"sudo reboot, if the driver was updated; else install it again; {_INSTALL}"
     if version:
-        return _judge_version(version)
+        return _judge_version(version, least)
     drivers = {gpu.device.driver for gpu in facts.nvidia}
     if "nvidia" in drivers:
         return Verdict.UNKNOWN, "loaded, of a version that cannot be read", "cat /proc/driver/nvidia/version"
     if drivers <= set(_GUEST_DRIVERS):
         return Verdict.PASS, "not needed: every GPU is kept for guests, which bring their own", ""
-    return Verdict.WARN, "not loaded", f"Only if the host itself shall use the GPUs. {_INSTALL}"
+    return Verdict.WARN, "not loaded", f"Only if the host itself shall use the GPUs; {_INSTALL}"
 
 
-def _judge_version(version: str) -> tuple[Verdict, str, str]:
+def _judge_version(version: str, least: tuple[int, ...]) -> tuple[Verdict, str, str]:
     major = version.partition(".")[0]
     if not re.fullmatch(r"[0-9]{1,6}", major):
         return Verdict.UNKNOWN, f"version {version!r} is none", "cat /proc/driver/nvidia/version"
-    return (Verdict.PASS, version, "") if int(major) >= _DRIVER_FLOOR else (Verdict.FAIL, version, _INSTALL)
+    return (Verdict.PASS, version, "") if (int(major),) >= least else (Verdict.FAIL, version, _INSTALL)

@@ -37,6 +37,8 @@ def _check(listeners: tuple[Listener, ...] | None, wanted: PortRange) -> Check:
         wanted=f"{protocol} {wanted.text} free",
         verdict=Verdict.UNKNOWN if listeners is None else (Verdict.WARN if taken else Verdict.PASS),
         why="A node on this very host, or a port forwarded to one, cannot listen where another program does.",
-        fix=f"See who it is: sudo ss {flag}lnp 'sport >= :{wanted.first} and sport <= :{wanted.last}'",
+        fix="See them all: sudo ss -tulnp"
+        if listeners is None
+        else f"See who it is: sudo ss {flag}lnp 'sport >= :{wanted.first} and sport <= :{wanted.last}'",
         needs_root=any(not listener.owner for listener in taken),
     )

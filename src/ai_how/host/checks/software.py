@@ -28,7 +28,7 @@ def check_software(tools: ToolFacts, *, software: Mapping[str, tuple[int, ...]])
             title="Ansible (core)",
             wanted=software["ansible"],
             why="It configures the cluster's machines.",
-            fix="sudo apt install ansible-core, or into an environment of its own: pipx install ansible-core",
+            fix="sudo apt install ansible-core; or into an environment of its own: pipx install ansible-core",
         ),
         _libvirt(tools, software["libvirt"]),
         _check(
@@ -60,12 +60,13 @@ def _libvirt(tools: ToolFacts, wanted: tuple[int, ...]) -> Check:
 
 def _check(name: str, tool: Tool, *, title: str, wanted: tuple[int, ...], why: str, fix: str) -> Check:
     missing = not tool.path and not tool.unclear
+    verdict = Verdict.FAIL if missing else version_at_least(tool.version, wanted)
     return Check(
         id=f"software.{name}",
         title=title,
         found="not installed" if missing else tool.version_text or tool.unclear,
         wanted=f"{version_text(wanted)} or newer",
-        verdict=Verdict.FAIL if missing else version_at_least(tool.version, wanted),
+        verdict=verdict,
         why=why,
-        fix=fix,
+        fix=f"See what it says: {tool.path or name} --version" if verdict is Verdict.UNKNOWN else fix,
     )

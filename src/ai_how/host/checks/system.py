@@ -51,7 +51,7 @@ def _distribution(system: SystemFacts, systems: Mapping[str, tuple[int, ...]]) -
         wanted="Debian 13, Ubuntu 22.04 or newer",
         verdict=(Verdict.PASS if new_enough else Verdict.WARN) if known else Verdict.UNKNOWN,
         why="Package names and versions are known for these; others may work.",
-        fix="Install Debian 13 or Ubuntu 24.04, or see each check below for what this system lacks",
+        fix="Install Debian 13 or Ubuntu 24.04, or see which other checks do not pass",
     )
 
 
@@ -68,7 +68,7 @@ def _machine(system: SystemFacts) -> Check:
         wanted="hardware",
         verdict=(Verdict.WARN if inside else Verdict.PASS) if known else Verdict.UNKNOWN,
         why="Virtual machines inside of another or of a container are slow or impossible; GPUs are seldom passed on.",
-        fix="Run the cluster on the machine itself; provider: local works here",
+        fix="Run the cluster on the machine itself; provider: local needs no virtual machines",
     )
 
 
@@ -85,7 +85,8 @@ def _hypervisors(system: SystemFacts) -> Check:
         why="Only one hypervisor at a time can have the processor's virtualization.",
         fix="Boot the plain kernel instead of Xen"
         if dom0
-        else "Stop its machines and unload its modules (sudo rmmod vboxnetadp vboxnetflt vboxdrv; sudo rmmod vmmon)",
+        else "Stop its machines, then unload its modules; VirtualBox: sudo rmmod vboxnetadp vboxnetflt vboxdrv; "
+        "VMware: sudo rmmod vmmon",
     )
 
 

@@ -18,7 +18,8 @@ from ai_how.host.root import Root
 class PassthroughFacts:
     """``driver_version`` is that of the NVIDIA driver in the kernel, empty where none is loaded.
 
-    ``named`` is False where no pci.ids database was found; ``partial`` where programs of other users were not visible.
+    ``bus`` is False where there is no PCI bus to be read; ``named`` where no pci.ids database was found; ``partial`` is
+    True where programs of other users were not visible.
     """
 
     devices: tuple[PciDevice, ...]
@@ -27,12 +28,18 @@ class PassthroughFacts:
     modules: dict[str, ModuleState]
     smi: SmiFacts
     driver_version: str = ""
+    bus: bool = True
     named: bool = True
     partial: bool = False
 
     @property
     def nvidia(self) -> tuple[Gpu, ...]:
         return tuple(gpu for gpu in self.gpus if gpu.supported)
+
+    @property
+    def countable(self) -> tuple[Gpu, ...] | None:
+        """The NVIDIA GPUs; None where it cannot be told whether there are any."""
+        return self.nvidia if self.bus else None
 
     def device(self, address: str) -> PciDevice | None:
         return next((device for device in self.devices if device.address == address), None)
@@ -61,6 +68,7 @@ def observe_passthrough(root: Root, *, smi: SmiFacts | None = None) -> Passthrou
         modules=observe_modules(root),
         smi=smi,
         driver_version=root.text("sys/module/nvidia/version") or smi.driver_version,
+        bus=root.exists("sys/bus/pci/devices"),
         named=database is not None or not displays,
         partial=users.partial,
     )
