@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from ai_how.host.doctor import HostFacts, observe
+from ai_how.host.facts.kvm import Device, GuestFacts, KvmFacts
+from ai_how.host.facts.kvm_firmware import FirmwareFacts
+from ai_how.host.facts.nvidia_smi import SmiFacts, SmiGpu
+from ai_how.host.facts.passthrough import PassthroughFacts, observe_passthrough
+from ai_how.host.facts.tools import Tool, ToolFacts
 from ai_how.host.root import Root
+
+from .pci_tree import add_gpu, sound_host
 
 CAPTURES = Path(__file__).parent / "fixtures" / "sysfs"
 LAPTOP = "linux-amd64-415ee03b8c4d1c4f07ae2e9d8b3d3d6d"
@@ -84,7 +93,7 @@ ARM_BOARD = {
 
 
 def good_host(*, cores: int = 16, memory_gib: int = 256) -> dict[str, str]:
-    """A production host: Debian 13 on two sockets, two bonded cards, an NVMe disk, four GPUs."""
+    """A production host: Debian 13 on two sockets, two bonded cards, an NVMe disk."""
     return {
         **big_server(sockets=2, cores=cores, memory_gib=memory_gib),
         "proc/sys/kernel/osrelease": "6.12.48+deb13-amd64\n",
@@ -111,9 +120,55 @@ def good_host(*, cores: int = 16, memory_gib: int = 256) -> dict[str, str]:
         "sys/block/nvme0n1/device/model": "SAMSUNG MZQL2\n",
         "sys/block/nvme0n1/nvme0n1p2/partition": "2\n",
         "sys/block/nvme0n1/nvme0n1p2/dev": "259:2\n",
-        **{f"sys/bus/pci/devices/0000:{n}1:00.0/vendor": "0x10de\n" for n in range(4)},
-        **{f"sys/bus/pci/devices/0000:{n}1:00.0/class": "0x030200\n" for n in range(4)},
     }
+
+
+def good_gpus(folder: Path) -> PassthroughFacts:
+    """Four GPUs, each in a group of its own and kept for guests, with SR-IOV and Multi-Instance off."""
+    pci = sound_host(folder)
+    addresses = [
+        add_gpu(
+            pci,
+            f"0000:{number}1:00.0",
+            port=f"0000:{number}0:00.0",
+            group=f"{number}1",
+            port_group=f"{number}0",
+            files={"sriov_totalvfs": "16", "sriov_numvfs": "0"},
+        )
+        for number in range(4)
+    ]
+    cards = tuple(SmiGpu(address=address, name="NVIDIA RTX A6000", mig=False) for address in addresses)
+    return observe_passthrough(pci.root, smi=SmiFacts(driver_version="570.1", gpus=cards, installed=True))
+
+
+GOOD_KVM = KvmFacts(
+    device=Device.OPENS,
+    architecture="x86_64",
+    guest=GuestFacts(complete=True, instructions_per_s=2_000_000_000),
+    firmware=FirmwareFacts(program="qemu-system-x86_64", booted=True),
+)
+
+
+def good_facts(folder: Path) -> HostFacts:
+    """All facts of the production host, those too that only a live machine tells."""
+    facts = observe(tree(folder / "host", good_host()), disk_path="/srv", site_path="/srv")
+    free = replace(facts.storage, free_bytes=3 * 10**12)
+    tools = ToolFacts(
+        python=Tool(path="/p", version=(3, 13)),
+        ansible=Tool(path="/a", version=(2, 19)),
+        libvirt=Tool(path="/l", version=(11, 3)),
+        qemu=Tool(path="/q", version=(10, 0)),
+        libvirt_daemon=True,
+    )
+    return replace(
+        facts,
+        live=True,
+        storage=free,
+        site_storage=free,
+        tools=tools,
+        passthrough=good_gpus(folder / "pci"),
+        kvm=GOOD_KVM,
+    )
 
 
 ROUTE_HEAD = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"

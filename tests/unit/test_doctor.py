@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_args
 from xml.etree import ElementTree as ET
@@ -15,13 +18,13 @@ from ai_how.cli import doctor as command
 from ai_how.cli.app import root
 from ai_how.errors import SpecError
 from ai_how.host.check import Check, Verdict
-from ai_how.host.doctor import GROUPS, PROVIDERS, Provider, Readiness
+from ai_how.host.doctor import GROUPS, PROVIDERS, Provider, Readiness, Wanted, judge
 from ai_how.host.report_junit import render_junit
 from ai_how.host.report_text import render_text
 from ai_how.host.tier_answer import TierAnswer
 from ai_how.host.tiers import TIER_NAMES, load_requirements
 
-from ..host_trees import ROUTE_HEAD, good_host, socket_line, tree
+from ..host_trees import ROUTE_HEAD, good_facts, good_host, socket_line, tree
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -192,15 +195,73 @@ def test_a_fix_stands_line_by_line_and_root_is_offered_only_to_others() -> None:
     providers = [Readiness(provider="local", failures=0, warnings=1, unknown=0)]
     text = render_text(checks, providers=providers, tier=tier)
     assert text.startswith("local      ready, 1 warning\ntier       minimum\n           missing for recommended:\n")
-    assert "    fix  sudo one\n         sudo two\n    root would tell more: sudo ai-how doctor --only port" in text
+    root = '    root would tell more:\n         sudo "$(command -v ai-how)" doctor --only port'
+    assert f"    fix  sudo one\n         sudo two\n{root}" in text
     assert "root would" not in render_text(checks, providers=providers, tier=tier, as_root=True)
     top = render_text([], providers=providers, tier=TierAnswer(reached="production", next=None))
     assert top.endswith("tier       production")
 
 
-def test_the_reference_lists_every_check(host: Path) -> None:
+def test_the_reference_lists_every_check(tmp_path: Path) -> None:
     text = (DOCS / "reference" / "doctor.md").read_text()
     listed = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `") and "." in line.split("`")[1]}
-    found = set(verdicts(as_json(host, "--tier", "production")))
+    wanted = Wanted(tier="production", subnet=ip_network("192.168.200.0/24"))
+    found = {
+        re.sub(r"[0-9a-f]{4}(:[0-9a-f]{2}){2}\.[0-7]", "ADDRESS", check.id) for check in everything(tmp_path, wanted)
+    }
     ports = {f"port.{port.protocol}.{port.text}" for port in load_requirements().ports}
     assert listed == (found - ports) | {"port.PROTOCOL.PORT"}
+
+
+def everything(folder: Path, wanted: Wanted) -> list[Check]:
+    """The checks of a host on which all of them have something to look at."""
+    return judge(good_facts(folder), wanted=wanted)
+
+
+def test_what_passes_alike_shares_a_line_until_it_is_asked_for(tmp_path: Path) -> None:
+    checks = everything(tmp_path, Wanted(tier="production", subnet=ip_network("10.0.0.0/24")))
+    short = render_text(checks, providers=[], tier=None)
+    assert "  pass     Other GPU checks      Group 4, Isolation 4           see --only iommu" in short
+    assert "  pass     Free ports            6443," in short
+    assert "Reset of 01:00.0" not in short
+    assert [line for line in short.splitlines() if line.startswith("  pass     GPU ")] != []
+    full = render_text(checks, providers=[], tier=None, folded=False)
+    assert "  pass     Reset of 01:00.0      flr, bus " in full
+    assert "  pass     Kubernetes API        free " in full
+    assert max(map(len, [*short.splitlines(), *full.splitlines()])) <= 80
+
+
+def test_a_failure_never_shares_a_line_and_the_worst_comes_first() -> None:
+    checks = [
+        check(Verdict.UNKNOWN, fix="look"),
+        check(Verdict.WARN, fix="mend"),
+        replace(check(Verdict.FAIL, fix="mend"), id="port.tcp.2", why="Also."),
+    ]
+    text = render_text(checks, providers=[], tier=None)
+    assert len([line for line in text.splitlines() if line.startswith(("  fail     T  ", "  warn     T  "))]) == 2
+    assert text.endswith(
+        "What to do\n  fail     T (port.tcp.2)\n  warn     T (port.tcp.1)\n    why  Also.\n         Because.\n    fix  mend\n"
+        "  unknown  T (port.tcp.1)\n    why  Because.\n    fix  look"
+    )
+
+
+def test_many_reasons_of_one_remedy_are_not_all_told() -> None:
+    checks = [replace(check(Verdict.UNKNOWN, fix="look"), id=f"cpu.{n}", why=f"Reason {n}.") for n in range(4)]
+    text = render_text(checks, providers=[], tier=None)
+    assert "Reason" not in text
+    assert text.count("    fix  look") == 1
+    assert "cpu.3" in text
+
+
+def test_only_what_is_asked_for_stands_above_the_checks(host: Path) -> None:
+    assert doctor(host, "--for", "local").stdout.startswith("local      1 unknown\n\nLocal provider\n")
+    libvirt = doctor(host, "--for", "libvirt").stdout.splitlines()
+    assert [line.split()[0] for line in libvirt[:2]] == ["libvirt", "tier"]
+    assert doctor(host, "--only", "kvm").stdout.startswith("Virtualization\n")
+
+
+def test_a_tier_is_not_below_what_could_not_be_told() -> None:
+    unclear = TierAnswer(reached=None, next="minimum", unclear=("Free disk: a capture tells no free space",))
+    assert "tier       not known\n" in render_text([], providers=[], tier=unclear)
+    missing = TierAnswer(reached=None, next="minimum", missing=("Memory: 8",))
+    assert "tier       below minimum\n" in render_text([], providers=[], tier=missing)

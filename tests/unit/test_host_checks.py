@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,21 +18,26 @@ from ai_how.host.checks.ports import check_ports
 from ai_how.host.checks.software import check_software
 from ai_how.host.checks.storage import check_storage
 from ai_how.host.checks.system import check_system
-from ai_how.host.doctor import HostFacts, Wanted, judge, matters_for, observe, readiness
+from ai_how.host.doctor import HostFacts, Wanted, judge, matters_for, readiness
 from ai_how.host.facts.cpu import CpuFacts
+from ai_how.host.facts.gpus import NVIDIA, Gpu
+from ai_how.host.facts.kvm import Device, KvmFacts
 from ai_how.host.facts.limits import Limits
 from ai_how.host.facts.memory import HugePages, MemoryFacts
 from ai_how.host.facts.network import Bond, NetworkFacts, Nic
 from ai_how.host.facts.numa import NumaNode
+from ai_how.host.facts.passthrough import observe_passthrough
+from ai_how.host.facts.pci import PciDevice
 from ai_how.host.facts.routes import Route
 from ai_how.host.facts.sockets import Listener
 from ai_how.host.facts.storage import Disk, Medium, StorageFacts
 from ai_how.host.facts.system import SystemFacts
 from ai_how.host.facts.tools import Tool, ToolFacts
-from ai_how.host.tier_answer import Hardware, assess
+from ai_how.host.root import Root
+from ai_how.host.tier_answer import Hardware, assess, check_gpu_count
 from ai_how.host.tiers import TIER_NAMES, load_requirements
 
-from ..host_trees import good_host, tree
+from ..host_trees import good_facts
 
 ASKED = load_requirements()
 MINIMUM, RECOMMENDED, PRODUCTION = ASKED.tiers
@@ -383,22 +389,17 @@ def test_a_libvirt_client_alone_runs_nothing_here() -> None:
 
 @pytest.fixture(scope="module")
 def production_host(tmp_path_factory: pytest.TempPathFactory) -> HostFacts:
-    root = tree(tmp_path_factory.mktemp("production"), good_host())
-    facts = observe(root, disk_path="/srv", site_path="/srv")
-    free = replace(facts.storage, free_bytes=3 * 10**12)
-    tools = ToolFacts(
-        python=Tool(path="/p", version=(3, 13)),
-        ansible=Tool(path="/a", version=(2, 19)),
-        libvirt=Tool(path="/l", version=(11, 3)),
-        qemu=Tool(path="/q", version=(10, 0)),
-        libvirt_daemon=True,
-    )
-    return replace(facts, storage=free, site_storage=free, tools=tools)
+    return good_facts(tmp_path_factory.mktemp("production"))
 
 
 def hardware(facts: HostFacts, **changed: object) -> Hardware:
-    found = {name: getattr(facts, name) for name in ("cpu", "memory", "storage", "network", "gpus")}
-    return Hardware(**{**found, **changed})  # type: ignore[arg-type] # each test names a fact with its own type
+    found = {name: getattr(facts, name) for name in ("cpu", "memory", "storage", "network")}
+    return Hardware(**{**found, "gpus": facts.passthrough.countable, **changed})  # type: ignore[arg-type] # each test names a fact with its own type
+
+
+def cards(count: int, capability: tuple[int, int] | None = (8, 6)) -> tuple[Gpu, ...]:
+    device = PciDevice(address="0000:01:00.0", vendor=NVIDIA, device=0x2230, class_code=0x030000)
+    return (Gpu(device=device, name="A", compute_capability=capability),) * count
 
 
 def test_a_good_host_passes_everything(production_host: HostFacts) -> None:
@@ -410,16 +411,38 @@ def test_a_good_host_passes_everything(production_host: HostFacts) -> None:
 
 
 def test_the_tier_says_what_is_missing_for_the_next(production_host: HostFacts) -> None:
-    answer = assess(hardware(production_host, gpus=2), tiers=ASKED.tiers)
+    answer = assess(hardware(production_host, gpus=cards(2)), tiers=ASKED.tiers)
     assert (answer.reached, answer.next) == ("recommended", "production")
-    assert answer.missing == ("NVIDIA GPUs: 2 GPUs (wanted: 4 GPUs)",)
-    assert assess(hardware(production_host, gpus=1), tiers=ASKED.tiers).reached is None
+    assert answer.missing == ("NVIDIA GPUs: 2 GPUs (wanted: 4 GPUs, capability 7.0)",)
+    assert assess(hardware(production_host, gpus=cards(1)), tiers=ASKED.tiers).reached is None
 
 
 def test_a_tier_with_something_unknown_is_not_reached(production_host: HostFacts) -> None:
     answer = assess(hardware(production_host, gpus=None), tiers=ASKED.tiers)
     assert (answer.reached, answer.next, answer.missing) == (None, "minimum", ())
-    assert answer.unclear == ("NVIDIA GPUs: the PCI bus cannot be read (wanted: 2 GPUs)",)
+    assert answer.unclear == ("NVIDIA GPUs: the PCI bus cannot be read (wanted: 2 GPUs, capability 7.0)",)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "verdict", "found"),
+    [
+        (cards(2), PASS, "2 GPUs"),
+        (cards(2) + cards(1, (6, 1)) + cards(1, None), PASS, "4 GPUs, 1 below capability 7.0, 1 of unknown capability"),
+        (cards(1) + cards(1, (6, 1)), FAIL, "2 GPUs, 1 below capability 7.0"),
+        (cards(1) + cards(1, None), UNKNOWN, "2 GPUs, 1 of unknown capability"),
+        ((), FAIL, "0 GPUs"),
+    ],
+)
+def test_only_gpus_that_are_new_enough_count(gpus: tuple[Gpu, ...], verdict: Verdict, found: str) -> None:
+    check = check_gpu_count(gpus, tier=ASKED.tier("minimum"))
+    assert (check.verdict, check.found) == (verdict, found)
+
+
+def test_what_a_capture_does_not_show_is_mended_on_the_machine_itself(production_host: HostFacts) -> None:
+    captured = replace(production_host, live=False, listeners=None, routes=None)
+    unknown = [check for check in judge(captured, wanted=Wanted(tier="minimum", subnet=SUBNET)) if check.fix]
+    assert len(unknown) == 1 + len(ASKED.ports)
+    assert {check.fix for check in unknown} == {"Run ai-how doctor on the machine itself"}
 
 
 @given(cores=st.integers(1, 256), memory=st.integers(1, 4096), gpus=st.integers(0, 16))
@@ -430,7 +453,7 @@ def test_more_of_anything_never_lowers_the_tier(cores: int, memory: int, gpus: i
             memory=MemoryFacts(installed_gib=memory + more),
             storage=storage(Medium.NVME, size_gb=4000),
             network=network_of(FAST, bonds=(Bond(name="b", mode="802.3ad", members=("a", "b")),)),
-            gpus=gpus + more,
+            gpus=cards(gpus + more),
         )
         reached = assess(found, tiers=ASKED.tiers).reached
         return -1 if reached is None else TIER_NAMES.index(reached)
@@ -438,13 +461,14 @@ def test_more_of_anything_never_lowers_the_tier(cores: int, memory: int, gpus: i
     assert level(8) >= level(1) >= level(0)
 
 
-def test_every_check_matters_for_somebody_and_says_what_to_do(production_host: HostFacts) -> None:
+def test_every_check_matters_for_somebody_and_says_what_to_do(production_host: HostFacts, tmp_path: Path) -> None:
     poor = replace(
         production_host,
         cpu=CpuFacts(),
         memory=MemoryFacts(),
         numa=(),
-        gpus=None,
+        passthrough=observe_passthrough(Root(tmp_path)),
+        kvm=KvmFacts(device=Device.MISSING, architecture="x86_64"),
         network=NetworkFacts(),
         routes=None,
         listeners=None,

@@ -10,13 +10,13 @@ import pytest
 from ai_how.capacity.types import NumaCapacity
 from ai_how.errors import ProviderError
 from ai_how.host.capacity import observe_capacity
-from ai_how.host.doctor import count_gpus
 from ai_how.host.facts.cpu import observe_cpu
 from ai_how.host.facts.limits import observe_limits
 from ai_how.host.facts.memory import observe_memory
 from ai_how.host.facts.mounts import mount_of
 from ai_how.host.facts.network import observe_network
 from ai_how.host.facts.numa import observe_numa
+from ai_how.host.facts.passthrough import observe_passthrough
 from ai_how.host.facts.routes import observe_routes
 from ai_how.host.facts.sockets import observe_listeners, with_owners
 from ai_how.host.facts.storage import Medium, observe_storage
@@ -36,6 +36,7 @@ from ..host_trees import (
     socket_line,
     tree,
 )
+from ..pci_tree import add_gpu, sound_host
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +166,25 @@ def test_limits_of_control_groups(
 
 
 def test_nvidia_gpus_are_counted(tmp_path: Path, laptop: Root) -> None:
-    assert count_gpus(capture(tmp_path, CLOUD_GPU)) == 1
-    assert count_gpus(laptop) == 0
-    assert count_gpus(Root(tmp_path)) is None
+    assert len(observe_passthrough(capture(tmp_path, CLOUD_GPU)).countable or ()) == 1
+    assert observe_passthrough(laptop).countable == ()
+    assert observe_passthrough(Root(tmp_path)).countable is None
+
+
+def test_capacity_has_the_gpus_and_what_keeps_each_from_a_guest(tmp_path: Path) -> None:
+    files = {**big_server(sockets=1, cores=8, memory_gib=64), "proc/self/status": "Cpus_allowed_list:\t0-15\n"}
+    cpuinfo = files.pop("proc/cpuinfo")
+    machine = sound_host(tmp_path)
+    add_gpu(machine)
+    add_gpu(machine, "0000:75:00.0", port="0000:74:00.0", group=None)
+    tree(tmp_path, files)
+    machine.write("proc/cpuinfo", cpuinfo)
+    host = observe_capacity(machine.root, name="h", disk_path="/srv", disk_gib=1)
+    assert [(gpu.pci_address, gpu.name, gpu.memory_gib, gpu.blocked) for gpu in host.gpus] == [
+        ("0000:65:00.0", "NVIDIA RTX A6000", 48, ""),
+        ("0000:75:00.0", "NVIDIA RTX A6000", 48, "Group of 75:00.0: in no IOMMU group"),
+    ]
+    assert observe_capacity(machine.root, name="h", disk_path="/srv", disk_gib=1, gpus=()).gpus == ()
 
 
 def test_capacity_is_what_the_container_may_have(tmp_path: Path) -> None:

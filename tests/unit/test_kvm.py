@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ai_how.host.check import Verdict
-from ai_how.host.checks.kvm import kvm_checks
+from ai_how.host.checks.kvm import kvm_checks, kvm_usable
 from ai_how.host.facts import kvm
 from ai_how.host.facts.kvm import Device, GuestFacts, KvmFacts, observe_kvm, parse_report, read_guest
 from ai_how.host.facts.kvm_firmware import FirmwareFacts
@@ -66,6 +66,12 @@ def verdicts(facts: KvmFacts) -> dict[str, str]:
 def test_verdicts(guest: GuestFacts | None, firmware: FirmwareFacts | None, expected: tuple[str, str]) -> None:
     found = verdicts(opened(guest, firmware, detail="there is no guest program for aarch64"))
     assert (found["kvm.device"], found["kvm.guest"], found["kvm.firmware"]) == ("pass", *expected)
+    assert kvm_usable(opened(guest, firmware)) == (expected == ("pass", "pass"))
+
+
+@pytest.mark.parametrize("device", [device for device in Device if device is not Device.OPENS])
+def test_without_the_device_kvm_is_not_usable(device: Device) -> None:
+    assert not kvm_usable(KvmFacts(device=device, architecture="x86_64", guest=SOUND, firmware=BOOTED))
 
 
 def test_where_a_guest_stopped_is_said() -> None:

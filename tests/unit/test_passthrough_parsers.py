@@ -11,22 +11,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_how.host.check import Verdict
-from ai_how.host.checks.passthrough import gpu_capacities, passthrough_checks
+from ai_how.host.check import Check, Verdict
+from ai_how.host.checks import passthrough
+from ai_how.host.checks.passthrough import gpu_capacities
 from ai_how.host.facts.config_space import UNREADABLE, Isolation, Port, parse_config_space
 from ai_how.host.facts.gpu_users import GpuUsers
 from ai_how.host.facts.gpus import collect_gpus
 from ai_how.host.facts.iommu import parse_remapping
 from ai_how.host.facts.kvm import parse_report, read_guest
 from ai_how.host.facts.nvidia_smi import Process, SmiFacts, parse_capabilities, parse_nvidia_smi, pci_address
-from ai_how.host.facts.passthrough import observe_passthrough
+from ai_how.host.facts.passthrough import PassthroughFacts, observe_passthrough
 from ai_how.host.facts.pci import PciDevice, parse_bars, parse_sizes
 from ai_how.host.facts.pci_ids import lookup, read_database
 from ai_how.host.root import Root
+from ai_how.host.tiers import load_requirements
 from tests.pci_tree import CONTROLLER_3D, DOWNSTREAM, ROOT_PORT, PciTree, add_gpu, config_space, sound_host
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 T4 = "0000:00:1e.0"
+
+
+def passthrough_checks(facts: PassthroughFacts) -> list[Check]:
+    asked = load_requirements()
+    return passthrough.passthrough_checks(facts, tier=asked.tier("minimum"), software=asked.software)
 
 
 def smi(name: str) -> str:

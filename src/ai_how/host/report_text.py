@@ -18,6 +18,8 @@ _WIDTH = 80
 _VERDICT, _TITLE, _FOUND = 7, 20, 29
 _WANTED = _WIDTH - 2 - _VERDICT - 2 - _TITLE - 2 - _FOUND - 2
 
+# a capture leaves many checks unknown, and one thing mends them all: their reasons would be a wall of text
+_REASONS = 3
 _WORST_FIRST = (Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN, Verdict.PASS)
 _HEADINGS = {
     "local": "Local provider",
@@ -139,7 +141,10 @@ def _remedy(checks: Sequence[Check], style: Style, *, as_root: bool) -> str:
     lines = []
     for check in checks:
         lines.append(f"  {style(f'{check.verdict.value:<{_VERDICT}}', check.verdict)}  {check.title} ({check.id})")
-    for number, why in enumerate(dict.fromkeys(check.why for check in checks)):
+    reasons = list(dict.fromkeys(check.why for check in checks))
+    if len(reasons) > _REASONS:
+        reasons = ["of each: ai-how doctor -o json, or --only its group"]
+    for number, why in enumerate(reasons):
         lines += _wrapped(f"    {'why' if number == 0 else '':<3}  {why}", indent=9)
     # commands are to be pasted: each part begins a line of its own
     for number, part in enumerate(checks[0].fix.split("; ") if checks[0].fix else ()):

@@ -13,9 +13,7 @@ _COMPUTE_CAPABILITY_VLLM = (7, 5)
 _BINDS_BY_ITSELF = ("", "nvidia", "vfio-pci", "pci-stub")
 # /proc/PID/comm holds 15 characters
 _PERSISTENCE = "nvidia-persistenced"[:15]
-_NO_NOUVEAU = (
-    "echo blacklist nouveau | sudo tee /etc/modprobe.d/no-nouveau.conf; sudo update-initramfs -u; sudo reboot"
-)
+_NO_NOUVEAU = "echo blacklist nouveau | sudo tee /etc/modprobe.d/no-nouveau.conf; sudo update-initramfs -u; sudo reboot"
 
 
 def gpu_checks(gpu: Gpu, facts: PassthroughFacts) -> list[Check]:

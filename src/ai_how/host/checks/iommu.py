@@ -96,9 +96,7 @@ def _groups_fix(facts: PassthroughFacts) -> str:
     if off:
         return f"Take {' '.join(off)} out of GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub; sudo reboot"
     if facts.iommu.vendor == "GenuineIntel":
-        return (
-            "Add intel_iommu=on iommu=pt to GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub; sudo reboot"
-        )
+        return "Add intel_iommu=on iommu=pt to GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub; sudo reboot"
     return (
         "Switch on the IOMMU in the firmware's set-up, then reboot; see sudo dmesg | grep -iE 'iommu|dmar|amd-vi|smmu'"
     )

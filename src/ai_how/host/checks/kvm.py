@@ -41,7 +41,16 @@ def _device(facts: KvmFacts) -> Check:
         Device.BROKEN: (Verdict.FAIL, f"/dev/kvm does not work: {facts.detail}", _missing_fix(facts)),
         Device.UNASKED: (Verdict.UNKNOWN, facts.detail, "ai-how doctor on the machine itself"),
     }[facts.device]
-    return Check(id="kvm.device", title="KVM device", found=found, wanted="opens", verdict=verdict, why=_WHY, fix=fix)
+    return Check(
+        id="kvm.device",
+        title="KVM device",
+        found=found,
+        wanted="opens",
+        verdict=verdict,
+        why=_WHY,
+        fix=fix,
+        needs_root=facts.device is Device.DENIED,
+    )
 
 
 def _opened(facts: KvmFacts) -> str:
