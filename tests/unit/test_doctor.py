@@ -240,7 +240,8 @@ def test_a_failure_never_shares_a_line_and_the_worst_comes_first() -> None:
     text = render_text(checks, providers=[], tier=None)
     assert len([line for line in text.splitlines() if line.startswith(("  fail     T  ", "  warn     T  "))]) == 2
     assert text.endswith(
-        "What to do\n  fail     T (port.tcp.2)\n  warn     T (port.tcp.1)\n    why  Also.\n         Because.\n    fix  mend\n"
+        "What to do\n  fail     T (port.tcp.2)\n  warn     T (port.tcp.1)\n"
+        "    why  Also.\n         Because.\n    fix  mend\n"
         "  unknown  T (port.tcp.1)\n    why  Because.\n    fix  look"
     )
 
@@ -254,7 +255,7 @@ def test_many_reasons_of_one_remedy_are_not_all_told() -> None:
 
 
 def test_only_what_is_asked_for_stands_above_the_checks(host: Path) -> None:
-    assert doctor(host, "--for", "local").stdout.startswith("local      1 unknown\n\nLocal provider\n")
+    assert doctor(host, "--for", "local").stdout.startswith("local      2 unknown\n\nLocal provider\n")
     libvirt = doctor(host, "--for", "libvirt").stdout.splitlines()
     assert [line.split()[0] for line in libvirt[:2]] == ["libvirt", "tier"]
     assert doctor(host, "--only", "kvm").stdout.startswith("Virtualization\n")

@@ -69,6 +69,20 @@ def test_verdicts(guest: GuestFacts | None, firmware: FirmwareFacts | None, expe
     assert kvm_usable(opened(guest, firmware)) == (expected == ("pass", "pass"))
 
 
+def test_a_python_that_cannot_be_started_leaves_kvm_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(kvm, "run", refuse)
+    monkeypatch.setattr(Root, "exists", lambda _self, _path: True)
+    monkeypatch.setattr(kvm.platform, "machine", lambda: "x86_64")
+    facts = observe_kvm(Root())
+    assert facts.device is Device.UNASKED
+    assert facts.detail.endswith("cannot be started: Permission denied")
+    assert verdicts(facts) == {"kvm.device": "unknown"}
+    assert not kvm_usable(facts)
+
+
 @pytest.mark.parametrize("device", [device for device in Device if device is not Device.OPENS])
 def test_without_the_device_kvm_is_not_usable(device: Device) -> None:
     assert not kvm_usable(KvmFacts(device=device, architecture="x86_64", guest=SOUND, firmware=BOOTED))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ai_how import __version__
 from ai_how.bench.result import Machine
-from ai_how.endpoints.engines.host import cgroup_cores
 from ai_how.errors import AiHowError
+from ai_how.host.facts.limits import observe_limits
+from ai_how.host.root import Root
 from ai_how.run.process import run, which
 
 _ENGINE_PACKAGES = {"llamacpp": "xllamacpp", "vllm": "vllm"}
@@ -30,7 +31,7 @@ def describe_machine() -> Machine:
     import psutil
 
     cores = len(os.sched_getaffinity(0))
-    quota = cgroup_cores(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    quota = observe_limits(Root()).cores
     return Machine(
         cpu=_cpu_model(),
         cores=cores if quota is None else min(cores, round(quota, 2)),

@@ -39,7 +39,11 @@ def _device(facts: KvmFacts) -> Check:
         ),
         Device.MISSING: (Verdict.FAIL, _missing(facts), _missing_fix(facts)),
         Device.BROKEN: (Verdict.FAIL, f"/dev/kvm does not work: {facts.detail}", _missing_fix(facts)),
-        Device.UNASKED: (Verdict.UNKNOWN, facts.detail, "ai-how doctor on the machine itself"),
+        Device.UNASKED: (
+            Verdict.UNKNOWN,
+            facts.detail,
+            "Run ai-how on the machine itself, as a user who may start its Python",
+        ),
     }[facts.device]
     return Check(
         id="kvm.device",

@@ -26,7 +26,7 @@ _PROCESS_LIMIT_S = 2.0
 
 
 class Device(StrEnum):
-    """``/dev/kvm`` as we see it. ``UNASKED``: the tree is a capture, where nothing can be run."""
+    """``/dev/kvm`` as we see it. ``UNASKED``: nothing can be run, as for a capture."""
 
     MISSING = "missing"
     DENIED = "denied"
@@ -87,7 +87,10 @@ def observe_kvm(root: Root) -> KvmFacts:
 
 
 def _probe(facts: KvmFacts) -> KvmFacts:
-    report = _guest_report()
+    try:
+        report = _guest_report()
+    except OSError as error:  # our own Python, in a folder that this user may not enter
+        return replace(facts, detail=f"{sys.executable} cannot be started: {error.strerror}")
     refused, api_version = str(report.get("refused") or ""), report.get("api_version")
     if not isinstance(api_version, int):
         denied = report.get("errno") in (errno.EPERM, errno.EACCES)
