@@ -71,9 +71,10 @@ def test_every_example_loads() -> None:
         ),
         ("provider: local\n", "1:1: name: missing; write name: and a name for this site, such as demo"),
         # values
-        ("name: a\nprovider: libvirt\n", "2:11: provider: libvirt is not available in this version; write local"),
-        ("name: a\nprovider: inventory\n", "2:11: provider: inventory is not available in this version; write local"),
-        ("name: a\nprovider: locl\n", "2:11: provider: 'locl' is not allowed; did you mean local? It takes local"),
+        (
+            "name: a\nprovider: locl\n",
+            "2:11: provider: 'locl' is not allowed; did you mean local? It takes local, libvirt or inventory",
+        ),
         ("name: a\nversion: 2\n", "2:10: version: 2 is not allowed; write 1"),
         (
             "name: A b\n",
@@ -163,7 +164,7 @@ def test_no_number_is_offered_that_is_wrong_or_out_of_range(written: str) -> Non
 
 def test_all_mistakes_come_at_once_from_top_to_end() -> None:
     text = (
-        "provider: libvirt\ngateway:\n  port: 70000\n  hots: a\n  host: 3\n  host: 4\nobject_store:\n"
+        "provider: kvm\ngateway:\n  port: 70000\n  hots: a\n  host: 3\n  host: 4\nobject_store:\n"
         "  type: external\n  port: x\nserving:\n  idle_after_s: 5m\ntargets: 3\n"
     )
     keys = [line.split(": ")[:2] for line in mistakes(text)]

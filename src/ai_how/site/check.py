@@ -10,12 +10,27 @@ import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from ai_how.site.mistakes import Key, Mistake, dotted
-from ai_how.site.words import Schema, either, expected, fixed_values, nearest, number_meant, takes_text, unit
+from ai_how.site.shapes import all_sections, field_shape, model_at, walk
+from ai_how.site.words import (
+    FORMS,
+    SECTION,
+    SECTIONS,
+    SECTIONS_BY_NAME,
+    Schema,
+    either,
+    expected,
+    fixed_values,
+    nearest,
+    number_meant,
+    takes_text,
+    unit,
+)
 from ai_how.site.yaml_lines import Document
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -23,6 +38,7 @@ Remarks = Mapping[tuple[str, str | None], tuple[str, str]]
 """(dotted key, value) -> (what is wrong, what would be right), where the schema cannot say it; None: no value."""
 
 _UNKNOWN = "extra_forbidden"  # pydantic's name for it
+_BAD_NAME = "bad name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,33 +89,24 @@ def _faults(model: type[BaseModel], error: ValidationError) -> dict[Key, tuple[s
     """Kind and message by key; the branches of a union are one fault."""
     faults: dict[Key, tuple[str, str]] = {}
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
-        faults.setdefault(_field_path(model, detail["loc"]), (detail["type"], detail["msg"]))
+        location, kind = detail["loc"], detail["type"]
+        if location[-1:] == ("[key]",) and kind != _UNKNOWN:
+            # pydantic's way to say that the name itself is wrong, not what it stands for
+            location, kind = location[:-1], _BAD_NAME
+        faults.setdefault(walk(model, location)[0], (kind, detail["msg"]))
     return faults
-
-
-def _field_path(model: type[BaseModel], location: Key) -> Key:
-    """pydantic's location without the names of a union's branches that it ends in."""
-    path: list[str | int] = []
-    current: type[BaseModel] | None = model
-    for part in location:
-        if isinstance(part, str) and current is None:
-            break
-        path.append(part)
-        current = section_model(current, str(part)) if current else None
-    return tuple(path)
 
 
 def section_model(model: type[BaseModel], key: str) -> type[BaseModel] | None:
     """The model of a section, or None where ``key`` is none."""
-    field = model.model_fields.get(key)
-    annotation = field.annotation if field else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    found = field_shape(model, key)
+    return found.model if found and found.kind == "section" else None
 
 
 def _may_be_echo(model: type[BaseModel], section: Key, message: str, faults: Mapping[Key, object]) -> bool:
     """Whether a section's complaint may only come from a key in it that has been reported already."""
-    keys = dict(sections(model)).get(dotted(section), [])
-    named = set(re.findall(r"\w+", message)).intersection(keys)
+    found = model_at(model, section)
+    named = set(re.findall(r"\w+", message)).intersection(found.model_fields if found else ())
     return any(nearest(str(key[-1]), named) for key in faults if key and key[:-1] == section)
 
 
@@ -123,6 +130,11 @@ def sections(model: type[BaseModel]) -> Iterator[tuple[str, list[str]]]:
             yield name, list(inner.model_fields)
 
 
+@cache
+def _schema(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema()
+
+
 class _Words:
     """Puts faults into words."""
 
@@ -130,32 +142,39 @@ class _Words:
         self.model = model
         self.document = document
         self.remarks = remarks
-        self.schema = model.model_json_schema()
-        self.keys = dict(sections(model))
+        self.schema = _schema(model)
 
-    def _homes(self, key: Key) -> list[str]:
-        """Other sections that have a key of this very name."""
-        return [name for name, names in self.keys.items() if key[-1] in names]
+    def _homes(self, key: Key) -> str:
+        """Where keys of this very name belong, in words; empty where there is none."""
+        places = [place for place, section in all_sections(self.model) if key[-1] in section.model_fields]
+        if places == [""]:
+            return "at the top level"
+        return f"under {either(place or 'the top level' for place in places)}" if places else ""
+
+    def _keys(self, section: Key) -> list[str]:
+        found = model_at(self.model, section)
+        return list(found.model_fields) if found else []
 
     def meant(self, key: Key) -> list[str]:
         """The keys of its section that an unknown key may be a slip of."""
-        return [] if self._homes(key) else nearest(str(key[-1]), self.keys.get(dotted(key[:-1]), []))
+        return nearest(str(key[-1]), self._keys(key[:-1]))
 
     def unknown_key(self, key: Key) -> Mistake:
-        homes = self._homes(key)
-        if homes == [""]:
-            remedy = "it belongs at the top level"
-        elif homes:
-            remedy = f"it belongs under {either(name or 'the top level' for name in homes)}"
-        elif near := self.meant(key):
-            remedy = f"did you mean {either(near)}?"
+        home, near = self._homes(key), self.meant(key)
+        if near:
+            remedy = f"did you mean {either(near)}?" + (f" {key[-1]} belongs {home}" if home else "")
+        elif home:
+            remedy = f"it belongs {home}"
         else:
-            remedy = f"the keys here are {', '.join(self.keys.get(dotted(key[:-1]), []))}"
+            remedy = f"the keys here are {', '.join(self._keys(key[:-1]))}"
         return self.document.at_key(key, "unknown key", remedy)
 
     def mistake(self, key: Key, kind: str, message: str) -> Mistake:
         if kind == "value_error":
             return self.document.at_key(key, message.removeprefix("Value error, "))
+        if kind == _BAD_NAME:
+            pattern = next(iter(self.schema_of(key[:-1]).get("patternProperties", {})), "")
+            return self.document.at_key(key, "cannot be a name here", f"write {FORMS.get(pattern, 'text')}")
         value = self.document.get(key)
         remark = self.remarks.get((dotted(key), value)) if value is None or isinstance(value, str) else None
         if kind == "missing":
@@ -166,13 +185,16 @@ class _Words:
 
     def _wrong_value(self, key: Key, value: Any) -> tuple[str, str]:
         schema = self.schema_of(key)
-        takes, is_section = expected(schema), expected(schema) == "a section"
+        takes = expected(schema)
+        below = {
+            SECTION: "write its keys below it",
+            SECTIONS: "write its items below it, each behind a dash",
+            SECTIONS_BY_NAME: "write names below it, and their keys below each",
+        }.get(takes)
         if value is None:
-            return "has no value", (
-                "write its keys below it, or remove the line" if is_section else f"write {takes}, or remove the line"
-            )
-        if is_section:
-            return "is not a section", "write its keys below it, one a line"
+            return "has no value", f"{below or f'write {takes}'}, or remove the line"
+        if below:
+            return f"is not {takes}", below + (", one a line" if takes == SECTION else "")
         if isinstance(value, dict | list):
             return f"is a {'section' if isinstance(value, dict) else 'list'}", f"write {takes}"
         written = shown(self.document.place(key).text or str(value))
@@ -198,10 +220,24 @@ class _Words:
         """The schema of the field at ``key``; empty where there is none."""
         current: Any = self.schema
         for part in key:
-            current = current.get("items", {}) if isinstance(part, int) else current.get("properties", {}).get(part, {})
-            if "$ref" in current:
-                current = self.schema["$defs"][current["$ref"].rpartition("/")[2]]
+            current = self._resolved(_below(current, part))
         return current  # type: ignore[no-any-return]
+
+    def _resolved(self, schema: Any) -> Any:
+        """A schema without its reference, or without the ``null`` beside it."""
+        choices = [choice for choice in schema.get("anyOf", []) if choice.get("type") != "null"]
+        if len(choices) == 1 and "$ref" in choices[0]:
+            schema = choices[0]
+        return self.schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def _below(schema: Any, part: str | int) -> Any:
+    if isinstance(part, int):
+        return schema.get("items", {})
+    found = schema.get("properties", {}).get(part)
+    if found is not None:
+        return found
+    return next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties") or {})
 
 
 def shown(text: str) -> str:

@@ -10,7 +10,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from ai_how.errors import NotFoundError
+from ai_how.errors import NotFoundError, SpecError
+from ai_how.site.cluster_rules import cluster_mistakes, cluster_warnings
 from ai_how.site.mistakes import Key, Mistake, dotted, in_order, spec_error
 from ai_how.site.spec import Site
 from ai_how.site.yaml_lines import Document, parse, read_text, shown_path
@@ -18,8 +19,6 @@ from ai_how.site.yaml_lines import Document, parse, read_text, shown_path
 SITE_FILE = "ai-how.yaml"
 
 _REMARKS: dict[tuple[str, str | None], tuple[str, str]] = {
-    ("provider", "libvirt"): ("libvirt is not available in this version", "write local"),
-    ("provider", "inventory"): ("inventory is not available in this version", "write local"),
     ("name", None): ("has no value", "write name: and a name for this site, such as demo"),
 }
 _PORTS: tuple[Key, ...] = (("gateway", "port"), ("object_store", "port"), ("registry", "port"))
@@ -35,31 +34,57 @@ def load_site(path: Path) -> Site:
     Raises:
         SpecError: the evidence lists every mistake as ``file:line:column: message``.
     """
-    site, mistakes = check_site_file(path)
+    return load_site_with_warnings(path)[0]
+
+
+def load_site_with_warnings(path: Path) -> tuple[Site, list[Mistake]]:
+    """As ``load_site``, with what works but is unwise."""
+    site, mistakes, warnings = read_site_file(path)
     if site is None:
-        again = "" if path.name == SITE_FILE else f" --site {shlex.quote(str(path))}"
-        raise spec_error(shown_path(path), mistakes, next_step=f"correct it, then check with: ai-how validate{again}")
-    return site
+        raise _refusal(path, mistakes)
+    return site, warnings
+
+
+def _refusal(path: Path, mistakes: list[Mistake]) -> SpecError:
+    again = "" if path.name == SITE_FILE else f" --site {shlex.quote(str(path))}"
+    return spec_error(shown_path(path), mistakes, next_step=f"correct it, then check with: ai-how validate{again}")
 
 
 def check_site_file(path: Path) -> tuple[Site | None, list[Mistake]]:
     """Read a site file; the site, or the mistakes that keep it from being one."""
+    site, mistakes, _ = read_site_file(path)
+    return site, mistakes
+
+
+def read_site_file(path: Path) -> tuple[Site | None, list[Mistake], list[Mistake]]:
+    """As ``check_site_file``, with the warnings too: what works but is unwise. Warnings come with a site only."""
     text, mistakes = read_text(path, where_from="write one with: ai-how init")
-    return (None, mistakes) if mistakes else check_site_text(text, Path(shown_path(path)))
+    return (None, mistakes, []) if mistakes else read_site_text(text, Path(shown_path(path)))
 
 
 def check_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake]]:
     """Check a site file's text: the site, or all mistakes from top to end. Pure; ``path`` only names the file."""
+    site, mistakes, _ = read_site_text(text, path)
+    return site, mistakes
+
+
+def read_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake], list[Mistake]]:
+    """As ``check_site_text``, with the warnings too."""
     from ai_how.site.check import check
 
     document = parse(text, str(path))
     if document.mistakes and not document.data:
-        return None, document.mistakes
+        return None, document.mistakes, []
     checked = check(Site, document, remarks=_REMARKS)
     mistakes = [*document.mistakes, *checked.mistakes, *checked.unknown_keys]
     wrong = {mistake.key for mistake in mistakes}
     mistakes += [mistake for mistake in _across_keys(document) if mistake.key not in wrong]
-    return (None, in_order(mistakes)) if mistakes else (checked.value, [])
+    site = checked.value
+    if site is not None:
+        mistakes += cluster_mistakes(site, document)
+    if site is None or mistakes:
+        return None, in_order(mistakes), []
+    return site, [], in_order(list(cluster_warnings(site, document)))
 
 
 def _across_keys(document: Document) -> Iterator[Mistake]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from pydantic import BaseModel
 
-from ai_how.site.check import section_model
+from ai_how.site.roles import DEFAULTS
+from ai_how.site.shapes import all_sections, field_shape
 from ai_how.site.spec import Site
 from ai_how.site.words import Schema, expected, unit
 
@@ -26,9 +28,12 @@ Rules for all keys:
 - Unknown keys are refused, so that a slip of the pen never changes a default
   in silence.
 - A key's name ends in its unit: `_s` seconds, `_ms` milliseconds, `_mib` MiB,
-  `_tokens` tokens, `_percent` percent. Values are plain numbers: `300`, not `5m`.
+  `_gib` GiB, `_mbps` Mbit/s, `_tokens` tokens, `_percent` percent. Values are plain numbers: `300`, not `5m`.
 - Secrets never stand in this file: keys that end in `_file` name a file that
   holds them, with mode 0600. Relative paths start from the site file's folder.
+
+`[]` in a heading stands for each item of a list, `<name>` for a name of your
+choice. How hosts, clusters and placement work together: [sizing](../explanation/sizing.md).
 
 For completion in editors, put the schema beside the file and name it in the
 first line:
@@ -49,16 +54,28 @@ def site_schema() -> dict[str, Any]:
 
 def render_site_reference() -> str:
     """The reference page of the site file, in Markdown."""
-    return f"{_INTRODUCTION}\n{keys_tables(Site)}"
+    return f"{_INTRODUCTION}\n{keys_tables(Site)}\n{_roles()}"
+
+
+def _roles() -> str:
+    rows = [
+        (f"`{role}`", str(each.count), str(each.vcpus), str(each.memory_gib), str(each.disk_gib), str(each.gpus))
+        for role, each in DEFAULTS.items()
+    ]
+    head = ("role", "count", "vcpus", "memory_gib", "disk_gib", "gpus")
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+    return (
+        "## Sizes of each role\n\nWhat a node gets when the file does not say; count is a cluster's without nodes."
+        f"\nSource: the resource requirements' node tables; the HPC roles split their sum.\n\n{lines}\n"
+    )
 
 
 def keys_tables(model: type[BaseModel]) -> str:
     """Every key of a file in Markdown tables, a heading for each section."""
-    parts = ["## Top level\n", _table(model)]
-    for key in model.model_fields:
-        section = section_model(model, key)
-        if section is not None:
-            parts += [f"\n## `{key}`\n", f"{(section.__doc__ or '').strip()}\n", _table(section)]
+    parts = []
+    for place, section in all_sections(model):
+        parts += [f"\n## `{place}`\n", f"{inspect.getdoc(section)}\n"] if place else ["## Top level\n"]
+        parts.append(_table(section))
     return "\n".join(parts) + "\n"
 
 
@@ -67,8 +84,10 @@ def _table(model: type[BaseModel]) -> str:
     rows = [
         (f"`{key}`", expected(field), unit(key) or "-", _default(key, field, schema), field.get("description", ""))
         for key, field in schema["properties"].items()
-        if section_model(model, key) is None
+        if (found := field_shape(model, key)) is None or found.kind != "section"
     ]
+    if not rows:
+        return "Its keys are sections; they follow."
     lines = [("key", "takes", "unit", "default", "meaning"), ("---",) * 5, *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
@@ -82,4 +101,4 @@ def _default(key: str, field: Schema, schema: Schema) -> str:
     if key in schema.get("required", []):
         return "must be given"
     value = field.get("default")
-    return "none" if value is None or value == [] else f"`{value}`"
+    return "none" if value is None or value in ([], {}) else f"`{value}`"

@@ -1,6 +1,7 @@
 """The site file's data model: every key of ``ai-how.yaml``, its unit, range and default.
 
-Owns the meaning of the keys. Reading YAML and naming lines is ``load``'s. Unknown keys are refused.
+Owns the meaning of the keys; those of machines and clusters are ``clusters``'. Reading YAML and naming lines is
+``load``'s. Unknown keys are refused.
 Defaults of ``targets`` are the performance targets of the cloud cluster's resource requirements.
 """
 
@@ -8,15 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from ai_how.site.clusters import Cluster, ClusterName, Host, Placement
+from ai_how.site.section import Section
 
 Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
-
-
-class Section(BaseModel):
-    """A mapping of the site file: immutable, unknown keys refused, keys documented for editors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Gateway(Section):
@@ -111,8 +109,8 @@ class Site(Section):
     """Version of this file format."""
     name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
     """Name of the site: lower-case letters, digits and dashes, 32 at most."""
-    provider: Literal["local"] = "local"
-    """Where it runs. local: processes on this machine."""
+    provider: Literal["local", "libvirt", "inventory"] = "local"
+    """Where it runs. local: processes on this machine; libvirt: virtual machines; inventory: servers that are there."""
     state_dir: str | None = None
     """Where data, logs and secrets lie; default .ai-how/<name> beside this file."""
     gateway: Gateway = Gateway()
@@ -120,3 +118,17 @@ class Site(Section):
     registry: Registry = Registry()
     serving: Serving = Serving()
     targets: Targets = Targets()
+    hosts: list[Host] = Field(default_factory=list)
+    """Machines for the clusters; default: this machine. Not for provider local."""
+    clusters: dict[ClusterName, Cluster] = Field(default_factory=dict)
+    """Clusters by name; default: one cloud cluster called cloud. Not for provider local."""
+    schedule: Literal["side-by-side", "in-turns"] = "side-by-side"
+    """side-by-side: all clusters run at once; in-turns: one at a time, the others stopped, their disks kept."""
+    placement: Placement = Placement()
+
+    @property
+    def planned_clusters(self) -> dict[str, Cluster]:
+        """The clusters to plan, ordered by name: those written, or the default one; none for provider local."""
+        if self.provider == "local":
+            return {}
+        return {name: self.clusters[name] for name in sorted(self.clusters)} or {"cloud": Cluster()}

@@ -10,12 +10,16 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
+SECTION, SECTIONS, SECTIONS_BY_NAME = "a section", "a list of sections", "sections by name"
+
 FORMS = {
     r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$": "lower-case letters, digits and dashes, beginning with a letter, 32 at most",
     r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "lower-case letters, digits, dots and dashes, 3 to 63",
     r"^(sqlite|postgresql|postgresql://[^\s]+)$": "sqlite, postgresql, or postgresql://user@host:port/name",
     r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$": "lower-case letters, digits and dashes, 40 at most",
     r"^\d{4}(-\d{2}(-\d{2})?)?$": "a year, a month or a day, such as 2026-11-25",
+    r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$": "lower-case letters, digits, dots and dashes, 63 at most",
+    r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$": "an IPv4 network, such as 192.168.200.0/24",
 }
 """What each pattern of our files means to people."""
 
@@ -28,6 +32,12 @@ _UNITS: tuple[tuple[str, str, Mapping[str, float]], ...] = (
     ("_rps_per_gpu", "requests a second for each GPU", {"rps": 1, "/s": 1}),
     ("_percent", "percent", {"%": 1, "percent": 1}),
     ("_tokens", "tokens", {"token": 1, "k": 1024}),
+    (
+        "_gib",
+        "GiB",
+        {f"{letter}{end}": factor / 1024 for letter, factor in _MIB.items() for end in ("", "b", "i", "ib")},
+    ),
+    ("_mbps", "Mbit/s", {"mbps": 1, "mbit/s": 1, "gbps": 1000, "gbit/s": 1000, "m": 1, "g": 1000}),
     ("_mib", "MiB", {f"{letter}{end}": factor for letter, factor in _MIB.items() for end in ("", "b", "i", "ib")}),
     ("_ms", "milliseconds", {unit: factor * 1000 for unit, factor in _TIME_S.items()}),
     ("_s", "seconds", _TIME_S),
@@ -61,9 +71,11 @@ def _one(schema: Schema) -> str:
         case {"type": "string"}:
             words = FORMS.get(schema.get("pattern", ""), "text")
         case {"type": "array", "items": items}:
-            words = f"a list of {_one(items)}"
+            words = SECTIONS if _one(items) == SECTION else f"a list of {_one(items)}"
+        case {"patternProperties": _} | {"additionalProperties": {}}:
+            words = SECTIONS_BY_NAME
         case _:
-            words = "a section"
+            words = SECTION
     return words
 
 

@@ -1,0 +1,161 @@
+"""The part of the site file that says which machines there are and which clusters shall run on them.
+
+Owns the meaning of these keys. What spans several of them (quorum, roles of a kind, overlapping networks) is
+``cluster_rules``'. Sizes that are not written are those of the role: ``roles``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ai_how.site.roles import DEFAULTS, KIND_ROLES, Kind, Role
+from ai_how.site.section import Section
+
+HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
+ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+Subnet = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$")]
+Factor = Annotated[float, Field(ge=1, le=8)]
+
+
+class DeclaredGpus(Section):
+    """GPUs of one kind in a declared machine."""
+
+    model: str
+    """Name of the card, such as RTX A6000 or T4."""
+    count: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many of them."""
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Memory of one card, GiB; needed for a card that the catalogue does not know."""
+    numa_node: Annotated[int, Field(ge=0, le=63)] | None = None
+    """NUMA node that they are attached to; default: dealt out over the nodes in turn."""
+
+
+class Declared(Section):
+    """What a machine has, for planning without it at hand. Without this section it is looked at."""
+
+    cores: Annotated[int, Field(ge=1, le=4096)]
+    """Physical cores."""
+    threads: Annotated[int, Field(ge=1, le=8192)] | None = None
+    """Hardware threads; default: as many as cores, which is a machine without SMT."""
+    memory_gib: Annotated[float, Field(gt=0)]
+    """Memory, GiB."""
+    disk_gib: Annotated[float, Field(gt=0)]
+    """Free disk where images and volumes will lie, GiB."""
+    gpus: list[DeclaredGpus] = Field(default_factory=list)
+    """GPUs, one entry a kind."""
+    numa_nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    """NUMA nodes; cores and memory are taken to be spread evenly over them."""
+    hugepages_gib: Annotated[float, Field(ge=0)] = 0
+    """Memory that is set aside as huge pages, GiB."""
+    network_mbps: Annotated[int, Field(ge=1)] | None = None
+    """Speed of its network, Mbit/s."""
+
+
+class Reserve(Section):
+    """What a host keeps for itself. Source: the resource requirements' total summary (4 cores, 4 GB, 100 GB of 1 TB).
+
+    For provider libvirt; a server of an inventory is a node as a whole.
+    """
+
+    cores: Annotated[int, Field(ge=0)] = 4
+    """Physical cores for the host's own work."""
+    memory_gib: Annotated[float, Field(ge=0)] = 4
+    """Memory for the host itself, GiB. What QEMU needs beside each guest's memory comes on top."""
+    disk_percent: Annotated[float, Field(ge=0, le=90)] = 10
+    """Part of the disk that stays free, for images, logs and snapshots, percent."""
+
+
+class Host(Section):
+    """One machine that nodes may run on."""
+
+    name: HostName
+    """Name of the machine in plans and in `nodes[].host`."""
+    uri: str = "qemu:///system"
+    """libvirt's address of the machine (provider libvirt); the default is this machine."""
+    address: str | None = None
+    """SSH address, such as admin@192.0.2.10 (provider inventory)."""
+    declared: Declared | None = None
+    reserve: Reserve = Reserve()
+
+
+class Node(Section):
+    """Nodes of one kind. Sizes that are not written are those of the role."""
+
+    role: Role
+    """What the nodes do: the first three in a cloud cluster, the others in an HPC cluster."""
+    count: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many of them."""
+    vcpus: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Virtual processors of each."""
+    memory_gib: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Memory of each, GiB."""
+    disk_gib: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Disk of each, GiB."""
+    gpus: Annotated[int, Field(ge=0, le=16)] | None = None
+    """GPUs passed through to each."""
+    gpu: str | None = None
+    """Only cards of this name, such as RTX A6000; default: any."""
+    gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Only cards with at least so much memory, GiB; default: any."""
+    host: HostName | None = None
+    """Only on this host; default: wherever they fit."""
+
+
+class Cluster(Section):
+    """One cluster of nodes."""
+
+    kind: Kind = "cloud"
+    """cloud: Kubernetes for inference; hpc: a batch cluster for training."""
+    subnet: Subnet | None = None
+    """IPv4 network of its nodes; default 192.168.200.0/24 for cloud, 192.168.100.0/24 for hpc."""
+    start: Literal["always", "manual"] = "always"
+    """Whether `ai-how up` starts it. With `schedule: in-turns` only one may be always."""
+    nodes: list[Node] = Field(default_factory=list)
+    """Its nodes, one entry a kind; default: one of each role of its kind, two where they carry GPUs."""
+
+    @property
+    def node_groups(self) -> tuple[Node, ...]:
+        """The nodes as written, or the default ones of its kind."""
+        return tuple(self.nodes) or default_nodes(self.kind)
+
+
+class VcpuOvercommit(Section):
+    """How many virtual processors may share one hardware thread, by role. Memory and GPUs are never shared.
+
+    Chosen, not measured: GPU workers and compute nodes keep their threads to themselves, because a delayed scheduler
+    of the engine leaves the GPU idle.
+    """
+
+    control_plane: Factor = 2
+    """Control plane nodes."""
+    cpu_worker: Factor = 2
+    """CPU workers."""
+    gpu_worker: Factor = 1
+    """GPU workers."""
+    hpc_controller: Factor = 2
+    """HPC controllers."""
+    hpc_compute: Factor = 1
+    """HPC compute nodes."""
+
+    def factor(self, role: Role) -> float:
+        """The factor of a role."""
+        return float(getattr(self, role.replace("-", "_")))
+
+
+class Placement(Section):
+    """Rules for placing nodes on hosts."""
+
+    vcpu_overcommit: VcpuOvercommit = VcpuOvercommit()
+    numa_locality: Literal["prefer", "require", "ignore"] = "prefer"
+    """Whether a node with GPUs lies wholly in the NUMA node of its GPUs."""
+    hugepages: Literal["none", "2mib", "1gib"] = "none"
+    """Huge pages behind the nodes' memory; the plan says how many the host must set aside."""
+    thin_disk_overcommit: Annotated[float, Field(ge=1, le=4)] = 1
+    """How far the nodes' disks together may exceed the usable disk, as thin disks hold only what was written."""
+
+
+def default_nodes(kind: Kind) -> tuple[Node, ...]:
+    """The nodes of a cluster that names none."""
+    return tuple(Node(role=role, count=DEFAULTS[role].count) for role in KIND_ROLES[kind])
