@@ -14,6 +14,7 @@ from ai_how.errors import NotFoundError, SpecError, WorldChangedError
 
 if TYPE_CHECKING:
     from ai_how.apply.engine import Outcome
+    from ai_how.capacity.tiers import TierName
     from ai_how.local.provider import LocalProvider
     from ai_how.plan.model import Plan
 
@@ -21,20 +22,35 @@ if TYPE_CHECKING:
 @click.command()
 @site_option
 @output_option
-def plan(site_path: Path | None, output: str) -> None:
+@click.option(
+    "--tier",
+    type=click.Choice(["minimum", "recommended", "production"]),
+    help="Size the clusters for a host of the resource requirements instead of yours.",
+)
+@click.option("--fit", "to_fit", is_flag=True, help="Show the largest clusters that fit the hosts.")
+def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: bool) -> None:
     """Show what `up` would do, action by action, with reasons.
 
     Exit code 0: nothing to do, 2: there are changes, 1: error. The JSON can be
     reviewed, kept, and applied with `ai-how up --plan FILE`.
 
+    For clusters (provider libvirt or inventory), and with --tier: whether they
+    fit, where each node goes, and what would help. Exit code 1: they do not fit.
+
     \b
     Example:
       ai-how plan -o json > plan.json
+      ai-how plan --tier minimum --fit
     """
-    from ai_how.local.site_access import open_provider
+    from ai_how.cli.sizing import load_to_plan, plan_sizing
     from ai_how.plan.document import plan_to_json
 
-    made = open_provider(site_path).plan()
+    site, path = load_to_plan(site_path, tier, to_fit=to_fit)
+    if path is None or site.provider != "local":
+        plan_sizing(site, tier=tier, to_fit=to_fit, output=output, site_path=site_path)
+    from ai_how.local.provider import provider_for
+
+    made = provider_for(site, path).plan()
     if output == "json":
         print_json(plan_to_json(made))
     else:

@@ -45,7 +45,7 @@ def init(file: Path, name: str | None, *, force: bool, to_stdout: bool) -> None:
         name=name or valid_name(folder.resolve().name),
         cpu_cores=_physical_cores(),
         memory_gib=_memory_gib(),
-        gpus=_gpus(),
+        gpus=listed_gpus(),
         with_schema=(folder / SCHEMA_FILE).is_file(),
     )
     if to_stdout:
@@ -83,7 +83,7 @@ def _memory_gib() -> float:
     return float(psutil.virtual_memory().total / 2**30)
 
 
-def _gpus() -> list[str]:
+def listed_gpus() -> list[str]:
     """Names of this machine's NVIDIA GPUs as the driver lists them; none where there is no driver."""
     if which("nvidia-smi") is None:
         return []

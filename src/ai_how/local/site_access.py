@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_how.errors import TryAgainError
+from ai_how.errors import SpecError, TryAgainError
 from ai_how.local.components.object_store import S3
 from ai_how.local.layout import Layout
 from ai_how.local.provider import LocalProvider
@@ -28,12 +29,24 @@ class GatewayAccess:
 
 
 def open_provider(site_path: Path | None) -> LocalProvider:
-    """The provider of a site file; None looks for ai-how.yaml here and in the folders above."""
+    """The provider of a site file; None looks for ai-how.yaml here and in the folders above.
+
+    Raises:
+        SpecError: the site is for a provider that is only planned yet. Nothing has been done then.
+    """
     from ai_how.local.provider import provider_for
     from ai_how.site.load import find_site, load_site
 
     path = site_path or find_site(Path.cwd())
-    return provider_for(load_site(path), path)
+    site = load_site(path)
+    if site.provider != "local":
+        named = f" --site {shlex.quote(str(site_path))}" if site_path else ""
+        raise SpecError(
+            f"provider {site.provider} can be planned in this version, not built yet",
+            evidence=f"{path}: provider: {site.provider}",
+            next_step=f"ai-how plan{named} shows whether the clusters fit; provider: local can be built",
+        )
+    return provider_for(site, path)
 
 
 def open_stores(site_path: Path | None) -> Stores:

@@ -1,0 +1,158 @@
+"""``ai-how plan`` for clusters: where nodes go, which rules hold, and what would help where they do not."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from ai_how.cli.output import note, print_json
+from ai_how.errors import NotFoundError, SpecError
+
+if TYPE_CHECKING:
+    from ai_how.capacity.report import SizingReport
+    from ai_how.capacity.tiers import TierName
+    from ai_how.capacity.types import GpuCapacity, HostCapacity, SizingRequest
+    from ai_how.site.clusters import Host
+    from ai_how.site.spec import Site
+
+_THIS_MACHINE = "qemu:///system"
+_IMAGES = "/var/lib/libvirt/images"
+
+
+def load_to_plan(site_path: Path | None, tier: TierName | None, *, to_fit: bool) -> tuple[Site, Path | None]:
+    """The site to plan, and its file.
+
+    A tier can be asked about without a site file, or with one for provider local: then it is the default cluster's.
+
+    Raises:
+        SpecError: the file has mistakes, or ``to_fit`` was asked for a site without clusters.
+    """
+    from ai_how.site.load import find_site, load_site_with_warnings
+    from ai_how.site.spec import Site
+
+    default = Site(name="default", provider="libvirt")
+    try:
+        path = site_path or find_site(Path.cwd())
+    except NotFoundError:
+        if tier is None:
+            raise
+        return default, None
+    site, warnings = load_site_with_warnings(path)
+    for warning in warnings:
+        note(f"warning: {warning}")
+    if site.provider == "local" and tier is not None:
+        return default, None
+    if site.provider != "local":
+        return site, path
+    if to_fit:
+        raise SpecError(
+            f"site {site.name} has no clusters to fit",
+            evidence=f"{path}: provider is local, which runs processes on this machine",
+            next_step="ai-how plan --tier minimum --fit, or write provider: libvirt",
+        )
+    return site, path
+
+
+def plan_sizing(
+    site: Site, *, tier: TierName | None, to_fit: bool, output: str, site_path: Path | None = None
+) -> NoReturn:
+    """Print the sizing plan. Exit code 1: does not fit; else 0 for a tier, 2 for a site: it has yet to be built."""
+    report = _report(site, tier=tier, to_fit=to_fit)
+    if output == "json":
+        from ai_how.capacity.sizing_document import sizing_to_json
+
+        print_json(sizing_to_json(report))
+    else:
+        from ai_how.cli.sizing_text import sizing_lines
+
+        for line in sizing_lines(report):
+            click.echo(line)
+        note(_next(report, site_path))
+    sys.exit(1 if not report.fits else 0 if tier else 2)
+
+
+def _next(report: SizingReport, site_path: Path | None) -> str:
+    words = ["ai-how", "plan"]
+    words += ["--site", str(site_path)] if site_path else []
+    words += ["--tier", report.tier] if report.tier else []
+    if not report.fits and report.fitted is None:
+        return f"Next: {shlex.join([*words, '--fit'])} shows the largest that fits"
+    if not report.fits:
+        return "Next: ask for fewer or smaller nodes, or plan with a larger host (hosts[].declared)"
+    if report.fitted and report.fitted.changes:
+        return "Next: write these sizes into the site file (clusters.<name>.nodes)"
+    return "This version plans clusters; it does not build them yet."
+
+
+def _report(site: Site, *, tier: TierName | None, to_fit: bool) -> SizingReport:
+    from ai_how.capacity.demand import request_of
+    from ai_how.capacity.report import make_report
+
+    request = request_of(site, _observed_hosts(site)) if tier is None else _request_for_tier(site, tier)
+    kinds = frozenset(cluster.kind for cluster in site.planned_clusters.values())
+    return make_report(request, site=site.name, kinds=kinds, tier=tier or "", to_fit=to_fit)
+
+
+def _request_for_tier(site: Site, tier: TierName) -> SizingRequest:
+    """The site's clusters on the one host of a tier: pins to the site's own hosts mean nothing there."""
+    from dataclasses import replace
+
+    from ai_how.capacity.demand import all_needs, hosts_of, reserve_of, rules_of
+    from ai_how.capacity.tiers import tier_host
+    from ai_how.capacity.types import SizingRequest
+
+    return SizingRequest(
+        needs=tuple(replace(need, host="") for need in all_needs(site)),
+        hosts=(tier_host(tier, reserve=reserve_of(hosts_of(site)[0].reserve)),),
+        rules=rules_of(site.placement),
+        schedule=site.schedule,
+    )
+
+
+def _observed_hosts(site: Site) -> dict[str, HostCapacity]:
+    from ai_how.capacity.demand import hosts_of
+
+    return {host.name: _observed(site, host) for host in hosts_of(site) if host.declared is None}
+
+
+def _observed(site: Site, host: Host) -> HostCapacity:
+    """What this machine has; others cannot be looked at.
+
+    Raises:
+        SpecError: the host is another machine, and nothing is declared about it.
+    """
+    from ai_how.host.capacity import observe_capacity
+    from ai_how.host.root import Root
+
+    if site.provider != "libvirt" or host.uri != _THIS_MACHINE:
+        raise SpecError(
+            f"what host {host.name} has is not known",
+            evidence=f"{host.address or host.uri} is another machine, which this version does not look at",
+            next_step=f"write what it has under hosts, {host.name}: declared (cores, memory_gib, disk_gib, gpus)",
+        )
+    return observe_capacity(Root(), name=host.name, disk_path=site.state_dir or _IMAGES, gpus=_gpus())
+
+
+def _gpus() -> tuple[GpuCapacity, ...]:
+    """This machine's NVIDIA GPUs as the driver lists them; a card that the catalogue does not know has no memory."""
+    from ai_how.accelerators.catalogue import by_name
+    from ai_how.capacity.types import GpuCapacity
+    from ai_how.cli.site import listed_gpus
+
+    found = []
+    for name in listed_gpus():
+        known = by_name(name)
+        if known is None:
+            note(f"warning: {name} is not in the catalogue of GPUs: its memory is not known, and taken as 0")
+        found.append(
+            GpuCapacity(
+                name=known.name if known else name,
+                memory_gib=known.memory_gib if known else 0,
+                compute_capability=known.compute_capability if known else None,
+            )
+        )
+    return tuple(found)
