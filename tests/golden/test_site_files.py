@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ai_how.endpoints.deploy_file import DeployKeys
+from ai_how.site.cluster_template import render_cluster_template
 from ai_how.site.reference import keys_tables, render_site_reference, site_schema
 from ai_how.site.template import render_template
 from tests.golden.conftest import ROOT, Golden
@@ -19,6 +20,11 @@ from tests.golden.conftest import ROOT, Golden
 def test_first_site_file(golden: Golden, file: str, gpus: tuple[str, ...], with_schema: bool) -> None:
     text = render_template(name="demo", cpu_cores=8, memory_gib=31.25, gpus=gpus, with_schema=with_schema)
     golden(f"tests/golden/site/{file}", text)
+
+
+def test_first_site_file_with_clusters(golden: Golden) -> None:
+    text = render_cluster_template(name="demo", cpu_cores=64, memory_gib=251.4, gpus=("NVIDIA RTX A6000",) * 2)
+    golden("tests/golden/site/template-libvirt.yaml", text)
 
 
 def test_schema(golden: Golden) -> None:

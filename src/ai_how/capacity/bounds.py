@@ -102,14 +102,15 @@ def _of_sum(rule: Rule, needs: Sequence[NodeNeed], rooms: Sequence[Room], rules:
 def _of_gpus(needs: Sequence[NodeNeed], rooms: Sequence[Room]) -> Iterator[Shortage]:
     """For each memory size and each model that is asked for: how many want that or more, and how many there are."""
     wanting = [need for need in needs if need.gpus]
-    kinds = sorted({(need.gpu, need.gpu_memory_gib) for need in wanting} | {("", 0.0)} if wanting else set())
+    kinds = sorted({(need.gpu_model, need.gpu_memory_gib) for need in wanting} | {("", 0.0)} if wanting else set())
     gpus = [gpu for room in rooms for gpu in room.gpus if not gpu.blocked]
     host = rooms[0].name if len(rooms) == 1 else ""
     for model, memory_gib in kinds:
         choosy = [
             need
             for need in wanting
-            if need.gpu_memory_gib >= memory_gib and (not model or (need.gpu and same_card(need.gpu, model)))
+            if need.gpu_memory_gib >= memory_gib
+            and (not model or (need.gpu_model and same_card(need.gpu_model, model)))
         ]
         there = sum(gpu.memory_gib >= memory_gib and (not model or same_card(gpu.name, model)) for gpu in gpus)
         wanted = sum(need.gpus for need in choosy)

@@ -90,7 +90,7 @@ def _need(cluster: str, group: Node, number: int) -> NodeNeed:
         memory_gib=usual.memory_gib if group.memory_gib is None else group.memory_gib,
         disk_gib=usual.disk_gib if group.disk_gib is None else group.disk_gib,
         gpus=usual.gpus if group.gpus is None else group.gpus,
-        gpu=group.gpu or "",
+        gpu_model=group.gpu_model or "",
         gpu_memory_gib=group.gpu_memory_gib or 0,
         host=group.host or "",
     )

@@ -104,7 +104,7 @@ def _in_order(items: Sequence[_Item], hosts: Sequence[Room], order: Order) -> li
             not item.need.host,
             -item.need.gpus,
             -item.need.gpu_memory_gib,
-            not item.need.gpu,
+            not item.need.gpu_model,
             -order(item, total),
             item.need.name,
         ),

@@ -146,7 +146,11 @@ def _cells(offer: HostOffer) -> tuple[Cell, ...]:
 
 def gpu_serves(gpu: GpuCapacity, need: NodeNeed) -> bool:
     """Whether a GPU can be passed through and is of the memory and model that a node asks for."""
-    return not gpu.blocked and gpu.memory_gib >= need.gpu_memory_gib and (not need.gpu or same_card(gpu.name, need.gpu))
+    return (
+        not gpu.blocked
+        and gpu.memory_gib >= need.gpu_memory_gib
+        and (not need.gpu_model or same_card(gpu.name, need.gpu_model))
+    )
 
 
 @cache

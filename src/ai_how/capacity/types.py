@@ -79,7 +79,7 @@ class HostOffer:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeNeed:
-    """One node of a cluster with what it needs. ``gpu`` is a card's name, ``host`` a host's; empty: any."""
+    """One node of a cluster with what it needs. ``gpu_model`` is a card's name, ``host`` a host's; empty: any."""
 
     name: str
     cluster: str
@@ -88,7 +88,7 @@ class NodeNeed:
     memory_gib: int
     disk_gib: int
     gpus: int = 0
-    gpu: str = ""
+    gpu_model: str = ""
     gpu_memory_gib: float = 0
     host: str = ""
 

@@ -21,16 +21,24 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", default="ai-how.yaml", type=click.Path(allow_dash=True, path_type=Path))
 @click.option("--name", help="Name of the site. Default: made from the folder's name.")
+@click.option(
+    "--provider",
+    type=click.Choice(["local", "libvirt"]),
+    default="local",
+    help="local: processes on this machine (default); libvirt: clusters of virtual machines, to plan.",
+)
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the file instead of writing it; so does FILE -.")
-def init(file: Path, name: str | None, *, force: bool, to_stdout: bool) -> None:
+def init(file: Path, name: str | None, provider: str, *, force: bool, to_stdout: bool) -> None:
     """Write a commented ai-how.yaml for this machine.
 
     \b
     Example:
       ai-how init
       ai-how init --name demo sites/demo.yaml
+      ai-how init --provider libvirt
     """
+    from ai_how.site.cluster_template import render_cluster_template
     from ai_how.site.template import SCHEMA_FILE, render_template, valid_name
 
     to_stdout = to_stdout or str(file) == "-"
@@ -41,7 +49,8 @@ def init(file: Path, name: str | None, *, force: bool, to_stdout: bool) -> None:
             evidence="it takes lower-case letters, digits and single dashes, beginning with a letter, 32 at most",
             next_step=f"ai-how init --name {valid_name(name)}",
         )
-    text = render_template(
+    render = render_template if provider == "local" else render_cluster_template
+    text = render(
         name=name or valid_name(folder.resolve().name),
         cpu_cores=_physical_cores(),
         memory_gib=_memory_gib(),
@@ -54,7 +63,8 @@ def init(file: Path, name: str | None, *, force: bool, to_stdout: bool) -> None:
     _write(file, text, force=force)
     click.echo(f"{file} written")
     found_by_itself = file == Path("ai-how.yaml")
-    note(f"Next: ai-how up{'' if found_by_itself else f' --site {shlex.quote(str(file))}'}")
+    next_command = "up" if provider == "local" else "plan"
+    note(f"Next: ai-how {next_command}{'' if found_by_itself else f' --site {shlex.quote(str(file))}'}")
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:
@@ -102,18 +112,20 @@ def validate(site_path: Path | None, output: str) -> None:
     """Check the site file; report every mistake at once.
 
     Mistakes go to stdout as file:line:column: message; exit code 1 if there
-    are any.
+    are any. Warnings, which hinder nothing, go to stderr.
 
     \b
     Example:
       ai-how validate
       ai-how validate --site site.yaml -o json
     """
-    from ai_how.site.load import check_site_file, find_site
+    from ai_how.site.load import find_site, read_site_file
     from ai_how.site.yaml_lines import shown_path
 
     path = site_path or find_site(Path.cwd())
-    site, mistakes = check_site_file(path)
+    site, mistakes, warnings = read_site_file(path)
+    for warning in warnings:
+        note(f"warning: {warning}")
     if output == "json":
         print_json(mistakes)
     elif site is not None:
@@ -129,6 +141,8 @@ def validate(site_path: Path | None, output: str) -> None:
 
 def _summary(site: Site) -> list[tuple[str, str]]:
     """What a site file asks for, in a few words. An external database's address stays unsaid: it may name a user."""
+    if site.provider != "local":
+        return _cluster_summary(site)
     endpoint = site.object_store.endpoint_url if site.object_store.type == "external" else ""
     return [
         ("name", site.name),
@@ -137,6 +151,20 @@ def _summary(site: Site) -> list[tuple[str, str]]:
         ("object store", f"{site.object_store.type} {endpoint}".strip()),
         ("registry", f"MLflow on {site.registry.database.partition(':')[0]}"),
         ("engine", site.serving.engine),
+    ]
+
+
+def _cluster_summary(site: Site) -> list[tuple[str, str]]:
+    words = {"libvirt": "virtual machines", "inventory": "servers that are there"}[site.provider]
+    clusters = [
+        f"{name} ({cluster.kind}, {sum(node.count for node in cluster.node_groups)} nodes)"
+        for name, cluster in site.planned_clusters.items()
+    ]
+    return [
+        ("name", site.name),
+        ("provider", f"{site.provider} ({words})"),
+        ("hosts", ", ".join(host.name for host in site.hosts) or "this machine"),
+        ("clusters", f"{', '.join(clusters)}, {site.schedule.replace('-', ' ')}"),
     ]
 
 

@@ -68,7 +68,8 @@ def check(model: type[Model], document: Document, *, remarks: Remarks | None = N
         for key, (kind, message) in found.items():
             if key not in faults and not (kind == "value_error" and _may_be_echo(model, key, message, faults)):
                 faults[key] = (kind, message)
-        for key in found:
+        # what lies deepest first: a section may be wrong by its name and by what is in it
+        for key in sorted(found, key=len, reverse=True):
             _remove(data, key)
     words = _Words(model, document, remarks or {})
     unknown = [key for key, (kind, _) in faults.items() if kind == _UNKNOWN]

@@ -122,8 +122,10 @@ def _node(node: Node, cluster: Cluster, document: Document, at: Key) -> Iterator
     if limit and limit.gpus and node.gpus and node.gpus > limit.gpus:
         problem = f"{node.gpus} GPUs in one worker, the limit is {limit.gpus}"
         yield document.at_value((*at, "gpus"), problem, "use more workers with fewer GPUs each")
-    if node.gpu is not None and by_name(node.gpu) is None and not node.gpu.strip():
-        yield document.at_value((*at, "gpu"), "is empty", "write a card's name, such as RTX A6000, or remove the line")
+    if node.gpu_model is not None and by_name(node.gpu_model) is None and not node.gpu_model.strip():
+        yield document.at_value(
+            (*at, "gpu_model"), "is empty", "write a card's name, such as RTX A6000, or remove the line"
+        )
 
 
 def _subnets(site: Site, document: Document) -> Iterator[Mistake]:

@@ -95,7 +95,7 @@ class Node(Section):
     """Disk of each, GiB."""
     gpus: Annotated[int, Field(ge=0, le=16)] | None = None
     """GPUs passed through to each."""
-    gpu: str | None = None
+    gpu_model: str | None = None
     """Only cards of this name, such as RTX A6000; default: any."""
     gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
     """Only cards with at least so much memory, GiB; default: any."""

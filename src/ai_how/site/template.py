@@ -35,7 +35,7 @@ def render_template(
     editors = f"# yaml-language-server: $schema={SCHEMA_FILE}\n" if with_schema else ""
     return editors + "\n".join(
         [
-            *_head(name, _found(cpu_cores, memory_gib, gpus)),
+            *_head(name, found_words(cpu_cores, memory_gib, gpus)),
             *_gateway(),
             *_serving(cpu_cores, gpus),
             *_stores(),
@@ -44,7 +44,8 @@ def render_template(
     )
 
 
-def _found(cpu_cores: int, memory_gib: float, gpus: Sequence[str]) -> str:
+def found_words(cpu_cores: int, memory_gib: float, gpus: Sequence[str]) -> str:
+    """What was found on a machine, in words."""
     cores = "1 core" if cpu_cores == 1 else f"{cpu_cores} cores"
     kinds = [f"{gpus.count(gpu)} x {gpu}" for gpu in dict.fromkeys(gpus)]
     return f"{cores}, {memory_gib:.1f} GiB of memory, " + (" and ".join(kinds) or "no NVIDIA GPU")
@@ -59,7 +60,7 @@ def _head(name: str, found: str) -> list[str]:
         *textwrap.wrap(f"# Found on this machine: {found}.", width=80, subsequent_indent="# "),
         "",
         f"version: {_default(Site, 'version')}",
-        f"name: {_quoted(name)}",
+        f"name: {quoted(name)}",
         f"provider: {_default(Site, 'provider')}  # processes on this machine",
         "",
         "# Where data, logs and secrets lie; a folder with room for your models.",
@@ -68,7 +69,8 @@ def _head(name: str, found: str) -> list[str]:
     ]
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A valid site name as YAML that is read as text."""
     # valid names that YAML, old or new, reads as something else
     return f'"{name}"' if name in {"null", "true", "false", "yes", "no", "on", "off", "y", "n"} else name
 

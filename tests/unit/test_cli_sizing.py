@@ -1,0 +1,229 @@
+"""``ai-how plan`` for clusters on the command line, every option of it; what is refused until clusters can be built."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import ai_how.cli.site as commands
+from ai_how.capacity.report import make_report
+from ai_how.cli.app import root
+from ai_how.cli.sizing_text import sizing_lines
+from ai_how.errors import NotFoundError, SpecError
+from ai_how.site.load import load_site
+from ai_how.site.spec import Site
+from tests.golden.conftest import ROOT
+from tests.sizing import BIG, host, node, on_tier, request
+
+DECLARED = "cores: 64, memory_gib: 256, disk_gib: 4000, gpus: [{model: RTX A6000, count: 4}]"
+FITS = f"name: lab\nprovider: libvirt\nhosts: [{{name: h, declared: {{{DECLARED}}}}}]\n"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AI_HOW_SITE", raising=False)
+    monkeypatch.setattr(commands, "which", lambda _: None)
+    return tmp_path
+
+
+def ai_how(*args: str) -> Result:
+    done = CliRunner().invoke(root, args)
+    assert done.exception is None or isinstance(done.exception, SystemExit | SpecError | NotFoundError), done.exception
+    return done
+
+
+def plan_json(*args: str, code: int) -> Any:
+    done = ai_how("plan", "-o", "json", *args)
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_tier_needs_no_site_file() -> None:
+    assert isinstance(ai_how("plan").exception, NotFoundError)
+    plan = plan_json("--tier", "minimum", code=1)
+    assert (plan["format"], plan["tier"], plan["fits"]) == ("ai-how/sizing/v1", "minimum", False)
+    assert [short["rule"] for short in plan["schedules"]["side-by-side"]["short"]] == [
+        "vcpu-overcommit",
+        "memory",
+        "disk",
+    ]
+
+
+def test_the_largest_that_fits_a_tier() -> None:
+    plan = plan_json("--tier", "minimum", "--fit", code=0)
+    assert (plan["fits"], plan["fitted"]["found"]) == (True, True)
+    assert {"cluster": "cloud", "role": "gpu-worker", "key": "memory_gib", "before": 32, "after": 21} in plan["fitted"][
+        "changes"
+    ]
+    assert {one["host"] for one in plan["nodes"]} == {"minimum-tier"}
+    done = ai_how("plan", "--tier", "minimum", "--fit")
+    assert (done.exit_code, done.stderr) == (0, "Next: write these sizes into the site file (clusters.<name>.nodes)\n")
+
+
+def test_a_tier_is_asked_for_the_sites_own_clusters() -> None:
+    Path("ai-how.yaml").write_text(
+        FITS + "clusters: {c: {nodes: [{role: control-plane, host: h}, {role: cpu-worker}]}}\n"
+    )
+    assert [one["name"] for one in plan_json("--tier", "minimum", code=0)["nodes"]] == [
+        "c-control-plane-1",
+        "c-cpu-worker-1",
+    ]
+    Path("ai-how.yaml").write_text("name: local\n")
+    assert len(plan_json("--tier", "production", code=1)["nodes"]) == 4
+
+
+def test_a_site_that_fits_has_yet_to_be_built() -> None:
+    Path("ai-how.yaml").write_text(FITS)
+    done = ai_how("plan")
+    assert (done.exit_code, done.stderr) == (2, "This version plans clusters; it does not build them yet.\n")
+    assert done.stdout.startswith("Sizing of site lab on these hosts: fits (side by side)\n")
+    plan = plan_json("--site", "ai-how.yaml", code=2)
+    assert [one["gpus"][0]["name"] for one in plan["nodes"] if one["gpus"]] == ["NVIDIA RTX A6000"] * 2
+    assert plan == plan_json(code=2)
+
+
+def test_what_does_not_fit_says_what_to_type_next() -> None:
+    Path("my site.yaml").write_text(FITS.replace("256", "64"))
+    done = ai_how("plan", "--site", "my site.yaml")
+    assert done.exit_code == 1
+    assert done.stderr == "Next: ai-how plan --site 'my site.yaml' --fit shows the largest that fits\n"
+    assert "memory: 32.6 GiB short on host h: 92.6 wanted, 60 usable" in done.stdout
+
+
+def test_a_clear_no() -> None:
+    Path("ai-how.yaml").write_text(
+        FITS.replace("count: 4", "count: 1")
+        + "clusters: {c: {nodes: "
+        + ("[{role: control-plane}, {role: gpu-worker, gpu_model: T4}]}}\n")
+    )
+    done = ai_how("plan", "--fit")
+    assert done.exit_code == 1
+    assert "Fit: no. Even the smallest clusters do not fit:\n  gpus: 1 T4 GPUs wanted, 0 on host h\n" in done.stdout
+    plan = plan_json("--fit", code=1)
+    assert (plan["fitted"]["found"], plan["fitted"]["smallest"]["fit"]) == (False, "impossible")
+
+
+def test_fit_needs_clusters() -> None:
+    Path("ai-how.yaml").write_text("name: local\n")
+    refused = ai_how("plan", "--fit").exception
+    assert isinstance(refused, SpecError)
+    assert refused.next_step == "ai-how plan --tier minimum --fit, or write provider: libvirt"
+
+
+def test_both_schedules_are_answered() -> None:
+    clusters = "clusters: {cloud: {}, hpc: {kind: hpc, start: manual}}\n"
+    Path("ai-how.yaml").write_text(FITS.replace("cores: 64", "cores: 48, threads: 96").replace("256", "128") + clusters)
+    plan = plan_json(code=1)
+    assert {name: answer["fit"] for name, answer in plan["schedules"].items()} == {
+        "side-by-side": "impossible",
+        "in-turns": "fits",
+    }
+    assert "Also: fits (in turns)" in ai_how("plan").stdout
+    Path("ai-how.yaml").write_text(
+        FITS.replace("count: 4", "count: 2").replace("cores: 64", "cores: 48, threads: 96")
+        + clusters
+        + "schedule: in-turns\n"
+    )
+    plan = plan_json(code=2)
+    assert [contended["nodes"] for contended in plan["contended_gpus"]] == [
+        ["cloud-gpu-worker-1", "hpc-compute-1"],
+        ["cloud-gpu-worker-2", "hpc-compute-2"],
+    ]
+    assert "contended: GPU 0 of host h serves cloud-gpu-worker-1 and hpc-compute-1" in ai_how("plan").stdout
+
+
+def test_a_host_that_is_not_here_must_be_declared() -> None:
+    for provider, key, place in (("libvirt", "uri", "qemu+ssh://far/system"), ("inventory", "address", "me@far")):
+        Path("ai-how.yaml").write_text(f"name: lab\nprovider: {provider}\nhosts: [{{name: far, {key}: '{place}'}}]\n")
+        refused = ai_how("plan").exception
+        assert isinstance(refused, SpecError)
+        assert refused.brief == "what host far has is not known"
+        assert place in refused.evidence
+
+
+def test_an_inventory_is_planned() -> None:
+    hosts = ", ".join(f"{{name: {name}, declared: {{{DECLARED}}}}}" for name in "abcd")
+    Path("ai-how.yaml").write_text(f"name: lab\nprovider: inventory\nhosts: [{hosts}]\n")
+    assert {one["host"] for one in plan_json(code=2)["nodes"]} == set("abcd")
+    assert "one-node-a-host" in ai_how("plan").stdout
+
+
+def test_this_machine_is_looked_at() -> None:
+    Path("ai-how.yaml").write_text("name: lab\nprovider: libvirt\nhosts: [{name: here}]\n")
+    plan = plan_json(code=1)
+    (found,) = plan["hosts"]
+    assert (found["name"], found["observed"]) == ("here", True)
+    assert found["threads"]["total"] > 0
+
+
+def test_warnings_of_the_file_go_to_stderr() -> None:
+    Path("ai-how.yaml").write_text(
+        FITS + "clusters: {c: {nodes: [{role: control-plane, vcpus: 9}, {role: cpu-worker}]}}\n"
+    )
+    for words in (("plan",), ("validate",), ("validate", "-o", "json")):
+        done = ai_how(*words)
+        assert done.stderr.startswith("warning: ai-how.yaml:4:53: clusters.c.nodes[0].vcpus: 9 vCPUs, the resource ")
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("words", [("up", "--yes"), ("up", "--dry-run"), ("status",), ("down",), ("model", "list")])
+def test_nothing_is_done_for_a_site_that_can_only_be_planned(in_a_folder: Path, words: tuple[str, ...]) -> None:
+    Path("ai-how.yaml").write_text(FITS)
+    refused = ai_how(*words).exception
+    assert isinstance(refused, SpecError)
+    assert refused.brief == "provider libvirt can be planned in this version, not built yet"
+    assert refused.next_step.startswith("ai-how plan shows")
+    assert [path.name for path in in_a_folder.iterdir()] == ["ai-how.yaml"]
+
+
+def test_validate_says_what_the_clusters_are() -> None:
+    Path("ai-how.yaml").write_text(FITS + "clusters: {cloud: {}, hpc: {kind: hpc}}\n")
+    assert ai_how("validate").stdout.splitlines()[1:] == [
+        "  name          lab",
+        "  provider      libvirt (virtual machines)",
+        "  hosts         h",
+        "  clusters      cloud (cloud, 4 nodes), hpc (hpc, 3 nodes), side by side",
+    ]
+
+
+def test_init_writes_clusters() -> None:
+    done = ai_how("init", "--provider", "libvirt", "--name", "lab")
+    assert (done.exit_code, done.stderr) == (0, "Next: ai-how plan\n")
+    assert load_site(Path("ai-how.yaml")).provider == "libvirt"
+    assert ai_how("init", "--provider", "local", "--stdout").stdout.count("provider: local") == 1
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.name)
+def test_every_example_of_clusters_fits(file: Path) -> None:
+    if not re.search("^provider: (libvirt|inventory)", file.read_text(), re.MULTILINE):
+        pytest.skip("not a site with clusters")
+    assert plan_json("--site", str(file), code=2)["warnings"] == []
+
+
+def test_the_text_fits_a_terminal() -> None:
+    many = [host(f"host-{i:02}", gpus=(BIG,)) for i in range(12)]
+    gpu_nodes = [node(f"cloud-gpu-worker-{i}", "gpu-worker", gpus=1, cluster="cloud") for i in range(12)]
+    short = [node(f"w{i}", memory_gib=100, cluster="cloud") for i in range(20)]
+    for made in (
+        request(gpu_nodes, many),
+        request([*gpu_nodes, *short], many),
+        on_tier("minimum", "cloud", "hpc"),
+        on_tier("production", "cloud", "hpc", schedule="in-turns"),
+    ):
+        report = make_report(made, site="a" * 20, kinds=frozenset({"cloud"}), to_fit=True)
+        lines = list(sizing_lines(report))
+        assert max(map(len, lines)) <= 80, max(lines, key=len)
+        assert not any(line != line.rstrip() for line in lines)
+
+
+def test_a_local_site_is_planned_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("ai-how.yaml").write_text("name: demo\n")
+    plan = plan_json(code=2)
+    assert (plan["format"], plan["site"]) == ("ai-how/plan/v1", "demo")
+    assert Site(name="demo").planned_clusters == {}

@@ -1,0 +1,345 @@
+"""Hosts and clusters in the site file: every mistake at its line, every warning, the defaults."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ai_how.capacity.demand import request_of
+from ai_how.site.cluster_template import render_cluster_template
+from ai_how.site.clusters import Declared, DeclaredGpus, Host, Node
+from ai_how.site.load import check_site_text, read_site_text
+from ai_how.site.roles import DEFAULTS
+from ai_how.site.shapes import all_sections
+from ai_how.site.spec import Site
+
+LIBVIRT = "name: a\nprovider: libvirt\n"
+INVENTORY = "name: a\nprovider: inventory\n"
+
+
+def mistakes(text: str) -> list[str]:
+    site, found = check_site_text(text, Path("f"))
+    assert (site is None) == bool(found)
+    return [str(mistake).removeprefix("f:") for mistake in found]
+
+
+def cloud(*nodes: str) -> str:
+    return LIBVIRT + "clusters:\n  cloud:\n    nodes:\n" + "".join(f"      - {{{node}}}\n" for node in nodes)
+
+
+CONTROL, WORKER = "role: control-plane", "role: cpu-worker"
+
+
+def test_a_site_for_libvirt_has_the_default_cluster() -> None:
+    site, found = check_site_text(LIBVIRT, Path("f"))
+    assert found == []
+    assert site is not None
+    needs = request_of(site, {"this-machine": None}).needs  # type: ignore[dict-item]
+    assert [need.name for need in needs] == [
+        "cloud-control-plane-1",
+        "cloud-cpu-worker-1",
+        "cloud-gpu-worker-1",
+        "cloud-gpu-worker-2",
+    ]
+
+
+def test_sizes_that_are_written_replace_those_of_the_role() -> None:
+    text = cloud(CONTROL, "role: gpu-worker, count: 2, vcpus: 8, gpus: 2", "role: gpu-worker, memory_gib: 48, host: h")
+    site, found = check_site_text(
+        text + "hosts: [{name: h, declared: {cores: 2, memory_gib: 3, disk_gib: 4}}]\n", Path()
+    )
+    assert found == []
+    assert site is not None
+    made = request_of(site, {})
+    sizes = [(need.name, need.vcpus, need.memory_gib, need.gpus, need.host) for need in made.needs]
+    assert sizes == [
+        ("cloud-control-plane-1", 6, 12, 0, ""),
+        ("cloud-gpu-worker-1", 8, 32, 2, ""),
+        ("cloud-gpu-worker-2", 8, 32, 2, ""),
+        ("cloud-gpu-worker-3", 12, 48, 1, "h"),
+    ]
+    (offer,) = made.hosts
+    assert (offer.capacity.threads, offer.capacity.observed, offer.reserve.cores) == (2, False, 4)
+
+
+def test_declared_gpus_are_dealt_out_over_numa_nodes() -> None:
+    declared = Declared(
+        cores=9,
+        memory_gib=10,
+        disk_gib=1,
+        numa_nodes=2,
+        gpus=[DeclaredGpus(model="T4", count=3), DeclaredGpus(model="Own", memory_gib=7, numa_node=1)],
+    )
+    site = Site(name="a", provider="libvirt", hosts=[Host(name="h", declared=declared)])
+    capacity = request_of(site, {}).hosts[0].capacity
+    assert [(gpu.name, gpu.memory_gib, gpu.numa_node) for gpu in capacity.gpus] == [
+        ("NVIDIA Tesla T4", 16, 0),
+        ("NVIDIA Tesla T4", 16, 1),
+        ("NVIDIA Tesla T4", 16, 0),
+        ("Own", 7, 1),
+    ]
+    assert [(cell.threads, cell.memory_gib) for cell in capacity.numa] == [(4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        # lists and mappings of sections
+        (LIBVIRT + "hosts: 3\n", "3:8: hosts: is not a list of sections; write its items below it, each behind a dash"),
+        (
+            LIBVIRT + "hosts:\n",
+            "3:1: hosts: has no value; write its items below it, each behind a dash, or remove the line",
+        ),
+        (LIBVIRT + "hosts: [h]\n", "3:9: hosts[0]: is not a section; write its keys below it, one a line"),
+        (
+            LIBVIRT + "clusters: [c]\n",
+            "3:11: clusters: is not sections by name; write names below it, and their keys below each",
+        ),
+        (
+            LIBVIRT + "clusters:\n  My Cluster: {}\n",
+            "4:3: clusters.My Cluster: cannot be a name here; write lower-case letters, digits and dashes, 40 at most",
+        ),
+        (LIBVIRT + "clusters:\n  c:\n", "4:3: clusters.c: has no value; write its keys below it, or remove the line"),
+        (LIBVIRT + "hosts:\n  - uri: x\n", "4:5: hosts[0].name: missing; write name: and "),
+        (
+            cloud(CONTROL, "role: cpu-worker, vcpu: 3"),
+            "7:28: clusters.cloud.nodes[1].vcpu: unknown key; did you mean vcpus?",
+        ),
+        (
+            cloud(CONTROL, "role: cpu-wroker"),
+            "7:16: clusters.cloud.nodes[1].role: 'cpu-wroker' is not allowed; did you mean cpu-worker? It takes ",
+        ),
+        (
+            cloud(CONTROL, "role: cpu-worker, memory_gib: 16GB"),
+            "7:40: clusters.cloud.nodes[1].memory_gib: '16GB' is not a number; write 16: GiB, without a unit",
+        ),
+        (
+            cloud(CONTROL, "role: cpu-worker, count: 0"),
+            "7:35: clusters.cloud.nodes[1].count: 0 is not allowed; write a whole number from 1 to 1000",
+        ),
+        (
+            LIBVIRT + "hosts: [{name: h, declared: {cores: 4, memory_gib: 8, disk_gib: 9, network_mbps: 10 Gbps}}]\n",
+            "3:82: hosts[0].declared.network_mbps: '10 Gbps' is not a number; write 10000: Mbit/s, without a unit",
+        ),
+        (LIBVIRT + "cores: 4\n", "3:1: cores: unknown key; it belongs under hosts[].declared or hosts[].reserve"),
+        # one provider's keys in another's file
+        (
+            "name: a\nclusters: {c: {}}\n",
+            "2:1: clusters: is not for provider local; write provider: libvirt or inventory",
+        ),
+        ("name: a\nschedule: in-turns\n", "2:1: schedule: is not for provider local; write provider: libvirt or inv"),
+        (
+            LIBVIRT + "hosts: [{name: h, address: u@h}]\n",
+            "3:19: hosts[0].address: is for provider inventory; write uri, such as qemu+ssh://host/system",
+        ),
+        (
+            INVENTORY + "hosts: [{name: h, address: u@h, uri: x}]\n",
+            "3:33: hosts[0].uri: is for provider libvirt; remove it: a server is a node as a whole",
+        ),
+        (INVENTORY + "hosts: [{name: h}]\n", "3:9: hosts[0]: has no address; write address: and user@host, or declare"),
+        # hosts
+        (
+            LIBVIRT + "hosts: [{name: h, uri: x}, {name: h, uri: y}]\n",
+            "3:35: hosts[1].name: h is the name of another host too; write another one",
+        ),
+        (
+            LIBVIRT + "hosts: [{name: h}, {name: i}]\n",
+            "3:20: hosts[1]: is the same machine as host h: qemu:///system; write its own uri or address",
+        ),
+        (
+            LIBVIRT + "hosts: [{name: h, declared: {cores: 4, threads: 2, memory_gib: 8, disk_gib: 9}}]\n",
+            "3:49: hosts[0].declared.threads: 2 is less than the cores; write all threads",
+        ),
+        (
+            LIBVIRT + "hosts: [{name: h, declared: {cores: 4, memory_gib: 8, disk_gib: 9, gpus: [{model: Own}]}}]\n",
+            "3:83: hosts[0].declared.gpus[0].model: Own is not in the catalogue of GPUs; write its memory_gib too",
+        ),
+        (
+            LIBVIRT
+            + "hosts: [{name: h, declared: {cores: 4, memory_gib: 8, disk_gib: 9, gpus: [{model: T4, numa_node: 1}]}}]",
+            "3:98: hosts[0].declared.gpus[0].numa_node: 1 is no NUMA node of h; it has 1, counted from 0: see numa",
+        ),
+        # clusters
+        (cloud(WORKER), "5:5: clusters.cloud.nodes: a cloud cluster needs a control plane; add role: control-plane"),
+        (
+            cloud("role: control-plane, count: 2", WORKER),
+            "6:38: clusters.cloud.nodes[0].count: 2 control plane nodes survive no more failures than 1: etcd needs a "
+            "majority; write 1 or 3",
+        ),
+        (
+            cloud(CONTROL, "role: control-plane, count: 3", WORKER),
+            "7:38: clusters.cloud.nodes[1].count: 4 control plane nodes survive no more failures than 3: etcd needs a "
+            "majority; write 3 or 5",
+        ),
+        (cloud(CONTROL), "5:5: clusters.cloud.nodes: a cloud cluster needs a worker; add role: cpu-worker or gpu-wo"),
+        (
+            cloud(CONTROL, "role: hpc-compute"),
+            "7:16: clusters.cloud.nodes[1].role: hpc-compute does not belong in a cluster of kind cloud; write c",
+        ),
+        (
+            cloud(CONTROL, "role: cpu-worker, gpus: 1"),
+            "7:34: clusters.cloud.nodes[1].gpus: a cpu-worker gets no GPU; use role: gpu-worker for nodes with GPUs",
+        ),
+        (
+            cloud(CONTROL, "role: gpu-worker, gpus: 0"),
+            "7:34: clusters.cloud.nodes[1].gpus: a gpu-worker needs a GPU; use role: cpu-worker for nodes without",
+        ),
+        (
+            cloud(CONTROL, "role: gpu-worker, gpus: 5"),
+            "7:34: clusters.cloud.nodes[1].gpus: 5 GPUs in one worker, the limit is 4; use more workers with fewer",
+        ),
+        (
+            cloud(CONTROL, "role: gpu-worker, gpu_model: ''"),
+            "7:39: clusters.cloud.nodes[1].gpu_model: is empty; write a card's name, such as RTX A6000, or remove",
+        ),
+        (
+            cloud(CONTROL, "role: cpu-worker, host: h"),
+            "7:34: clusters.cloud.nodes[1].host: there is no host h; describe it under hosts",
+        ),
+        (
+            LIBVIRT + "clusters: {c: {subnet: 10.0.0.1/24}}\n",
+            "3:24: clusters.c.subnet: 10.0.0.1/24 is no network; 10.0.0.1/24 has host bits set",
+        ),
+        (
+            LIBVIRT + "clusters: {c: {subnet: 10.0.0.0/30}}\n",
+            "3:24: clusters.c.subnet: 10.0.0.0/30 has no addresses for 4 nodes; write a larger one",
+        ),
+        (
+            LIBVIRT + "clusters: {c: {}, d: {kind: hpc, subnet: 192.168.200.0/25}}\n",
+            "3:42: clusters.d.subnet: 192.168.200.0/25 overlaps 192.168.200.0/24 of cluster c; write another subnet",
+        ),
+        (
+            LIBVIRT + "clusters: {c: {}, h: {kind: hpc}}\nschedule: in-turns\n",
+            "3:22: clusters.h.start: c and h cannot start by themselves when they run in turns; write start: manual",
+        ),
+    ],
+)
+def test_one_mistake_gives_one_message(text: str, message: str) -> None:
+    found = mistakes(text)
+    assert len(found) == 1, found
+    assert found[0].startswith(message), found
+
+
+def test_a_bad_name_beside_other_mistakes() -> None:
+    found = mistakes(LIBVIRT + "clusters:\n  A: {}\n  b: {nodes: [{role: x}, {role: cpu-worker, memory_gib: 0}]}\n")
+    assert [line.split(": ")[1] for line in found] == [
+        "clusters.A",
+        "clusters.b.nodes[0].role",
+        "clusters.b.nodes[1].memory_gib",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("role: cpu-worker, vcpus: 17", "vcpus: 17 vCPUs, the resource requirements go up to 16 for a cpu-worker"),
+        ("role: cpu-worker, memory_gib: 65", "memory_gib: 65 GiB, the resource requirements go up to 64 for a cpu"),
+        ("role: cpu-worker, count: 6", "count: 7 cpu-worker nodes, the resource requirements go up to 5"),
+        ("role: gpu-worker, count: 9", "count: 9 gpu-worker nodes, the resource requirements go up to 8"),
+        ("role: gpu-worker, gpus: 3", "gpus: 3 GPUs in one worker; 1 or 2 are typical with passthrough"),
+        ("role: control-plane, vcpus: 9, count: 2", "vcpus: 9 vCPUs, the resource requirements go up to 8 for a contr"),
+        ("role: control-plane, count: 4", "count: 5 control-plane nodes, the resource requirements go up to 3"),
+    ],
+)
+def test_what_exceeds_the_requirements_is_warned_of(text: str, message: str) -> None:
+    site, found, warnings = read_site_text(cloud(CONTROL, WORKER, text), Path("f"))
+    assert (site is not None, found) == (True, [])
+    (warning,) = warnings
+    assert str(warning).startswith("f:8:")
+    assert f"clusters.cloud.nodes[2].{message}" in str(warning)
+
+
+@pytest.mark.parametrize("role", list(DEFAULTS))
+def test_what_a_role_gets_exceeds_nothing(role: str) -> None:
+    kind = "hpc" if role.startswith("hpc") else "cloud"
+    text = LIBVIRT + f"clusters: {{c: {{kind: {kind}, nodes: [{{role: {role}}}, {{role: control-plane}}]}}}}\n"
+    if kind == "hpc":
+        text = text.replace(", {role: control-plane}", "")
+    _, _, warnings = read_site_text(text, Path("f"))
+    assert warnings == []
+
+
+NESTED = [
+    (place, key)
+    for place, section in all_sections(Site)
+    if place.startswith(("hosts", "clusters", "placement"))
+    for key in section.model_fields
+]
+AROUND = {
+    "hosts[]": ("hosts: [{name: h, ", "}]"),
+    "hosts[].declared": ("hosts: [{name: h, declared: {cores: 1, memory_gib: 2, disk_gib: 3, ", "}}]"),
+    "hosts[].declared.gpus[]": (
+        "hosts: [{name: h, declared: {cores: 1, memory_gib: 2, disk_gib: 3, gpus: [{model: T4, ",
+        "}]}}]",
+    ),
+    "hosts[].reserve": ("hosts: [{name: h, reserve: {", "}}]"),
+    "clusters.<name>": ("clusters: {c: {", "}}"),
+    "clusters.<name>.nodes[]": ("clusters: {c: {nodes: [{role: control-plane, ", "}]}}"),
+    "placement": ("placement: {", "}"),
+    "placement.vcpu_overcommit": ("placement: {vcpu_overcommit: {", "}}"),
+}
+
+
+def test_every_section_is_covered_by_the_next_test() -> None:
+    assert {place for place, _ in NESTED} == set(AROUND)
+
+
+@given(data=st.data())
+def test_any_slip_of_one_letter_is_recognised_in_nested_sections(data: st.DataObject) -> None:
+    place, key = data.draw(st.sampled_from(NESTED))
+    at, letter = data.draw(st.integers(0, len(key) - 1)), data.draw(st.sampled_from(string.ascii_lowercase))
+    slip = data.draw(st.sampled_from([key[:at] + letter + key[at:], key[:at] + letter + key[at + 1 :]]))
+    if slip in dict(all_sections(Site))[place].model_fields:
+        return
+    before, after = AROUND[place]
+    (found,) = [line for line in mistakes(f"{LIBVIRT}{before}{slip}: 1{after}\n") if "unknown key" in line]
+    assert re.search(rf"did you mean .*\b{key}\b", found), found
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*Node.model_fields, *Host.model_fields, "nodes", "kind", "[key]"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(hosts=VALUES, clusters=VALUES, placement=VALUES)
+def test_any_values_give_a_site_or_mistakes_with_lines(hosts: object, clusters: object, placement: object) -> None:
+    import json
+
+    data = {"name": "a", "provider": "libvirt", "hosts": hosts, "clusters": clusters, "placement": placement}
+    site, found = check_site_text(json.dumps(data, indent=1), Path("f"))
+    assert (site is None) == bool(found)
+    assert all(mistake.line > 0 for mistake in found)
+
+
+@pytest.mark.parametrize("gpus", [[], ["NVIDIA L4"], ["NVIDIA L4"] * 3])
+def test_the_first_file_for_clusters_is_the_default_one(gpus: list[str]) -> None:
+    text = render_cluster_template(name="demo", cpu_cores=64, memory_gib=251.4, gpus=gpus, with_schema=True)
+    site, found = check_site_text(text, Path("f"))
+    assert (found, max(map(len, text.splitlines())) <= 80) == ([], True)
+    assert site is not None
+    asked = request_of(site, {"this-machine": None})  # type: ignore[dict-item]
+    default = request_of(Site(name="demo", provider="libvirt"), {"this-machine": None})  # type: ignore[dict-item]
+    expected = [need for need in default.needs if len(gpus) != 1 or need.name != "cloud-gpu-worker-2"]
+    assert (list(asked.needs), asked.rules) == (expected, default.rules)
+
+
+def test_what_is_commented_out_in_it_loads_too() -> None:
+    text = render_cluster_template(name="demo", cpu_cores=64, memory_gib=251.4)
+    written_out = re.sub(r"^( *)#(?! [^ ])", r"\1", text, flags=re.MULTILINE)
+    site, found = check_site_text(written_out, Path("f"))
+    assert found == []
+    assert site is not None
+    assert site.planned_clusters["hpc"].start == "manual"
+    assert site.hosts[0].declared is not None
