@@ -76,6 +76,15 @@ def test_in_turns_the_disk_is_still_that_of_both(name: TierName, short: list[Rul
     )
 
 
+def test_in_turns_each_shortage_names_its_cluster() -> None:
+    found = [one.what for one in solve(on_tier("minimum", "cloud", "hpc", schedule="in-turns")).bindings]
+    assert found[:2] == [
+        "18 threads short on host minimum-tier: 30 wanted, 12 usable, for cluster cloud",
+        "30 threads short on host minimum-tier: 42 wanted, 12 usable, for cluster hpc",
+    ]
+    assert found[-1] == "1180 GiB short on host minimum-tier: 1900 wanted, 720 usable"
+
+
 def test_the_host_that_is_stated_for_the_cluster_lacks_what_qemu_needs() -> None:
     stated = STATED[CLOUD]
     (tier_offer,) = on_tier("minimum", "cloud").hosts

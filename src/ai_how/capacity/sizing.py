@@ -71,7 +71,10 @@ def solve(request: SizingRequest) -> Solution:
 
 
 def _binding(proof: Shortage, request: SizingRequest, rooms: Sequence[Room]) -> Binding:
-    return Binding(rule=proof.rule, what=describe(proof), ways=ways_out(proof, request, rooms))
+    what = describe(proof)
+    if request.schedule == "in-turns" and len(proof.clusters) == 1 < len(request.clusters):
+        what = f"{what}, for cluster {proof.clusters[0]}"
+    return Binding(rule=proof.rule, what=what, ways=ways_out(proof, request, rooms))
 
 
 def _stuck(outcome: Outcome, request: SizingRequest) -> str:
