@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import ai_how.cli.site as commands
 from ai_how.capacity.report import make_report
 from ai_how.cli.app import root
 from ai_how.cli.sizing_text import sizing_lines
@@ -28,7 +27,6 @@ FITS = f"name: lab\nprovider: libvirt\nhosts: [{{name: h, declared: {{{DECLARED}
 def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AI_HOW_SITE", raising=False)
-    monkeypatch.setattr(commands, "which", lambda _: None)
     return tmp_path
 
 
@@ -152,14 +150,6 @@ def test_an_inventory_is_planned() -> None:
     Path("ai-how.yaml").write_text(f"name: lab\nprovider: inventory\nhosts: [{hosts}]\n")
     assert {one["host"] for one in plan_json(code=2)["nodes"]} == set("abcd")
     assert "one-node-a-host" in ai_how("plan").stdout
-
-
-def test_this_machine_is_looked_at() -> None:
-    Path("ai-how.yaml").write_text("name: lab\nprovider: libvirt\nhosts: [{name: here}]\n")
-    plan = plan_json(code=1)
-    (found,) = plan["hosts"]
-    assert (found["name"], found["observed"]) == ("here", True)
-    assert found["threads"]["total"] > 0
 
 
 def test_warnings_of_the_file_go_to_stderr() -> None:

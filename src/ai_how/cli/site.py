@@ -54,7 +54,7 @@ def init(file: Path, name: str | None, provider: str, *, force: bool, to_stdout:
         name=name or valid_name(folder.resolve().name),
         cpu_cores=_physical_cores(),
         memory_gib=_memory_gib(),
-        gpus=listed_gpus(),
+        gpus=_gpus(),
         with_schema=(folder / SCHEMA_FILE).is_file(),
     )
     if to_stdout:
@@ -93,7 +93,7 @@ def _memory_gib() -> float:
     return float(psutil.virtual_memory().total / 2**30)
 
 
-def listed_gpus() -> list[str]:
+def _gpus() -> list[str]:
     """Names of this machine's NVIDIA GPUs as the driver lists them; none where there is no driver."""
     if which("nvidia-smi") is None:
         return []

@@ -15,7 +15,7 @@ from ai_how.errors import NotFoundError, SpecError
 if TYPE_CHECKING:
     from ai_how.capacity.report import SizingReport
     from ai_how.capacity.tiers import TierName
-    from ai_how.capacity.types import GpuCapacity, HostCapacity, SizingRequest
+    from ai_how.capacity.types import HostCapacity, SizingRequest
     from ai_how.site.clusters import Host
     from ai_how.site.spec import Site
 
@@ -92,7 +92,7 @@ def _report(site: Site, *, tier: TierName | None, to_fit: bool) -> SizingReport:
     from ai_how.capacity.demand import request_of
     from ai_how.capacity.report import make_report
 
-    request = request_of(site, _observed_hosts(site)) if tier is None else _request_for_tier(site, tier)
+    request = request_of(site, observed_hosts(site)) if tier is None else _request_for_tier(site, tier)
     kinds = frozenset(cluster.kind for cluster in site.planned_clusters.values())
     return make_report(request, site=site.name, kinds=kinds, tier=tier or "", to_fit=to_fit)
 
@@ -113,19 +113,21 @@ def _request_for_tier(site: Site, tier: TierName) -> SizingRequest:
     )
 
 
-def _observed_hosts(site: Site) -> dict[str, HostCapacity]:
+def observed_hosts(site: Site) -> dict[str, HostCapacity]:
+    """By name, what the hosts have that the site file does not declare.
+
+    Raises:
+        SpecError: one of them is another machine.
+    """
     from ai_how.capacity.demand import hosts_of
 
     return {host.name: _observed(site, host) for host in hosts_of(site) if host.declared is None}
 
 
 def _observed(site: Site, host: Host) -> HostCapacity:
-    """What this machine has; others cannot be looked at.
-
-    Raises:
-        SpecError: the host is another machine, and nothing is declared about it.
-    """
     from ai_how.host.capacity import observe_capacity
+    from ai_how.host.checks.passthrough import gpu_capacities
+    from ai_how.host.facts.passthrough import observe_passthrough
     from ai_how.host.root import Root
 
     if site.provider != "libvirt" or host.uri != _THIS_MACHINE:
@@ -134,25 +136,9 @@ def _observed(site: Site, host: Host) -> HostCapacity:
             evidence=f"{host.address or host.uri} is another machine, which this version does not look at",
             next_step=f"write what it has under hosts, {host.name}: declared (cores, memory_gib, disk_gib, gpus)",
         )
-    return observe_capacity(Root(), name=host.name, disk_path=site.state_dir or _IMAGES, gpus=_gpus())
-
-
-def _gpus() -> tuple[GpuCapacity, ...]:
-    """This machine's NVIDIA GPUs as the driver lists them; a card that the catalogue does not know has no memory."""
-    from ai_how.accelerators.catalogue import by_name
-    from ai_how.capacity.types import GpuCapacity
-    from ai_how.cli.site import listed_gpus
-
-    found = []
-    for name in listed_gpus():
-        known = by_name(name)
-        if known is None:
-            note(f"warning: {name} is not in the catalogue of GPUs: its memory is not known, and taken as 0")
-        found.append(
-            GpuCapacity(
-                name=known.name if known else name,
-                memory_gib=known.memory_gib if known else 0,
-                compute_capability=known.compute_capability if known else None,
-            )
-        )
-    return tuple(found)
+    root = Root()
+    gpus = gpu_capacities(observe_passthrough(root))
+    for gpu in gpus:
+        if gpu.blocked:
+            note(f"warning: {gpu.name} {gpu.pci_address} cannot be passed through: {gpu.blocked}")
+    return observe_capacity(root, name=host.name, disk_path=site.state_dir or _IMAGES, gpus=gpus)
