@@ -1,0 +1,38 @@
+"""A network as libvirt's network XML: an address range with reservations, DHCP and names.
+
+Source: libvirt's network format (formatnetwork) and its schema network.rng.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from xml.etree import ElementTree as ET
+
+from ai_how.machines.types import Network, NetworkMode
+from ai_how.machines.xml.tree import add, to_text
+
+_FORWARD = {NetworkMode.NAT: "nat", NetworkMode.ROUTED: "route"}
+
+
+def network_xml(network: Network) -> str:
+    """The network that is defined; not for mode ``bridge``, which makes none."""
+    subnet = IPv4Network(network.subnet)
+    root = ET.Element("network")
+    add(root, "name", network.name)
+    add(root, "uuid", network.uuid)
+    if network.mode in _FORWARD:
+        add(root, "forward", mode=_FORWARD[network.mode])
+    add(root, "bridge", name=network.bridge, stp="on", delay=0)
+    add(root, "domain", name=network.domain, localOnly="yes")
+    dns = add(root, "dns")
+    for entry in network.reservations:
+        host = add(dns, "host", ip=entry.address)
+        add(host, "hostname", entry.name)
+        add(host, "hostname", f"{entry.name}.{network.domain}")
+    ip = add(root, "ip", address=subnet[1], netmask=subnet.netmask)
+    if network.reservations:
+        # addresses go to machines that we know and to no others: a range of one address, the last, that is reserved
+        dhcp = add(ip, "dhcp")
+        for entry in network.reservations:
+            add(dhcp, "host", mac=entry.mac, name=entry.name, ip=entry.address)
+    return to_text(root)
