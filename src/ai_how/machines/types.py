@@ -106,7 +106,7 @@ class Reservation:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A libvirt network. ``subnet`` in CIDR form, its first address is the host's; ``bridge``: 15 characters at most."""
+    """A libvirt network. ``subnet`` in CIDR form, the host has its first address; ``bridge`` up to 15 characters."""
 
     name: str
     uuid: str

@@ -1,0 +1,102 @@
+"""One connection to a libvirt host, and libvirt's errors put into our words.
+
+A connection is used by several threads at once: the binding lets others run while a call waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from ai_how.errors import AiHowError, ConflictError, MissingToolError, NotFoundError, ProviderError, TryAgainError
+from ai_how.machines.library import load_libvirt
+
+Connect = Any
+"""libvirt.virConnect: the binding has no types."""
+
+
+def open_connection(uri: str) -> Connect:
+    """Connect to a libvirt host: ``qemu:///system``, ``qemu+ssh://root@server/system``.
+
+    Raises:
+        MissingToolError: no binding, or nothing answers at a local address.
+        ProviderError: no permission, or the remote host refuses.
+    """
+    libvirt = load_libvirt()
+    try:
+        return libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise _cannot_connect(uri, error) from error
+
+
+def _cannot_connect(uri: str, error: Exception) -> AiHowError:
+    said = str(error).removeprefix("internal error: ")
+    if "ermission denied" in said or "authentication" in said:
+        if urlsplit(uri).hostname:
+            return ProviderError(
+                f"{uri} refuses us", evidence=said, next_step=f"check that this works: virsh -c {uri} version"
+            )
+        return ProviderError(
+            f"no permission for {uri}",
+            evidence=said,
+            next_step="add yourself to the group libvirt: sudo adduser $USER libvirt, then log in again",
+        )
+    if urlsplit(uri).hostname:
+        return TryAgainError(
+            f"no connection to {uri}", evidence=said, next_step=f"check that this works: virsh -c {uri} version"
+        )
+    return MissingToolError(
+        f"libvirt does not answer at {uri}",
+        evidence=said,
+        next_step="apt-get install --no-install-recommends libvirt-daemon-system qemu-system-x86 && "
+        "systemctl start libvirtd    (then: ai-how doctor)",
+    )
+
+
+@contextlib.contextmanager
+def explained(doing: str, *, next_step: str = "") -> Iterator[None]:
+    """Turn libvirt's errors in the block into ours: ``doing`` says what failed, ``start machine a``."""
+    libvirt = load_libvirt()
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise _error(doing, error, next_step) from error
+
+
+def _error(doing: str, error: Any, next_step: str) -> AiHowError:
+    libvirt = load_libvirt()
+    code, said = error.get_error_code(), str(error)
+    brief = f"cannot {doing}"
+    gone = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_NO_STORAGE_POOL}
+    if code in gone | {libvirt.VIR_ERR_NO_STORAGE_VOL}:
+        return NotFoundError(brief, evidence=said, next_step=next_step or "ai-how up")
+    lost = {libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_NO_CONNECT}
+    if code in lost and ("connection" in said or "ocket" in said or "client" in said):
+        return TryAgainError(f"{brief}: the connection to libvirt broke", evidence=said, next_step="ai-how up")
+    if "No space left" in said or "not enough space" in said:
+        return ProviderError(f"{brief}: the pool is full", evidence=said, next_step="free some space, then: ai-how up")
+    if code in {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST, libvirt.VIR_ERR_NETWORK_EXIST} and (
+        "already" in said or "in use" in said
+    ):
+        return ConflictError(f"{brief}: something is in the way", evidence=said, next_step=next_step)
+    return ProviderError(brief, evidence=said, next_step=next_step)
+
+
+def optional(call: Any, *arguments: Any) -> Any:
+    """What a look-up finds, or None where libvirt says that there is no such thing; other errors are raised."""
+    libvirt = load_libvirt()
+    absent = {
+        libvirt.VIR_ERR_NO_DOMAIN,
+        libvirt.VIR_ERR_NO_NETWORK,
+        libvirt.VIR_ERR_NO_STORAGE_POOL,
+        libvirt.VIR_ERR_NO_STORAGE_VOL,
+        libvirt.VIR_ERR_NO_DOMAIN_METADATA,
+    }
+    try:
+        return call(*arguments)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in absent:
+            return None
+        raise

@@ -1,0 +1,110 @@
+"""What goes into an image: packages and a provisioning script, the same for the native build and for Packer. Pure.
+
+The recipe's digest is part of the image's name: the same inputs give the same name, and an image of that name that is
+there already is not built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+
+from ai_how.errors import NotFoundError
+
+FORMAT = 1
+"""Raised when the way of building changes what an image holds."""
+
+_SYSTEM = (
+    "systemd-sysv", "systemd-resolved", "systemd-timesyncd", "dbus", "udev", "kmod", "iproute2", "netplan.io",
+    "ca-certificates", "openssh-server", "sudo", "locales-all", "tzdata",
+    "cloud-init", "cloud-guest-utils", "e2fsprogs", "gdisk", "qemu-guest-agent",
+)  # fmt: skip
+# what Kubernetes' installer and Ansible expect of a machine
+_NODE = (
+    "python3", "python3-apt", "apt-transport-https", "gnupg", "curl", "rsync", "unzip", "tar",
+    "conntrack", "ebtables", "ethtool", "ipset", "iptables", "ipvsadm", "nftables", "socat",
+    "nfs-common", "open-iscsi", "xfsprogs", "pciutils",
+)  # fmt: skip
+_SMALLER = tuple(name for name in _SYSTEM if name != "locales-all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One kind of image.
+
+    ``components`` are the archive's areas that packages come from. ``script`` runs as root in the image's tree, after
+    the packages are installed, with the settings of ``environment``.
+    """
+
+    name: str
+    summary: str
+    suite: str = "trixie"
+    kernel: str = "linux-image-cloud-amd64"
+    packages: tuple[str, ...] = ()
+    components: tuple[str, ...] = ("main",)
+    environment: tuple[tuple[str, str], ...] = ()
+    size_gib: int = 4
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits over everything that the image is made of."""
+        made_of = {"format": FORMAT, "script": provisioning_script(), **asdict(self)}
+        del made_of["summary"]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def image_name(self) -> str:
+        return f"{self.name}-{self.digest}"
+
+    @property
+    def all_packages(self) -> tuple[str, ...]:
+        """Kernel included, ordered, each once."""
+        return tuple(sorted({self.kernel, *self.packages}))
+
+
+def provisioning_script() -> str:
+    """The shell script that turns Debian into a node; see its head for its settings."""
+    return files("ai_how.machines.images").joinpath("provision.sh").read_text(encoding="utf-8")
+
+
+RECIPES: tuple[Recipe, ...] = (
+    Recipe(
+        name="cloud-base",
+        summary="Debian 13 for Kubernetes nodes: cloud-init, guest agent, SSH, modules and sysctls, no swap",
+        packages=(*_SYSTEM, *_NODE),
+    ),
+    Recipe(
+        name="cloud-gpu-worker",
+        summary="cloud-base with the NVIDIA driver of Debian's non-free area, for GPUs passed through",
+        # the cloud kernel has no DRM, and the driver is built for the kernel that is there
+        kernel="linux-image-amd64",
+        packages=(*_SYSTEM, *_NODE, "linux-headers-amd64", "nvidia-kernel-dkms", "nvidia-smi", "nvidia-persistenced"),
+        components=("main", "contrib", "non-free", "non-free-firmware"),
+        environment=(("NVIDIA_DRIVER", "yes"),),
+        size_gib=10,
+    ),
+    Recipe(
+        name="cloud-minimal",
+        summary="Debian 13 with cloud-init, guest agent and SSH alone: small and quick to boot",
+        packages=(*_SMALLER, "python3"),
+        size_gib=3,
+    ),
+)
+
+
+def find_recipe(name: str, *, containerd: bool = False) -> Recipe:
+    """The recipe of a name, with Debian's containerd where wanted (Kubespray brings its own otherwise).
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = next((recipe for recipe in RECIPES if recipe.name == name), None)
+    if found is None:
+        raise NotFoundError(
+            f"there is no image recipe {name!r}",
+            evidence="recipes: " + ", ".join(recipe.name for recipe in RECIPES),
+            next_step="ai-how image list",
+        )
+    return replace(found, packages=(*found.packages, "containerd")) if containerd else found

@@ -1,0 +1,52 @@
+"""Commands on other machines by OpenSSH's own client: keys only, host keys pinned, never a question."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ai_how.run.process import Completed, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshTarget:
+    """Where and as whom. ``known_hosts`` holds the host's key: another key is refused, an unknown host too."""
+
+    host: str
+    user: str
+    key_file: Path
+    known_hosts: Path
+    port: int = 22
+
+    def argv(self, *, connect_timeout_s: int = 10) -> list[str]:
+        """The ssh command line up to the remote command; for an interactive session it is all."""
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(connect_timeout_s),
+            "IdentitiesOnly": "yes",
+            "IdentityFile": str(self.key_file),
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": str(self.known_hosts),
+            "GlobalKnownHostsFile": "/dev/null",
+            "ServerAliveInterval": "15",
+            "ServerAliveCountMax": "4",
+            "LogLevel": "ERROR",
+        }
+        words = ["ssh", "-F", "none", "-p", str(self.port)]
+        for name, value in options.items():
+            words += ["-o", f"{name}={value}"]
+        return [*words, "-l", self.user, self.host]
+
+
+def run_remote(
+    target: SshTarget, words: Sequence[str], *, timeout_s: float = 60, connect_timeout_s: int = 10, check: bool = True
+) -> Completed:
+    """Run a command on a machine to its end; ssh's own failures have exit code 255.
+
+    Raises:
+        As ``run.process.run``.
+    """
+    argv = [*target.argv(connect_timeout_s=connect_timeout_s), "--", shlex.join(words)]
+    return run(argv, timeout_s=timeout_s, check=check)
