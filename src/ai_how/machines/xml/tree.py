@@ -18,3 +18,8 @@ def to_text(root: ET.Element) -> str:
     """The XML, indented by two blanks, with a line end."""
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def parse(text: str) -> ET.Element:
+    """XML that libvirt gave us: a daemon that already acts as root for us has nothing to gain by a hostile entity."""
+    return ET.fromstring(text)  # noqa: S314

@@ -1,0 +1,180 @@
+"""Machines on a libvirt host: defined, started, stopped, asked, removed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ai_how.errors import ConflictError, NotFoundError
+from ai_how.machines.connection import Connect, explained, optional
+from ai_how.machines.library import load_libvirt
+from ai_how.machines.marks import METADATA_URI
+from ai_how.machines.types import Machine
+from ai_how.machines.xml.domain import domain_xml
+from ai_how.machines.xml.tree import parse
+
+Domain = Any
+"""libvirt.virDomain"""
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A machine of ours on a host. ``state`` is libvirt's word; ``mark`` what we wrote when it was made."""
+
+    name: str
+    state: str
+    mark: dict[str, Any]
+    reason: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+
+def define_machine(connect: Connect, machine: Machine) -> None:
+    """Define a machine, or give one of ours new settings, which count from its next start.
+
+    The XML is validated against libvirt's own schema first.
+
+    Raises:
+        ConflictError: a machine of that name is not ours.
+    """
+    libvirt = load_libvirt()
+    with explained(f"define machine {machine.name}"):
+        found = optional(connect.lookupByName, machine.name)
+        if found is not None and found.UUIDString() != machine.uuid:
+            raise ConflictError(
+                f"a machine {machine.name} is there already, and it is not this site's",
+                next_step=f"give the site another name, or remove it: virsh undefine {machine.name}",
+            )
+        domain = connect.defineXMLFlags(domain_xml(machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        domain.setAutostart(1 if machine.autostart else 0)
+
+
+def start_machine(connect: Connect, name: str) -> None:
+    """Start a machine that is off; wake one that is paused."""
+    libvirt = load_libvirt()
+    with explained(f"start machine {name}", next_step=f"ai-how vm console {name}"):
+        domain = _domain(connect, name)
+        state, _ = domain.state(0)
+        if state == libvirt.VIR_DOMAIN_PAUSED:
+            domain.resume()
+        elif state != libvirt.VIR_DOMAIN_RUNNING:
+            domain.create()
+
+
+def stop_machine(
+    connect: Connect, name: str, *, timeout_s: float, cancelled: Callable[[], bool] = lambda: False
+) -> str:
+    """Shut a machine down in an orderly way; end it where it does not within the time. Says which it was."""
+    libvirt = load_libvirt()
+    with explained(f"stop machine {name}"):
+        domain = optional(connect.lookupByName, name)
+        if domain is None or not domain.isActive():
+            return "was off"
+        if domain.state(0)[0] == libvirt.VIR_DOMAIN_RUNNING:
+            domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_DEFAULT)
+            deadline = time.monotonic() + timeout_s
+            while time.monotonic() < deadline and not cancelled():
+                if not domain.isActive():
+                    return "shut down"
+                time.sleep(_POLL_S)
+        if domain.isActive():
+            domain.destroy()
+            return f"ended: it did not shut down within {timeout_s:g} s"
+        return "shut down"
+
+
+def remove_machine(connect: Connect, name: str, uuid: str) -> bool:
+    """End and forget a machine of ours with its firmware variables and snapshots' records; whether there was one."""
+    libvirt = load_libvirt()
+    with explained(f"remove machine {name}"):
+        domain = optional(connect.lookupByName, name)
+        if domain is None or domain.UUIDString() != uuid:
+            return False
+        if domain.isActive():
+            domain.destroy()
+        domain.undefineFlags(
+            libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        )
+        return True
+
+
+def observe_machines(connect: Connect, *, site: str) -> dict[str, Found]:
+    """The site's machines on a host by name, known by the mark in their metadata."""
+    return {found.name: found for found in observe_all_machines(connect) if found.mark.get("site") == site}
+
+
+def observe_all_machines(connect: Connect) -> list[Found]:
+    """The machines on a host that bear our mark, whatever their site, ordered by name."""
+    with explained("list the machines"):
+        found = [_found(domain) for domain in connect.listAllDomains(0)]
+    return sorted((one for one in found if one is not None), key=lambda one: one.name)
+
+
+def agent_answers(connect: Connect, name: str, *, timeout_s: int = 5) -> bool:
+    """Whether the guest agent of a running machine answers."""
+    libvirt = load_libvirt()
+    with explained(f"look for machine {name}"):
+        domain = _domain(connect, name)
+    try:
+        domain.agentSetResponseTimeout(timeout_s, 0)
+        domain.guestInfo(libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME, 0)
+    except libvirt.libvirtError:
+        return False
+    return True
+
+
+def _domain(connect: Connect, name: str) -> Domain:
+    domain = optional(connect.lookupByName, name)
+    if domain is None:
+        raise NotFoundError(f"there is no machine {name}", next_step="ai-how up")
+    return domain
+
+
+def _found(domain: Domain) -> Found | None:
+    libvirt = load_libvirt()
+    try:
+        text = optional(domain.metadata, libvirt.VIR_DOMAIN_METADATA_ELEMENT, METADATA_URI)
+        if text is None:
+            return None
+        state, reason = domain.state(0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            # it went away between the list and the question
+            return None
+        raise
+    try:
+        mark = json.loads(parse(text).text or "")
+    except ValueError:
+        mark = {}
+    words = _state_words()
+    crashed = state == libvirt.VIR_DOMAIN_SHUTOFF and reason in {
+        libvirt.VIR_DOMAIN_SHUTOFF_CRASHED,
+        libvirt.VIR_DOMAIN_SHUTOFF_FAILED,
+    }
+    return Found(
+        name=domain.name(),
+        state=words.get(state, "unknown"),
+        mark=mark if isinstance(mark, dict) else {},
+        reason="its QEMU process was killed or crashed" if crashed else "",
+    )
+
+
+def _state_words() -> dict[int, str]:
+    libvirt = load_libvirt()
+    return {
+        libvirt.VIR_DOMAIN_RUNNING: "running",
+        libvirt.VIR_DOMAIN_BLOCKED: "running",
+        libvirt.VIR_DOMAIN_PAUSED: "paused",
+        libvirt.VIR_DOMAIN_SHUTDOWN: "stopping",
+        libvirt.VIR_DOMAIN_SHUTOFF: "off",
+        libvirt.VIR_DOMAIN_CRASHED: "crashed",
+        libvirt.VIR_DOMAIN_PMSUSPENDED: "suspended",
+    }

@@ -1,0 +1,79 @@
+"""Networks on a libvirt host: made, changed, removed. A bridge that the host has already is only looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ai_how.errors import ConflictError
+from ai_how.machines.connection import Connect, explained, optional
+from ai_how.machines.types import Network, NetworkMode
+from ai_how.machines.xml.network import network_xml
+from ai_how.machines.xml.tree import parse
+
+
+def ensure_network(connect: Connect, network: Network) -> str:
+    """Have the network as described, running, and started with the host.
+
+    New reservations are added while it runs; any other change restarts it, and running machines keep their link.
+
+    Raises:
+        ConflictError: a network of that name is not ours, or its bridge's name is taken.
+    """
+    with explained(f"make network {network.name}", next_step="ai-how doctor --only network"):
+        found = optional(connect.networkLookupByName, network.name)
+        if found is not None and found.UUIDString() != network.uuid:
+            raise ConflictError(
+                f"a network {network.name} is there already, and it is not this site's",
+                next_step=f"give the site another name, or remove it: virsh net-undefine {network.name}",
+            )
+        said = "made" if found is None else "changed"
+        if found is not None and found.isActive():
+            found.destroy()
+        defined = connect.networkDefineXML(network_xml(network))
+        defined.create()
+        defined.setAutostart(1)
+        return f"{said}, {network.subnet} on {network.bridge}"
+
+
+def observe_network(connect: Connect, *, name: str, uuid: str) -> tuple[dict[str, Any], bool] | None:
+    """What a network of ours was made with, as ``network_settings`` gives it, and whether it runs; None: not there."""
+    with explained(f"look for network {name}"):
+        found = optional(connect.networkLookupByName, name)
+        if found is None or found.UUIDString() != uuid:
+            return None
+        return _settings(found.XMLDesc(0)), bool(found.isActive())
+
+
+def network_settings(network: Network) -> dict[str, Any]:
+    """The settings of a network in the form in which they can be read back from libvirt."""
+    return _settings(network_xml(network))
+
+
+def remove_network(connect: Connect, *, name: str, uuid: str) -> bool:
+    """Stop and forget a network of ours; whether there was one."""
+    with explained(f"remove network {name}"):
+        found = optional(connect.networkLookupByName, name)
+        if found is None or found.UUIDString() != uuid:
+            return False
+        if found.isActive():
+            found.destroy()
+        found.undefine()
+        return True
+
+
+def bridge_of(network: Network) -> str:
+    """The host's bridge that machines of the network are linked to, where it has one of its own."""
+    return network.bridge if network.mode is NetworkMode.BRIDGE else ""
+
+
+def _settings(xml: str) -> dict[str, Any]:
+    root = parse(xml)
+    forward, bridge, domain, ip = root.find("forward"), root.find("bridge"), root.find("domain"), root.find("ip")
+    return {
+        "mode": forward.get("mode", "nat") if forward is not None else "isolated",
+        "bridge": bridge.get("name", "") if bridge is not None else "",
+        "domain": domain.get("name", "") if domain is not None else "",
+        "address": ip.get("address", "") if ip is not None else "",
+        "netmask": ip.get("netmask", "") if ip is not None else "",
+        "hosts": {host.get("name", ""): [host.get("mac"), host.get("ip")] for host in root.findall("ip/dhcp/host")},
+    }

@@ -1,0 +1,207 @@
+"""Pools and volumes on a libvirt host: made, filled, grown, removed. Works over any connection, also over SSH."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ai_how.errors import ConflictError, ProviderError
+from ai_how.machines.connection import Connect, explained, optional
+from ai_how.machines.library import load_libvirt
+from ai_how.machines.types import Disk
+from ai_how.machines.xml.storage import disk_xml, pool_xml, raw_volume_xml
+from ai_how.machines.xml.tree import parse
+
+_CHUNK_BYTES = 4 << 20
+_DIGEST_SUFFIX = ".sha256"
+
+Pool = Any
+"""libvirt.virStoragePool"""
+
+
+def ensure_pool(connect: Connect, *, name: str, uuid: str, path: str) -> Pool:
+    """The running pool of that name; made where it is not there, started where it is stopped.
+
+    Raises:
+        ConflictError: a pool of that name is not ours.
+    """
+    with explained(f"make storage pool {name}"):
+        pool = optional(connect.storagePoolLookupByName, name)
+        if pool is None:
+            pool = connect.storagePoolDefineXML(pool_xml(name=name, uuid=uuid, path=path))
+        elif pool.UUIDString() != uuid:
+            raise ConflictError(
+                f"a storage pool {name} is there already, and it is not this site's",
+                next_step="give the site another name, or remove that pool: virsh pool-undefine " + name,
+            )
+        if not pool.isActive():
+            pool.build(0)
+            pool.create(0)
+        pool.setAutostart(1)
+        pool.refresh(0)
+        return pool
+
+
+def find_pool(connect: Connect, *, name: str, uuid: str) -> Pool | None:
+    """The site's pool, running, or None."""
+    with explained(f"look for storage pool {name}"):
+        pool = optional(connect.storagePoolLookupByName, name)
+        if pool is None or pool.UUIDString() != uuid or not pool.isActive():
+            return None
+        pool.refresh(0)
+        return pool
+
+
+def volumes(pool: Pool) -> dict[str, Disk]:
+    """Every volume of a pool by name, with its size and the name of what it lies over."""
+    with explained("list the volumes"):
+        found = {}
+        for volume in pool.listAllVolumes(0):
+            root = parse(volume.XMLDesc(0))
+            backing = root.findtext("backingStore/path") or ""
+            size = int(root.findtext("capacity") or 0)
+            found[volume.name()] = Disk(volume=volume.name(), size_bytes=size, backing=Path(backing).name)
+        return found
+
+
+def ensure_image(pool: Pool, name: str, source: Path, *, sha256: str, format_: str = "qcow2") -> str:
+    """Have an image file in the pool, whole and checked; says whether it was sent.
+
+    The digest is kept beside it in a volume of its own, written last: an image without it was broken off, and is sent
+    again.
+
+    Raises:
+        ProviderError: the file's digest is not ``sha256``, so it is damaged; nothing of it stays in the pool.
+    """
+    with explained(f"put image {name} into the pool"):
+        mark = optional(pool.storageVolLookupByName, name + _DIGEST_SUFFIX)
+        if mark is not None and optional(pool.storageVolLookupByName, name) and _read(pool, mark) == sha256.encode():
+            return "was there"
+        remove_volume(pool, name + _DIGEST_SUFFIX)
+        size = source.stat().st_size
+        with source.open("rb") as file:
+            digest = _upload(pool, name, file, size_bytes=size, format_=format_)
+        if digest != sha256:
+            remove_volume(pool, name)
+            raise ProviderError(
+                f"image {source} is damaged",
+                evidence=f"SHA-256 {digest}\nwanted  {sha256}",
+                next_step="remove it, so that it is made again: ai-how image delete " + source.parent.name,
+            )
+        _upload(pool, name + _DIGEST_SUFFIX, io.BytesIO(sha256.encode()), size_bytes=len(sha256))
+        return f"{size / 2**20:.0f} MiB sent"
+
+
+def image_is_whole(pool: Pool, name: str, *, sha256: str) -> bool:
+    """Whether the pool has that image, and its upload was completed."""
+    with explained(f"look for image {name}"):
+        mark = optional(pool.storageVolLookupByName, name + _DIGEST_SUFFIX)
+        there = optional(pool.storageVolLookupByName, name) is not None
+        return mark is not None and there and _read(pool, mark) == sha256.encode()
+
+
+def put_bytes(pool: Pool, name: str, data: bytes) -> None:
+    """Have a raw volume with exactly these bytes; what was there before is replaced."""
+    with explained(f"write volume {name}"):
+        _upload(pool, name, io.BytesIO(data), size_bytes=len(data))
+
+
+def get_bytes(pool: Pool, name: str) -> bytes | None:
+    """A small raw volume's bytes, or None where it does not exist."""
+    with explained(f"read volume {name}"):
+        volume = optional(pool.storageVolLookupByName, name)
+        return None if volume is None else _read(pool, volume)
+
+
+def ensure_disk(pool: Pool, disk: Disk) -> str:
+    """Have a disk of at least that size, made over its backing volume; it is grown, never shrunk.
+
+    Raises:
+        ConflictError: the disk that is there lies over another image.
+    """
+    with explained(f"make disk {disk.volume}"):
+        volume = optional(pool.storageVolLookupByName, disk.volume)
+        if volume is None:
+            backing_path = pool.storageVolLookupByName(disk.backing).path() if disk.backing else ""
+            pool.createXML(disk_xml(disk, backing_path=backing_path), 0)
+            return "made"
+        there = volumes(pool)[disk.volume]
+        if there.backing != disk.backing:
+            raise ConflictError(
+                f"disk {disk.volume} lies over another image",
+                evidence=f"over {there.backing or 'none'}, wanted over {disk.backing or 'none'}",
+                next_step="the machine must be made anew to take another image: ai-how vm delete, then ai-how up",
+            )
+        if there.size_bytes < disk.size_bytes:
+            volume.resize(disk.size_bytes, 0)
+            return f"grown from {there.size_bytes / 2**30:.0f} to {disk.size_bytes / 2**30:.0f} GiB"
+        return "was there"
+
+
+def remove_volume(pool: Pool, name: str) -> bool:
+    """Remove a volume where it exists; whether it did."""
+    volume = optional(pool.storageVolLookupByName, name)
+    if volume is None:
+        return False
+    volume.delete(0)
+    return True
+
+
+def remove_pool(pool: Pool) -> str:
+    """Forget a pool and remove its folder; what is in it that we did not make stays, and so does the folder then."""
+    libvirt = load_libvirt()
+    with explained(f"remove storage pool {pool.name()}"):
+        left = [volume.name() for volume in pool.listAllVolumes(0)]
+        pool.destroy()
+        said = "removed"
+        if left:
+            said = f"forgotten; its folder stays, with {', '.join(sorted(left)[:4])}"
+        else:
+            try:
+                pool.delete(libvirt.VIR_STORAGE_POOL_DELETE_NORMAL)
+            except libvirt.libvirtError as error:
+                said = f"forgotten; its folder stays: {error}"
+        pool.undefine()
+        return said
+
+
+def _upload(pool: Pool, name: str, source: BinaryIO, *, size_bytes: int, format_: str = "raw") -> str:
+    """Fill a new volume from a file; the SHA-256 of what was sent."""
+    remove_volume(pool, name)
+    volume = pool.createXML(raw_volume_xml(name=name, size_bytes=size_bytes, format_=format_), 0)
+    digest = hashlib.sha256()
+    stream = pool.connect().newStream(0)
+    try:
+        volume.upload(stream, 0, size_bytes, 0)
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            _send_all(stream, chunk)
+        stream.finish()
+    except BaseException:
+        stream.abort()
+        raise
+    pool.refresh(0)
+    return digest.hexdigest()
+
+
+def _send_all(stream: Any, data: bytes) -> None:
+    sent = 0
+    while sent < len(data):
+        sent += stream.send(data[sent:])
+
+
+def _read(pool: Pool, volume: Any, *, most_bytes: int = 1 << 20) -> bytes:
+    size = min(volume.info()[1], most_bytes)
+    stream = pool.connect().newStream(0)
+    parts: list[bytes] = []
+    try:
+        volume.download(stream, 0, size, 0)
+        while part := stream.recv(_CHUNK_BYTES):
+            parts.append(part)
+        stream.finish()
+    except BaseException:
+        stream.abort()
+        raise
+    return b"".join(parts)
