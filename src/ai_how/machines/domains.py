@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +66,7 @@ def start_machine(connect: Connect, name: str) -> None:
             domain.create()
 
 
-def stop_machine(
-    connect: Connect, name: str, *, timeout_s: float, cancelled: Callable[[], bool] = lambda: False
-) -> str:
+def stop_machine(connect: Connect, name: str, *, timeout_s: float) -> str:
     """Shut a machine down in an orderly way; end it where it does not within the time. Says which it was."""
     libvirt = load_libvirt()
     with explained(f"stop machine {name}"):
@@ -79,7 +76,7 @@ def stop_machine(
         if domain.state(0)[0] == libvirt.VIR_DOMAIN_RUNNING:
             domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_DEFAULT)
             deadline = time.monotonic() + timeout_s
-            while time.monotonic() < deadline and not cancelled():
+            while time.monotonic() < deadline:
                 if not domain.isActive():
                     return "shut down"
                 time.sleep(_POLL_S)

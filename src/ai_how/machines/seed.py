@@ -53,7 +53,6 @@ def user_data(seed: Seed) -> str:
         "disable_root": True,
         "ssh_pwauth": False,
         "ssh_deletekeys": True,
-        "ssh_genkeytypes": [],
         "ssh_keys": {"ed25519_private": seed.host_key, "ed25519_public": seed.host_key_public},
         "growpart": {"mode": "auto", "devices": ["/"]},
         "resize_rootfs": True,
