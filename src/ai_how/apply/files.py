@@ -58,3 +58,8 @@ def disk_full(path: Path) -> ProviderError:
         evidence=f"{free.f_bavail * free.f_frsize / 2**20:.0f} MiB are free there",
         next_step="free some space, then run the same command again",
     )
+
+
+def shared_cache() -> Path:
+    """The user's cache folder, shared by all sites: what is the same for everyone, such as environments and images."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai-how"

@@ -12,9 +12,9 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+from ai_how.apply.files import shared_cache
 from ai_how.apply.lock import locked
 from ai_how.errors import AiHowError, ProviderError
-from ai_how.local.layout import shared_cache
 from ai_how.run.process import run
 
 _READY = "ai-how-ready"

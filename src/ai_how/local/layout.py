@@ -88,8 +88,3 @@ def layout_of(site: Site, site_file: Path) -> Layout:
     base = site_file.resolve().parent
     chosen = Path(site.state_dir).expanduser() if site.state_dir else Path(".ai-how") / site.name
     return Layout(root=base / chosen)
-
-
-def shared_cache() -> Path:
-    """The user's cache folder, shared by all sites: environments that are the same for everyone."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai-how"

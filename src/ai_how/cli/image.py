@@ -1,0 +1,176 @@
+"""``ai-how image``: the disk images that machines are made from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ai_how.cli.options import output_option
+from ai_how.cli.output import human_bytes, note, print_json, print_table
+from ai_how.errors import SpecError
+
+if TYPE_CHECKING:
+    from ai_how.machines.images.store import Image, ImageStore
+
+
+@click.group()
+def image() -> None:
+    """Build, list, show and delete the disk images of virtual machines.
+
+    \b
+    Example:
+      ai-how image build cloud-base
+      ai-how image list
+    """
+
+
+@image.command()
+@click.argument("recipe", default="cloud-base")
+@click.option("--mirror", metavar="URL", help="Debian mirror. Default: the one this host uses, else Debian's own.")
+@click.option("--containerd", is_flag=True, help="With Debian's containerd; Kubespray brings its own otherwise.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be built.")
+@output_option
+def build(recipe: str, mirror: str | None, output: str, *, containerd: bool, dry_run: bool) -> None:
+    """Build the image of a RECIPE: cloud-base, cloud-gpu-worker or cloud-minimal.
+
+    Takes minutes and about three times the image's size of disk. Needs no root
+    where user namespaces are allowed. The same inputs give the same name: what
+    is there already is not built again.
+
+    \b
+    Example:
+      ai-how image build cloud-gpu-worker
+    """
+    from ai_how.machines.images.recipe import find_recipe
+
+    wanted = find_recipe(recipe, containerd=containerd)
+    if dry_run:
+        click.echo(f"{wanted.image_name}: {wanted.summary}")
+        click.echo(f"{len(wanted.all_packages)} packages of Debian {wanted.suite}, and what they need:")
+        click.echo("  " + " ".join(wanted.all_packages))
+        return
+    began = time.monotonic()
+    made, built = _store().build(
+        wanted, mirror=mirror, report=lambda doing: note(f"  {time.monotonic() - began:5.0f} s  {doing}")
+    )
+    if output == "json":
+        print_json({**_row(made), "built": built})
+        return
+    said = f"built in {time.monotonic() - began:.0f} s" if built else "is there already"
+    click.echo(f"{made.name} {said}: {human_bytes(made.size_bytes)}, {len(made.packages)} packages")
+
+
+@image.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name for it; its digest is added.")
+@output_option
+def add(file: Path, name: str, output: str) -> None:
+    """Bring in a disk image of your own: a qcow2 or raw FILE with cloud-init.
+
+    \b
+    Example:
+      ai-how image add debian-13-genericcloud-amd64.qcow2 --name debian
+    """
+    from ai_how.machines.images.store import valid_image_name
+
+    if not valid_image_name(name):
+        raise SpecError(f"{name!r} cannot be an image's name", next_step="use lower-case letters, digits and dashes")
+    made = _store().add(file, name=name)
+    if output == "json":
+        print_json(_row(made))
+    else:
+        click.echo(f"{made.name}: {human_bytes(made.size_bytes)}")
+
+
+@image.command(name="list")
+@output_option
+def list_(output: str) -> None:
+    """List the images of this machine, and the recipes that can be built.
+
+    \b
+    Example:
+      ai-how image list -o json
+    """
+    from ai_how.machines.images.recipe import RECIPES
+
+    images = _store().list()
+    if output == "json":
+        recipes = [{"name": recipe.name, "image": recipe.image_name, "summary": recipe.summary} for recipe in RECIPES]
+        print_json({"images": [_row(one) for one in images], "recipes": recipes})
+        return
+    rows = [(one.name, human_bytes(one.size_bytes), one.created_at[:16].replace("T", " ")) for one in images]
+    print_table(("IMAGE", "SIZE", "MADE (UTC)"), rows, empty="no images yet")
+    built = {one.name for one in images}
+    click.echo("\nRecipes:")
+    for recipe in RECIPES:
+        state = "built" if recipe.image_name in built else "not built"
+        click.echo(f"  {recipe.name} ({state})\n    {recipe.summary}")
+
+
+@image.command()
+@click.argument("name")
+@click.option("--packages", is_flag=True, help="With every package and its version.")
+@click.option("--verify", is_flag=True, help="Read it through and compare its SHA-256.")
+@output_option
+def show(name: str, output: str, *, packages: bool, verify: bool) -> None:
+    """Show an image: what it is made of, and where it lies.
+
+    \b
+    Example:
+      ai-how image show cloud-base --packages
+    """
+    store = _store()
+    found = store.find(name)
+    if verify:
+        store.verify(found)
+    if output == "json":
+        print_json({**_row(found), "packages": found.packages, **({"verified": True} if verify else {})})
+        return
+    rows = [
+        ("name", found.name),
+        ("recipe", found.recipe or "brought in"),
+        ("file", found.path),
+        ("size", f"{human_bytes(found.size_bytes)}, as a disk {human_bytes(found.virtual_size_bytes)}"),
+        ("sha256", found.sha256 + (" (verified)" if verify else "")),
+        ("made", found.created_at),
+        ("packages", len(found.packages) or "not known"),
+    ]
+    for key, value in rows:
+        click.echo(f"{key:<10}{value}")
+    if packages:
+        click.echo()
+        print_table(("PACKAGE", "VERSION"), sorted(found.packages.items()))
+
+
+@image.command()
+@click.argument("name")
+def delete(name: str) -> None:
+    """Delete an image from this machine. Virtual machines keep their copy.
+
+    \b
+    Example:
+      ai-how image delete cloud-minimal
+    """
+    click.echo(f"{_store().delete(name)} removed")
+
+
+def _store() -> ImageStore:
+    from ai_how.apply.files import shared_cache
+    from ai_how.machines.images.store import ImageStore
+
+    return ImageStore(shared_cache() / "images")
+
+
+def _row(found: Image) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "recipe": found.recipe,
+        "path": str(found.path),
+        "sha256": found.sha256,
+        "size_bytes": found.size_bytes,
+        "virtual_size_bytes": found.virtual_size_bytes,
+        "created_at": found.created_at,
+    }

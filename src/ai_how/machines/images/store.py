@@ -1,0 +1,205 @@
+"""The images that were built or brought in on this machine, by name: a disk and its manifest each.
+
+A name ends in the digest of what the image was made of, so the same inputs are never built twice. An image is whole
+when its manifest is there: it is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ai_how.apply.files import read_json, write_json
+from ai_how.apply.lock import locked
+from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError
+from ai_how.machines.images.build import Report, build_image
+from ai_how.machines.images.recipe import RECIPES, Recipe
+from ai_how.run.process import run
+
+_DISK, _MANIFEST = "disk.qcow2", "manifest.json"
+_CHUNK_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A disk image. ``packages`` name -> version; none for images that were brought in."""
+
+    name: str
+    recipe: str
+    path: Path
+    sha256: str
+    size_bytes: int
+    virtual_size_bytes: int
+    created_at: str
+    packages: dict[str, str]
+
+
+class ImageStore:
+    """Images in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def list(self) -> list[Image]:
+        """All whole images, newest first."""
+        names = [entry.name for entry in self.folder.iterdir()] if self.folder.is_dir() else []
+        found = [image for image in map(self._read, names) if image is not None]
+        return sorted(found, key=lambda image: (image.created_at, image.name), reverse=True)
+
+    def find(self, name: str) -> Image:
+        """The image of a name, or the one that a recipe's name stands for.
+
+        Raises:
+            NotFoundError: it is not there; the next step builds it where it can be built.
+        """
+        recipe = next((recipe for recipe in RECIPES if recipe.name == name), None)
+        image = self._read(recipe.image_name if recipe else name)
+        if image is not None:
+            return image
+        have = ", ".join(image.name for image in self.list())
+        raise NotFoundError(
+            f"there is no image {name!r}",
+            evidence=f"there are: {have}" if have else f"{self.folder} has none yet",
+            next_step=f"ai-how image build {name if recipe else RECIPES[0].name}",
+        )
+
+    def build(self, recipe: Recipe, *, mirror: str | None, report: Report) -> tuple[Image, bool]:
+        """The image of a recipe, and whether it had to be built.
+
+        Raises:
+            LockedError: it is being built by another command.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / f"{recipe.image_name}.lock"):
+            there = self._read(recipe.image_name)
+            if there is not None:
+                return there, False
+            shutil.rmtree(self.folder / recipe.image_name, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".{recipe.name}-") as work:
+                built = build_image(recipe, Path(work), mirror=mirror, report=report)
+                image = self._keep(
+                    recipe.image_name,
+                    built.disk,
+                    recipe=recipe.name,
+                    virtual_size_bytes=built.virtual_size_bytes,
+                    packages=dict(built.packages),
+                )
+            return image, True
+
+    def add(self, source: Path, *, name: str) -> Image:
+        """Bring in a disk of the user's own, as a qcow2 image under ``name`` and its digest; a raw one is converted.
+
+        Raises:
+            SpecError: it is no disk image, or it needs another file that it lies over.
+        """
+        virtual_size_bytes = _virtual_size_bytes(source)
+        digest = sha256_of(source)
+        full_name = f"{name}-{digest[:12]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / f"{full_name}.lock"):
+            there = self._read(full_name)
+            if there is not None:
+                return there
+            shutil.rmtree(self.folder / full_name, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".{name}-") as work:
+                disk = Path(work) / _DISK
+                run(["qemu-img", "convert", "-O", "qcow2", source, disk], timeout_s=1800)
+                return self._keep(full_name, disk, recipe="", virtual_size_bytes=virtual_size_bytes, packages={})
+
+    def delete(self, name: str) -> Path:
+        """Remove an image; machines keep the copy in their pool.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        image = self.find(name)
+        folder = image.path.parent
+        # the manifest first: what is left of a broken-off removal is no image
+        (folder / _MANIFEST).unlink()
+        shutil.rmtree(folder)
+        (self.folder / f"{image.name}.lock").unlink(missing_ok=True)
+        return folder
+
+    def verify(self, image: Image) -> None:
+        """Read an image through.
+
+        Raises:
+            ProviderError: it is not what its manifest says.
+        """
+        digest = sha256_of(image.path) if image.path.exists() else "no file"
+        if digest != image.sha256:
+            raise ProviderError(
+                f"image {image.name} is damaged",
+                evidence=f"{image.path}\nSHA-256 {digest}\nwanted  {image.sha256}",
+                next_step=f"ai-how image delete {image.name}, then build it again",
+            )
+
+    def _keep(self, name: str, disk: Path, *, recipe: str, virtual_size_bytes: int, packages: dict[str, str]) -> Image:
+        folder = self.folder / name
+        folder.mkdir()
+        kept = disk.replace(folder / _DISK)
+        image = Image(
+            name=name,
+            recipe=recipe,
+            path=kept,
+            sha256=sha256_of(kept),
+            size_bytes=kept.stat().st_size,
+            virtual_size_bytes=virtual_size_bytes,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            packages=packages,
+        )
+        manifest = {key: value for key, value in asdict(image).items() if key != "path"}
+        write_json(folder / _MANIFEST, manifest, mode=0o644)
+        return image
+
+    def _read(self, name: str) -> Image | None:
+        data = read_json(self.folder / name / _MANIFEST)
+        try:
+            return Image(**data, path=self.folder / name / _DISK) if isinstance(data, dict) else None
+        except TypeError as error:
+            raise ConflictError(
+                f"the manifest of image {name} was written by another version of ai-how",
+                evidence=str(self.folder / name / _MANIFEST),
+                next_step=f"remove that folder: rm -r {self.folder / name}",
+            ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def valid_image_name(name: str) -> bool:
+    """Whether a name can be an image's: it becomes a folder and a volume."""
+    return re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,58}[a-z0-9])?", name) is not None
+
+
+def _virtual_size_bytes(source: Path) -> int:
+    """Size of the disk that a file holds, as a machine sees it."""
+    if not source.is_file():
+        raise SpecError(f"{source} is no file", next_step="give a qcow2 or raw disk image")
+    said = run(["qemu-img", "info", "--output=json", source], check=False)
+    facts = json.loads(said.stdout) if said.returncode == 0 else {}
+    # any file at all counts as a raw disk: a bootable one has a partition table
+    if not facts.get("virtual-size") or (facts.get("format") == "raw" and not _has_partitions(source)):
+        problem = said.stderr.strip() or "it has no partition table"
+        raise SpecError(f"{source} is no disk image", evidence=problem, next_step="give a qcow2 or raw disk image")
+    if facts.get("backing-filename"):
+        raise SpecError(
+            f"{source} lies over another image",
+            evidence=str(facts["backing-filename"]),
+            next_step=f"make it whole first: qemu-img convert -O qcow2 {source} whole.qcow2",
+        )
+    return int(facts["virtual-size"])
+
+
+def _has_partitions(source: Path) -> bool:
+    with source.open("rb") as file:
+        return file.read(512)[510:] == b"\x55\xaa"
