@@ -7,8 +7,7 @@ from typing import Any
 from ai_how.errors import ConflictError
 from ai_how.machines.connection import Connect, explained, optional
 from ai_how.machines.types import Network, NetworkMode
-from ai_how.machines.xml.network import network_xml
-from ai_how.machines.xml.tree import parse
+from ai_how.machines.xml.network import network_xml, settings_of
 
 
 def ensure_network(connect: Connect, network: Network) -> str:
@@ -36,17 +35,12 @@ def ensure_network(connect: Connect, network: Network) -> str:
 
 
 def observe_network(connect: Connect, *, name: str, uuid: str) -> tuple[dict[str, Any], bool] | None:
-    """What a network of ours was made with, as ``network_settings`` gives it, and whether it runs; None: not there."""
+    """What a network of ours was made with, as ``xml.network.settings_of`` gives it, and whether it runs; None: not there."""
     with explained(f"look for network {name}"):
         found = optional(connect.networkLookupByName, name)
         if found is None or found.UUIDString() != uuid:
             return None
-        return _settings(found.XMLDesc(0)), bool(found.isActive())
-
-
-def network_settings(network: Network) -> dict[str, Any]:
-    """The settings of a network in the form in which they can be read back from libvirt."""
-    return _settings(network_xml(network))
+        return settings_of(found.XMLDesc(0)), bool(found.isActive())
 
 
 def remove_network(connect: Connect, *, name: str, uuid: str) -> bool:
@@ -64,16 +58,3 @@ def remove_network(connect: Connect, *, name: str, uuid: str) -> bool:
 def bridge_of(network: Network) -> str:
     """The host's bridge that machines of the network are linked to, where it has one of its own."""
     return network.bridge if network.mode is NetworkMode.BRIDGE else ""
-
-
-def _settings(xml: str) -> dict[str, Any]:
-    root = parse(xml)
-    forward, bridge, domain, ip = root.find("forward"), root.find("bridge"), root.find("domain"), root.find("ip")
-    return {
-        "mode": forward.get("mode", "nat") if forward is not None else "isolated",
-        "bridge": bridge.get("name", "") if bridge is not None else "",
-        "domain": domain.get("name", "") if domain is not None else "",
-        "address": ip.get("address", "") if ip is not None else "",
-        "netmask": ip.get("netmask", "") if ip is not None else "",
-        "hosts": {host.get("name", ""): [host.get("mac"), host.get("ip")] for host in root.findall("ip/dhcp/host")},
-    }

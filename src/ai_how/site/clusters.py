@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, Kind, Role
 from ai_how.site.section import Section
@@ -76,6 +76,8 @@ class Host(Section):
     """libvirt's address of the machine (provider libvirt); the default is this machine."""
     address: str | None = None
     """SSH address, such as admin@192.0.2.10 (provider inventory)."""
+    storage_path: Annotated[str, Field(pattern=r"^/[^\s]*$")] = "/var/lib/libvirt/images/ai-how"
+    """Folder on the machine for images and disks (provider libvirt); each site has its own in it."""
     declared: Declared | None = None
     reserve: Reserve = Reserve()
 
@@ -101,6 +103,25 @@ class Node(Section):
     """Only cards with at least so much memory, GiB; default: any."""
     host: HostName | None = None
     """Only on this host; default: wherever they fit."""
+    image: str | None = None
+    """Disk image of each; default: the cluster's."""
+    models_disk_gib: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """A second disk for models, GiB; default: none."""
+
+
+class ClusterNetwork(Section):
+    """How a cluster's machines reach each other and the world (provider libvirt)."""
+
+    mode: Literal["nat", "routed", "isolated", "bridge"] = "nat"
+    """nat: out through the host; routed: others know the way; isolated: no way out; bridge: one that the host has."""
+    bridge: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,14}$")] | None = None
+    """The host's bridge, for mode bridge; its network must give out the addresses."""
+
+    @model_validator(mode="after")
+    def _bridge_is_named(self) -> ClusterNetwork:
+        if (self.mode == "bridge") != (self.bridge is not None):
+            raise ValueError("mode: bridge needs bridge, and only it")
+        return self
 
 
 class Cluster(Section):
@@ -110,6 +131,11 @@ class Cluster(Section):
     """cloud: Kubernetes for inference; hpc: a batch cluster for training."""
     subnet: Subnet | None = None
     """IPv4 network of its nodes; default 192.168.200.0/24 for cloud, 192.168.100.0/24 for hpc."""
+    network: ClusterNetwork = ClusterNetwork()
+    image: str | None = None
+    """Disk image of its nodes: an image's or recipe's name; default cloud-base, with GPUs cloud-gpu-worker."""
+    firmware: Literal["auto", "bios", "uefi"] = "auto"
+    """auto: UEFI for machines with GPUs, whose memory windows it maps; BIOS for the others, which can be snapshot."""
     start: Literal["always", "manual"] = "always"
     """Whether `ai-how up` starts it. With `schedule: in-turns` only one may be always."""
     nodes: list[Node] = Field(default_factory=list)

@@ -6,10 +6,11 @@ Source: libvirt's network format (formatnetwork) and its schema network.rng.
 from __future__ import annotations
 
 from ipaddress import IPv4Network
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from ai_how.machines.types import Network, NetworkMode
-from ai_how.machines.xml.tree import add, to_text
+from ai_how.machines.xml.tree import add, parse, to_text
 
 _FORWARD = {NetworkMode.NAT: "nat", NetworkMode.ROUTED: "route"}
 
@@ -36,3 +37,17 @@ def network_xml(network: Network) -> str:
         for entry in network.reservations:
             add(dhcp, "host", mac=entry.mac, name=entry.name, ip=entry.address)
     return to_text(root)
+
+
+def settings_of(xml: str) -> dict[str, Any]:
+    """The settings of a network that can be told from its XML, as we render it or as libvirt gives it back."""
+    root = parse(xml)
+    forward, bridge, domain, ip = root.find("forward"), root.find("bridge"), root.find("domain"), root.find("ip")
+    return {
+        "mode": forward.get("mode", "nat") if forward is not None else "isolated",
+        "bridge": bridge.get("name", "") if bridge is not None else "",
+        "domain": domain.get("name", "") if domain is not None else "",
+        "address": ip.get("address", "") if ip is not None else "",
+        "netmask": ip.get("netmask", "") if ip is not None else "",
+        "hosts": {host.get("name", ""): [host.get("mac"), host.get("ip")] for host in root.findall("ip/dhcp/host")},
+    }

@@ -1,0 +1,303 @@
+"""From placed nodes to what libvirt shall have: machines, networks, disks, and what each of them needs. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ai_how.capacity.demand import hosts_of
+from ai_how.capacity.types import NodeNeed, PlacedNode
+from ai_how.errors import SpecError
+from ai_how.machines.addresses import node_address
+from ai_how.machines.marks import bridge_name, mac_address, object_uuid
+from ai_how.machines.types import (
+    Card,
+    Cpu,
+    Disk,
+    Firmware,
+    Machine,
+    Memory,
+    Network,
+    NetworkMode,
+    Nic,
+    Reservation,
+    Virtualization,
+)
+from ai_how.machines.xml.network import network_xml, settings_of
+from ai_how.plan.model import Resource
+from ai_how.site.clusters import Cluster, Node
+from ai_how.site.roles import SUBNETS
+from ai_how.site.spec import Site
+
+GIB = 2**30
+KEYS = "keys"
+_HUGEPAGE_KIB = {"none": 0, "2mib": 2048, "1gib": 1048576}
+_MODELS_SERIAL = "models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFile:
+    """An image as machines use it: the volume's name, what it must be, and its size as a disk."""
+
+    volume: str
+    path: str
+    sha256: str
+    virtual_size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSetting:
+    """What is known of a host: how its guests run, and its cards by the index that placement uses."""
+
+    name: str
+    uri: str
+    storage_path: str
+    virtualization: Virtualization
+    cards: tuple[Card, ...] = ()
+    pins: Mapping[int, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineWish:
+    """One machine, where, and with what."""
+
+    machine: Machine
+    host: str
+    image: ImageFile
+    address: str
+    domain: str
+    start: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkWish:
+    """One network, and the hosts that have it."""
+
+    network: Network
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desired:
+    """Everything that the site wants of libvirt. ``machines`` by node name, ``networks`` by cluster."""
+
+    pool: str
+    pool_uuid: str
+    pool_paths: Mapping[str, str]
+    machines: Mapping[str, MachineWish]
+    networks: Mapping[str, NetworkWish]
+
+    def at(self, name: str, host: str) -> str:
+        """A resource's name on a host: the host is named only where there are several."""
+        return f"{name}@{host}" if len(self.pool_paths) > 1 else name
+
+
+def desired_of(
+    site: Site,
+    placed: Sequence[PlacedNode],
+    *,
+    owner: str,
+    hosts: Mapping[str, HostSetting],
+    images: Mapping[str, ImageFile],
+) -> Desired:
+    """What libvirt shall have for a site.
+
+    Args:
+        owner: Who made it, kept in every machine's mark: the site's folder.
+        images: By the name that the site file uses (``image_name_of``).
+
+    Raises:
+        SpecError: a cluster is spread over hosts by a network that ends at each of them.
+    """
+    machines = {
+        node.need.name: _wish(site, node, owner=owner, host=hosts[node.host], images=images)
+        for node in sorted(placed, key=lambda node: node.need.name)
+    }
+    used = {wish.host for wish in machines.values()}
+    networks = dict(_networks(site, machines))
+    return Desired(
+        pool=f"ai-how-{site.name}",
+        pool_uuid=object_uuid(site.name, "pool", site.name),
+        pool_paths={name: f"{hosts[name].storage_path}/{site.name}" for name in sorted(used)},
+        machines=machines,
+        networks=networks,
+    )
+
+
+def image_name_of(cluster: Cluster, group: Node | None, *, gpus: int) -> str:
+    """The image that a node is made from, as the site file names it."""
+    chosen = (group.image if group else None) or cluster.image
+    return chosen or ("cloud-gpu-worker" if gpus else "cloud-base")
+
+
+def group_of(site: Site, need: NodeNeed) -> tuple[Node, int]:
+    """The entry of the site file that a node comes from, and its number among the nodes of its role, from 1."""
+    number = int(need.name.rpartition("-")[2])
+    left = number
+    for group in site.planned_clusters[need.cluster].node_groups:
+        if group.role == need.role:
+            if left <= group.count:
+                return group, number
+            left -= group.count
+    raise ValueError(f"{need.name} comes from no entry of the site file")
+
+
+def resources(wanted: Desired) -> list[Resource]:
+    """The resources of a plan, each with what it needs. What lies on a host is named ``NAME@HOST`` where several are."""
+    found = [Resource(name=KEYS)]
+    for host, path in sorted(wanted.pool_paths.items()):
+        found.append(Resource(name=wanted.at("pool", host), settings={"path": path, "host": host}))
+    images = {(wish.host, wish.image.volume): wish.image for wish in wanted.machines.values()}
+    for (host, volume), image in sorted(images.items()):
+        settings = {"host": host, "volume": volume, "sha256": image.sha256}
+        name, pool = wanted.at(f"image/{volume}", host), wanted.at("pool", host)
+        found.append(Resource(name=name, settings=settings, needs=(pool,)))
+    for cluster, wish in wanted.networks.items():
+        if wish.network.mode is not NetworkMode.BRIDGE:
+            made = settings_of(network_xml(wish.network))
+            found += [
+                Resource(name=wanted.at(f"network/{cluster}", host), settings={**made, "host": host})
+                for host in wish.hosts
+            ]
+    for node, machine in wanted.machines.items():
+        found += _machine_resources(node, machine, wanted)
+    return found
+
+
+def _machine_resources(node: str, wish: MachineWish, wanted: Desired) -> Iterator[Resource]:
+    pool, image = wanted.at("pool", wish.host), wanted.at(f"image/{wish.image.volume}", wish.host)
+    disks = []
+    for disk in wish.machine.disks:
+        name = f"disk/{disk.volume.removesuffix('.qcow2')}"
+        disks.append(name)
+        settings = {"host": wish.host, "size_bytes": disk.size_bytes, "backing": disk.backing}
+        yield Resource(name=name, settings=settings, needs=(image if disk.backing else pool,))
+    yield Resource(name=f"seed/{node}", settings={"host": wish.host, "volume": wish.machine.seed}, needs=(pool, KEYS))
+    needs = [*disks, f"seed/{node}"]
+    if wanted.networks[wish.machine.cluster].network.mode is not NetworkMode.BRIDGE:
+        needs.append(wanted.at(f"network/{wish.machine.cluster}", wish.host))
+    yield Resource(name=f"machine/{node}", settings=machine_settings(wish), needs=tuple(needs))
+
+
+def machine_settings(wish: MachineWish) -> dict[str, Any]:
+    """What a machine is made with, as plain JSON: what its mark keeps, and what plans compare."""
+    machine = wish.machine
+    return {
+        "host": wish.host,
+        "virtualization": str(machine.virtualization),
+        "firmware": str(machine.firmware),
+        "vcpus": machine.cpu.count,
+        "pins": list(machine.cpu.pins),
+        "memory_mib": machine.memory.size_mib,
+        "hugepage_kib": machine.memory.hugepage_kib,
+        "numa_node": machine.memory.host_numa_node,
+        "disks": [disk.volume for disk in machine.disks],
+        "seed": machine.seed,
+        "nics": [asdict(nic) for nic in machine.nics],
+        "cards": [[str(function) for function in card.functions] for card in machine.cards],
+    }
+
+
+def _wish(
+    site: Site, placed: PlacedNode, *, owner: str, host: HostSetting, images: Mapping[str, ImageFile]
+) -> MachineWish:
+    need = placed.need
+    cluster = site.planned_clusters[need.cluster]
+    group, number = group_of(site, need)
+    image = images[image_name_of(cluster, group, gpus=need.gpus)]
+    subnet = cluster.subnet or SUBNETS[cluster.kind]
+    address = str(node_address(subnet, kind=cluster.kind, role=need.role, number=number))
+    size_bytes = need.disk_gib * GIB
+    if size_bytes < image.virtual_size_bytes:
+        raise SpecError(
+            f"{need.name} has a smaller disk than its image",
+            evidence=f"disk {need.disk_gib} GiB, image {image.volume} {image.virtual_size_bytes / GIB:.0f} GiB",
+            next_step="write a larger disk_gib for it",
+        )
+    disks = [Disk(volume=f"{need.name}.qcow2", size_bytes=size_bytes, backing=image.volume)]
+    if group.models_disk_gib:
+        models = f"{need.name}-models.qcow2"
+        disks.append(Disk(volume=models, size_bytes=group.models_disk_gib * GIB, serial=_MODELS_SERIAL))
+    nic = Nic(
+        network=network_name(site, need.cluster),
+        mac=mac_address(site.name, need.name),
+        address=address,
+        bridge=cluster.network.bridge or "",
+    )
+    uefi = cluster.firmware == "uefi" or (cluster.firmware == "auto" and need.gpus > 0)
+    machine = Machine(
+        name=f"{site.name}-{need.name}",
+        uuid=object_uuid(site.name, "machine", need.name),
+        cluster=need.cluster,
+        node=need.name,
+        virtualization=host.virtualization,
+        firmware=Firmware.UEFI if uefi else Firmware.BIOS,
+        cpu=Cpu(count=need.vcpus),
+        memory=Memory(
+            size_mib=need.memory_gib * 1024,
+            hugepage_kib=_HUGEPAGE_KIB[site.placement.hugepages],
+            host_numa_node=placed.numa_node,
+        ),
+        pool=f"ai-how-{site.name}",
+        disks=tuple(disks),
+        seed=f"{need.name}-seed.iso",
+        nics=(nic,),
+        serial_log=f"{host.storage_path}/{site.name}/{need.name}.log",
+        mark="",
+        cards=tuple(host.cards[index] for index in placed.gpus),
+        autostart=cluster.start == "always",
+    )
+    wish = MachineWish(
+        machine=machine,
+        host=host.name,
+        image=image,
+        address=address,
+        domain=domain_of(site, need.cluster),
+        start=cluster.start == "always",
+    )
+    mark = {"site": site.name, "owner": owner, "cluster": need.cluster, "node": need.name}
+    text = json.dumps({**mark, "settings": machine_settings(wish)}, sort_keys=True, separators=(",", ":"))
+    return replace(wish, machine=replace(machine, mark=text))
+
+
+def domain_of(site: Site, cluster: str) -> str:
+    """The domain of a cluster's names; ``internal`` is reserved for private use."""
+    return f"{cluster}.{site.name}.internal"
+
+
+def network_name(site: Site, cluster: str) -> str:
+    """libvirt's name of a cluster's network."""
+    return f"ai-how-{site.name}-{cluster}"
+
+
+def _networks(site: Site, machines: Mapping[str, MachineWish]) -> Iterator[tuple[str, NetworkWish]]:
+    for name, cluster in site.planned_clusters.items():
+        wishes = [wish for wish in machines.values() if wish.machine.cluster == name]
+        hosts = tuple(sorted({wish.host for wish in wishes}))
+        mode = NetworkMode(cluster.network.mode)
+        if len(hosts) > 1 and mode is not NetworkMode.BRIDGE:
+            raise SpecError(
+                f"cluster {name} lies on several hosts, but its network ends at each of them",
+                evidence=f"hosts: {', '.join(hosts)}; network mode {mode}",
+                next_step="give it network: {mode: bridge, bridge: NAME}, or pin its nodes to one host",
+            )
+        network = Network(
+            name=network_name(site, name),
+            uuid=object_uuid(site.name, "network", name),
+            mode=mode,
+            bridge=cluster.network.bridge or bridge_name(site.name, name),
+            subnet=cluster.subnet or SUBNETS[cluster.kind],
+            domain=domain_of(site, name),
+            reservations=tuple(
+                Reservation(name=wish.machine.node, mac=wish.machine.nics[0].mac, address=wish.address)
+                for wish in wishes
+            ),
+        )
+        yield name, NetworkWish(network=network, hosts=hosts)
+
+
+def host_uris(site: Site) -> dict[str, str]:
+    """libvirt's address of every host of a site."""
+    return {host.name: host.uri for host in hosts_of(site)}
