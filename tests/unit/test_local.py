@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ai_how.apply.state import State
 from ai_how.errors import ConflictError, SpecError
 from ai_how.local.components.base import Setting
 from ai_how.local.external import read_credentials, read_password
@@ -16,7 +17,6 @@ from ai_how.local.ports import FIRST, LAST, PortBook
 from ai_how.local.process import ProcessSpec
 from ai_how.local.secrets import Secrets
 from ai_how.local.stack import Stack, render_stack
-from ai_how.local.state import State
 from ai_how.local.supervisor import ProcessInfo, program_conf, supervisor_conf
 from ai_how.local.watchdog import FAILURES, GRACE_S, Watched, note_restart, verdict
 from ai_how.site.spec import Registry, Site

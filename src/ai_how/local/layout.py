@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ai_how.apply.site_folder import SiteFolder, site_root
 from ai_how.site.spec import Site
 
 # Linux allows 107 bytes for a socket's path; the supervisor adds a suffix of up to 8 while it binds
@@ -15,26 +16,8 @@ _LONGEST_SOCKET_PATH = 96
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class Layout(SiteFolder):
     """The folders and files of one site below its state folder (see docs/explanation/architecture.md)."""
-
-    root: Path
-
-    @property
-    def state(self) -> Path:
-        return self.root / "state.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.root / "lock"
-
-    @property
-    def events(self) -> Path:
-        return self.root / "events.jsonl"
-
-    @property
-    def secrets(self) -> Path:
-        return self.root / "secrets"
 
     @property
     def conf(self) -> Path:
@@ -47,10 +30,6 @@ class Layout:
     @property
     def processes(self) -> Path:
         return self.conf / "processes"
-
-    @property
-    def logs(self) -> Path:
-        return self.root / "logs"
 
     @property
     def data(self) -> Path:
@@ -84,7 +63,5 @@ class Layout:
 
 
 def layout_of(site: Site, site_file: Path) -> Layout:
-    """The layout of a site: ``state_dir``, or ``.ai-how/<name>`` beside the site file."""
-    base = site_file.resolve().parent
-    chosen = Path(site.state_dir).expanduser() if site.state_dir else Path(".ai-how") / site.name
-    return Layout(root=base / chosen)
+    """The layout of a site."""
+    return Layout(root=site_root(site, site_file))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ai_how.apply.state import State
 from ai_how.errors import ProviderError, SpecError
 from ai_how.local import environment, health, postgres
 from ai_how.local.components.base import Setting
@@ -19,7 +20,6 @@ from ai_how.local.ports import PortBook
 from ai_how.local.process import ProcessSpec
 from ai_how.local.secrets import Secrets
 from ai_how.local.stack import BUCKETS, DATABASE_FILES, ENVIRONMENT, PROCESS, SECRETS, SUPERVISOR, Stack, render_stack
-from ai_how.local.state import State
 from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb

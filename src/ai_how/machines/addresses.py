@@ -1,4 +1,4 @@
-"""Which address a node gets: computed from its cluster's subnet, its role and its number, so that it never moves. Pure."""
+"""Which address a node gets: from its cluster's subnet, its role and its number, so that it never moves. Pure."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def group_of(site: Site, need: NodeNeed) -> tuple[Node, int]:
 
 
 def resources(wanted: Desired) -> list[Resource]:
-    """The resources of a plan, each with what it needs. What lies on a host is named ``NAME@HOST`` where several are."""
+    """The resources of a plan, each with what it needs."""
     found = [Resource(name=KEYS)]
     for host, path in sorted(wanted.pool_paths.items()):
         found.append(Resource(name=wanted.at("pool", host), settings={"path": path, "host": host}))

@@ -35,7 +35,7 @@ def ensure_network(connect: Connect, network: Network) -> str:
 
 
 def observe_network(connect: Connect, *, name: str, uuid: str) -> tuple[dict[str, Any], bool] | None:
-    """What a network of ours was made with, as ``xml.network.settings_of`` gives it, and whether it runs; None: not there."""
+    """The settings of a network of ours (``xml.network.settings_of``), and whether it runs; None: not there."""
     with explained(f"look for network {name}"):
         found = optional(connect.networkLookupByName, name)
         if found is None or found.UUIDString() != uuid:

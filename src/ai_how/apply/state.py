@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ai_how.apply.files import read_json, write_atomic, write_json
+from ai_how.apply.site_folder import SiteFolder
 from ai_how.errors import ConflictError
-from ai_how.local.layout import Layout
 
 VERSION = 1
 
@@ -16,13 +16,13 @@ VERSION = 1
 class State:
     """Settings of the applied resources by name. What is lost with the file, ``up`` finds or makes again."""
 
-    def __init__(self, layout: Layout, site: str) -> None:
-        self._layout = layout
+    def __init__(self, folder: SiteFolder, site: str) -> None:
+        self._folder = folder
         self._site = site
         self._guard = threading.Lock()
 
     def exists(self) -> bool:
-        return self._layout.state.exists()
+        return self._folder.state.exists()
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """Resource name -> the settings that it was made with.
@@ -30,19 +30,19 @@ class State:
         Raises:
             ConflictError: the folder belongs to another site, or to a newer version of ai-how.
         """
-        data = read_json(self._layout.state)
+        data = read_json(self._folder.state)
         if not isinstance(data, dict):
             return {}
         if data.get("version") != VERSION:
             raise ConflictError(
                 "the state was written by another version of ai-how",
-                evidence=f"{self._layout.state}: version {data.get('version')}, this one reads {VERSION}",
+                evidence=f"{self._folder.state}: version {data.get('version')}, this one reads {VERSION}",
                 next_step="use that version, or destroy the site with it",
             )
         if data.get("site") != self._site:
             raise ConflictError(
                 f"the state folder belongs to site {data.get('site')!r}",
-                evidence=f"{self._layout.root}, wanted by site {self._site!r}",
+                evidence=f"{self._folder.root}, wanted by site {self._site!r}",
                 next_step="give this site another state_dir",
             )
         found = data.get("resources", {})
@@ -56,8 +56,8 @@ class State:
                 resources.pop(name, None)
             else:
                 resources[name] = dict(settings)
-            self._layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_json(self._layout.state, {"version": VERSION, "site": self._site, "resources": resources})
-            ignore = self._layout.root / ".gitignore"
+            self._folder.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_json(self._folder.state, {"version": VERSION, "site": self._site, "resources": resources})
+            ignore = self._folder.root / ".gitignore"
             if not ignore.exists():
                 write_atomic(ignore, "*\n")
