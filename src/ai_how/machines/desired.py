@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ai_how.capacity.demand import hosts_of
 from ai_how.capacity.types import NodeNeed, PlacedNode
 from ai_how.errors import SpecError
 from ai_how.machines.addresses import node_address
-from ai_how.machines.marks import bridge_name, mac_address, object_uuid
+from ai_how.machines.marks import bridge_name, mac_address, network_name, object_uuid
 from ai_how.machines.types import (
     Card,
     Cpu,
@@ -27,24 +26,29 @@ from ai_how.machines.types import (
 )
 from ai_how.machines.xml.network import network_xml, settings_of
 from ai_how.plan.model import Resource
-from ai_how.site.clusters import Cluster, Node
+from ai_how.site.clusters import Node
 from ai_how.site.roles import SUBNETS
 from ai_how.site.spec import Site
 
 GIB = 2**30
 KEYS = "keys"
+BUILD = "build/"
 _HUGEPAGE_KIB = {"none": 0, "2mib": 2048, "1gib": 1048576}
+IMAGE_PREFIX = "image-"
+"""Volumes that machines' disks lie over begin so."""
 _MODELS_SERIAL = "models"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
-    """An image as machines use it: the volume's name, what it must be, and its size as a disk."""
+    """An image as machines use it: its name in the store, and its size as a disk."""
 
-    volume: str
-    path: str
-    sha256: str
+    name: str
     virtual_size_bytes: int
+
+    @property
+    def volume(self) -> str:
+        return f"{IMAGE_PREFIX}{self.name}.qcow2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,7 @@ class Desired:
 
     pool: str
     pool_uuid: str
+    to_build: tuple[str, ...]
     pool_paths: Mapping[str, str]
     machines: Mapping[str, MachineWish]
     networks: Mapping[str, NetworkWish]
@@ -101,18 +106,20 @@ def desired_of(
     owner: str,
     hosts: Mapping[str, HostSetting],
     images: Mapping[str, ImageFile],
+    to_build: Sequence[str] = (),
 ) -> Desired:
     """What libvirt shall have for a site.
 
     Args:
         owner: Who made it, kept in every machine's mark: the site's folder.
-        images: By the name that the site file uses (``image_name_of``).
+        images: By node name: a machine that is there keeps the image that it was made from.
+        to_build: Names of images that this machine does not have yet.
 
     Raises:
         SpecError: a cluster is spread over hosts by a network that ends at each of them.
     """
     machines = {
-        node.need.name: _wish(site, node, owner=owner, host=hosts[node.host], images=images)
+        node.need.name: _wish(site, node, owner=owner, host=hosts[node.host], image=images[node.need.name])
         for node in sorted(placed, key=lambda node: node.need.name)
     }
     used = {wish.host for wish in machines.values()}
@@ -120,16 +127,18 @@ def desired_of(
     return Desired(
         pool=f"ai-how-{site.name}",
         pool_uuid=object_uuid(site.name, "pool", site.name),
+        to_build=tuple(sorted(to_build)),
         pool_paths={name: f"{hosts[name].storage_path}/{site.name}" for name in sorted(used)},
         machines=machines,
         networks=networks,
     )
 
 
-def image_name_of(cluster: Cluster, group: Node | None, *, gpus: int) -> str:
-    """The image that a node is made from, as the site file names it."""
-    chosen = (group.image if group else None) or cluster.image
-    return chosen or ("cloud-gpu-worker" if gpus else "cloud-base")
+def image_name_of(site: Site, need: NodeNeed) -> str:
+    """The image that a new node is made from, as the site file names it: an image's or a recipe's name."""
+    group, _ = group_of(site, need)
+    chosen = group.image or site.planned_clusters[need.cluster].image
+    return chosen or ("cloud-gpu-worker" if need.gpus else "cloud-base")
 
 
 def group_of(site: Site, need: NodeNeed) -> tuple[Node, int]:
@@ -147,13 +156,13 @@ def group_of(site: Site, need: NodeNeed) -> tuple[Node, int]:
 def resources(wanted: Desired) -> list[Resource]:
     """The resources of a plan, each with what it needs."""
     found = [Resource(name=KEYS)]
+    found += [Resource(name=f"{BUILD}{name}") for name in wanted.to_build]
     for host, path in sorted(wanted.pool_paths.items()):
         found.append(Resource(name=wanted.at("pool", host), settings={"path": path, "host": host}))
     images = {(wish.host, wish.image.volume): wish.image for wish in wanted.machines.values()}
     for (host, volume), image in sorted(images.items()):
-        settings = {"host": host, "volume": volume, "sha256": image.sha256}
-        name, pool = wanted.at(f"image/{volume}", host), wanted.at("pool", host)
-        found.append(Resource(name=name, settings=settings, needs=(pool,)))
+        name, needs = wanted.at(f"image/{volume}", host), (wanted.at("pool", host), f"{BUILD}{image.name}")
+        found.append(Resource(name=name, settings={"host": host, "volume": volume}, needs=needs))
     for cluster, wish in wanted.networks.items():
         if wish.network.mode is not NetworkMode.BRIDGE:
             made = settings_of(network_xml(wish.network))
@@ -186,6 +195,7 @@ def machine_settings(wish: MachineWish) -> dict[str, Any]:
     machine = wish.machine
     return {
         "host": wish.host,
+        "image": wish.image.name,
         "virtualization": str(machine.virtualization),
         "firmware": str(machine.firmware),
         "vcpus": machine.cpu.count,
@@ -200,13 +210,10 @@ def machine_settings(wish: MachineWish) -> dict[str, Any]:
     }
 
 
-def _wish(
-    site: Site, placed: PlacedNode, *, owner: str, host: HostSetting, images: Mapping[str, ImageFile]
-) -> MachineWish:
+def _wish(site: Site, placed: PlacedNode, *, owner: str, host: HostSetting, image: ImageFile) -> MachineWish:
     need = placed.need
     cluster = site.planned_clusters[need.cluster]
     group, number = group_of(site, need)
-    image = images[image_name_of(cluster, group, gpus=need.gpus)]
     subnet = cluster.subnet or SUBNETS[cluster.kind]
     address = str(node_address(subnet, kind=cluster.kind, role=need.role, number=number))
     size_bytes = need.disk_gib * GIB
@@ -221,7 +228,7 @@ def _wish(
         models = f"{need.name}-models.qcow2"
         disks.append(Disk(volume=models, size_bytes=group.models_disk_gib * GIB, serial=_MODELS_SERIAL))
     nic = Nic(
-        network=network_name(site, need.cluster),
+        network=network_name(site.name, need.cluster),
         mac=mac_address(site.name, need.name),
         address=address,
         bridge=cluster.network.bridge or "",
@@ -267,11 +274,6 @@ def domain_of(site: Site, cluster: str) -> str:
     return f"{cluster}.{site.name}.internal"
 
 
-def network_name(site: Site, cluster: str) -> str:
-    """libvirt's name of a cluster's network."""
-    return f"ai-how-{site.name}-{cluster}"
-
-
 def _networks(site: Site, machines: Mapping[str, MachineWish]) -> Iterator[tuple[str, NetworkWish]]:
     for name, cluster in site.planned_clusters.items():
         wishes = [wish for wish in machines.values() if wish.machine.cluster == name]
@@ -284,7 +286,7 @@ def _networks(site: Site, machines: Mapping[str, MachineWish]) -> Iterator[tuple
                 next_step="give it network: {mode: bridge, bridge: NAME}, or pin its nodes to one host",
             )
         network = Network(
-            name=network_name(site, name),
+            name=network_name(site.name, name),
             uuid=object_uuid(site.name, "network", name),
             mode=mode,
             bridge=cluster.network.bridge or bridge_name(site.name, name),
@@ -296,8 +298,3 @@ def _networks(site: Site, machines: Mapping[str, MachineWish]) -> Iterator[tuple
             ),
         )
         yield name, NetworkWish(network=network, hosts=hosts)
-
-
-def host_uris(site: Site) -> dict[str, str]:
-    """libvirt's address of every host of a site."""
-    return {host.name: host.uri for host in hosts_of(site)}

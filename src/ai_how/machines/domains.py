@@ -108,6 +108,13 @@ def observe_machines(connect: Connect, *, site: str) -> dict[str, Found]:
     return {found.name: found for found in observe_all_machines(connect) if found.mark.get("site") == site}
 
 
+def observe_machine(connect: Connect, name: str) -> Found | None:
+    """One machine that bears our mark, or None."""
+    with explained(f"look for machine {name}"):
+        domain = optional(connect.lookupByName, name)
+        return None if domain is None else _found(domain)
+
+
 def observe_all_machines(connect: Connect) -> list[Found]:
     """The machines on a host that bear our mark, whatever their site, ordered by name."""
     with explained("list the machines"):

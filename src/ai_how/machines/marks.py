@@ -29,3 +29,8 @@ def mac_address(site_id: str, machine: str, index: int = 0) -> str:
 def bridge_name(site_id: str, network: str) -> str:
     """A bridge's name: 15 characters is what the kernel takes."""
     return f"ah{hashlib.sha256(f'{site_id}/{network}'.encode()).hexdigest()[:10]}"
+
+
+def network_name(site_id: str, cluster: str) -> str:
+    """libvirt's name of a cluster's network."""
+    return f"ai-how-{site_id}-{cluster}"

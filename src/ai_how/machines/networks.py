@@ -6,7 +6,8 @@ from typing import Any
 
 from ai_how.errors import ConflictError
 from ai_how.machines.connection import Connect, explained, optional
-from ai_how.machines.types import Network, NetworkMode
+from ai_how.machines.marks import network_name, object_uuid
+from ai_how.machines.types import Network
 from ai_how.machines.xml.network import network_xml, settings_of
 
 
@@ -34,13 +35,16 @@ def ensure_network(connect: Connect, network: Network) -> str:
         return f"{said}, {network.subnet} on {network.bridge}"
 
 
-def observe_network(connect: Connect, *, name: str, uuid: str) -> tuple[dict[str, Any], bool] | None:
-    """The settings of a network of ours (``xml.network.settings_of``), and whether it runs; None: not there."""
-    with explained(f"look for network {name}"):
-        found = optional(connect.networkLookupByName, name)
-        if found is None or found.UUIDString() != uuid:
-            return None
-        return settings_of(found.XMLDesc(0)), bool(found.isActive())
+def observe_networks(connect: Connect, *, site: str) -> dict[str, tuple[dict[str, Any], bool]]:
+    """The site's networks by cluster: their settings (``xml.network.settings_of``), and whether they run."""
+    prefix, seen = network_name(site, ""), {}
+    with explained("list the networks"):
+        for found in connect.listAllNetworks(0):
+            cluster = found.name().removeprefix(prefix)
+            ours = found.name() != cluster and found.UUIDString() == object_uuid(site, "network", cluster)
+            if ours:
+                seen[cluster] = settings_of(found.XMLDesc(0)), bool(found.isActive())
+    return seen
 
 
 def remove_network(connect: Connect, *, name: str, uuid: str) -> bool:
@@ -53,8 +57,3 @@ def remove_network(connect: Connect, *, name: str, uuid: str) -> bool:
             found.destroy()
         found.undefine()
         return True
-
-
-def bridge_of(network: Network) -> str:
-    """The host's bridge that machines of the network are linked to, where it has one of its own."""
-    return network.bridge if network.mode is NetworkMode.BRIDGE else ""

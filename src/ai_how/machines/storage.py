@@ -15,7 +15,7 @@ from ai_how.machines.xml.storage import disk_xml, pool_xml, raw_volume_xml
 from ai_how.machines.xml.tree import parse
 
 _CHUNK_BYTES = 4 << 20
-_DIGEST_SUFFIX = ".sha256"
+DIGEST_SUFFIX = ".sha256"
 
 Pool = Any
 """libvirt.virStoragePool"""
@@ -76,10 +76,10 @@ def ensure_image(pool: Pool, name: str, source: Path, *, sha256: str, format_: s
         ProviderError: the file's digest is not ``sha256``, so it is damaged; nothing of it stays in the pool.
     """
     with explained(f"put image {name} into the pool"):
-        mark = optional(pool.storageVolLookupByName, name + _DIGEST_SUFFIX)
+        mark = optional(pool.storageVolLookupByName, name + DIGEST_SUFFIX)
         if mark is not None and optional(pool.storageVolLookupByName, name) and _read(pool, mark) == sha256.encode():
             return "was there"
-        remove_volume(pool, name + _DIGEST_SUFFIX)
+        remove_volume(pool, name + DIGEST_SUFFIX)
         size = source.stat().st_size
         with source.open("rb") as file:
             digest = _upload(pool, name, file, size_bytes=size, format_=format_)
@@ -90,14 +90,14 @@ def ensure_image(pool: Pool, name: str, source: Path, *, sha256: str, format_: s
                 evidence=f"SHA-256 {digest}\nwanted  {sha256}",
                 next_step="remove it, so that it is made again: ai-how image delete " + source.parent.name,
             )
-        _upload(pool, name + _DIGEST_SUFFIX, io.BytesIO(sha256.encode()), size_bytes=len(sha256))
+        _upload(pool, name + DIGEST_SUFFIX, io.BytesIO(sha256.encode()), size_bytes=len(sha256))
         return f"{size / 2**20:.0f} MiB sent"
 
 
 def image_is_whole(pool: Pool, name: str, *, sha256: str) -> bool:
     """Whether the pool has that image, and its upload was completed."""
     with explained(f"look for image {name}"):
-        mark = optional(pool.storageVolLookupByName, name + _DIGEST_SUFFIX)
+        mark = optional(pool.storageVolLookupByName, name + DIGEST_SUFFIX)
         there = optional(pool.storageVolLookupByName, name) is not None
         return mark is not None and there and _read(pool, mark) == sha256.encode()
 
@@ -134,10 +134,27 @@ def ensure_disk(pool: Pool, disk: Disk) -> str:
                 evidence=f"over {there.backing or 'none'}, wanted over {disk.backing or 'none'}",
                 next_step="the machine must be made anew to take another image: ai-how vm delete, then ai-how up",
             )
+        if there.size_bytes > disk.size_bytes:
+            raise ConflictError(
+                f"disk {disk.volume} is larger than wanted, and disks only grow",
+                evidence=f"{there.size_bytes / 2**30:.0f} GiB, wanted {disk.size_bytes / 2**30:.0f} GiB",
+                next_step="write its size as it is, or make the machine anew: ai-how vm delete, then ai-how up",
+            )
         if there.size_bytes < disk.size_bytes:
             volume.resize(disk.size_bytes, 0)
             return f"grown from {there.size_bytes / 2**30:.0f} to {disk.size_bytes / 2**30:.0f} GiB"
         return "was there"
+
+
+def tail_bytes(pool: Pool, name: str, *, most_bytes: int = 16384) -> bytes:
+    """The end of a file in the pool that something else writes, such as a serial log; empty where there is none."""
+    with explained(f"read {name}"):
+        pool.refresh(0)
+        volume = optional(pool.storageVolLookupByName, name)
+        if volume is None:
+            return b""
+        size = volume.info()[1]
+        return _read(pool, volume, offset=max(0, size - most_bytes), most_bytes=most_bytes)
 
 
 def remove_volume(pool: Pool, name: str) -> bool:
@@ -147,6 +164,13 @@ def remove_volume(pool: Pool, name: str) -> bool:
         return False
     volume.delete(0)
     return True
+
+
+def remove_image(pool: Pool, name: str) -> None:
+    """Remove an image; the note that it is whole goes first, so that half of it is never taken for all."""
+    with explained(f"remove image {name}"):
+        remove_volume(pool, name + DIGEST_SUFFIX)
+        remove_volume(pool, name)
 
 
 def remove_pool(pool: Pool) -> str:
@@ -192,12 +216,12 @@ def _send_all(stream: Any, data: bytes) -> None:
         sent += stream.send(data[sent:])
 
 
-def _read(pool: Pool, volume: Any, *, most_bytes: int = 1 << 20) -> bytes:
-    size = min(volume.info()[1], most_bytes)
+def _read(pool: Pool, volume: Any, *, offset: int = 0, most_bytes: int = 1 << 20) -> bytes:
+    size = min(volume.info()[1] - offset, most_bytes)
     stream = pool.connect().newStream(0)
     parts: list[bytes] = []
     try:
-        volume.download(stream, 0, size, 0)
+        volume.download(stream, offset, size, 0)
         while part := stream.recv(_CHUNK_BYTES):
             parts.append(part)
         stream.finish()

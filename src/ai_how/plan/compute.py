@@ -25,15 +25,14 @@ def compute_plan(site: str, desired: Iterable[Resource], observed: Mapping[str, 
             after = tuple(need for need in resource.needs if need in pending)
             pending[resource.name] = Action(resource=resource.name, verb=verb, reason=reason, after=after)
     kept = tuple(pending)
-    for name in sorted(observed):
-        if name not in wanted and observed[name].condition is not Condition.ABSENT:
-            # last: until the others have moved away from it, something may still use it
-            pending[name] = Action(
-                resource=name,
-                verb=Verb.DELETE,
-                reason="the site file no longer asks for it",
-                after=kept,
-            )
+    doomed = [
+        name for name in sorted(observed) if name not in wanted and observed[name].condition is not Condition.ABSENT
+    ]
+    for name in _from_the_top(doomed, observed):
+        users = tuple(other for other in doomed if name in observed[other].needs)
+        # last: until the others have moved away from it, something may still use it
+        reason = "the site file no longer asks for it"
+        pending[name] = Action(resource=name, verb=Verb.DELETE, reason=reason, after=(*kept, *users))
     return Plan(
         site=site,
         actions=tuple(pending.values()),
@@ -51,6 +50,12 @@ def changes_since(plan: Plan, observed: Mapping[str, Observed]) -> list[str]:
         if before != after:
             lines.append(f"{name}: planned for {before or 'unknown'}, found {after or 'unknown'}")
     return lines
+
+
+def _from_the_top(doomed: list[str], observed: Mapping[str, Observed]) -> list[str]:
+    """What stands on others before these."""
+    sorter = TopologicalSorter({name: [need for need in observed[name].needs if need in doomed] for name in doomed})
+    return list(sorter.static_order())[::-1]
 
 
 def _in_order(wanted: Mapping[str, Resource]) -> list[Resource]:

@@ -44,12 +44,16 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """A resource as it is. ``settings`` are those that it was made with, None where it was never made."""
+    """A resource as it is. ``settings`` are those that it was made with, None where it was never made.
+
+    ``needs`` names what it stands on: when both go, it goes first.
+    """
 
     name: str
     condition: Condition
     settings: Mapping[str, Any] | None = None
     detail: str = ""
+    needs: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:

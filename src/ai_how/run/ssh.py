@@ -6,19 +6,24 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ai_how.run.process import Completed, run
 
 
 @dataclass(frozen=True, kw_only=True)
 class SshTarget:
-    """Where and as whom. ``known_hosts`` holds the host's key: another key is refused, an unknown host too."""
+    """Where and as whom. ``known_hosts`` holds the host's key: another key is refused, an unknown host too.
+
+    ``jump`` is a machine to go through, ``user@host``, reached as the user's own ssh reaches it.
+    """
 
     host: str
     user: str
     key_file: Path
     known_hosts: Path
     port: int = 22
+    jump: str = ""
 
     def argv(self, *, connect_timeout_s: int = 10) -> list[str]:
         """The ssh command line up to the remote command; for an interactive session it is all."""
@@ -37,7 +42,18 @@ class SshTarget:
         words = ["ssh", "-F", "none", "-p", str(self.port)]
         for name, value in options.items():
             words += ["-o", f"{name}={value}"]
+        if self.jump:
+            # not ssh's own -J, which would ask the host for our keys and know it by the machine's key file
+            words += ["-o", f"ProxyCommand=ssh -o BatchMode=yes -W %h:%p {shlex.quote(self.jump)}"]
         return [*words, "-l", self.user, self.host]
+
+
+def jump_of(libvirt_uri: str) -> str:
+    """The machine that a libvirt address reaches by SSH, as ``user@host``; empty where it is this one."""
+    parts = urlsplit(libvirt_uri)
+    if not parts.scheme.endswith("+ssh") or not parts.hostname:
+        return ""
+    return f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
 
 
 def run_remote(

@@ -118,6 +118,8 @@ class Site(Section):
     registry: Registry = Registry()
     serving: Serving = Serving()
     targets: Targets = Targets()
+    virtualization: Literal["auto", "kvm", "emulated"] = "auto"
+    """How machines run (libvirt). auto: KVM where `ai-how doctor` saw a guest run, else emulated, which is slow."""
     hosts: list[Host] = Field(default_factory=list)
     """Machines for the clusters; default: this machine. Not for provider local."""
     clusters: dict[ClusterName, Cluster] = Field(default_factory=dict)

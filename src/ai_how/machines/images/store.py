@@ -52,6 +52,10 @@ class ImageStore:
         found = [image for image in map(self._read, names) if image is not None]
         return sorted(found, key=lambda image: (image.created_at, image.name), reverse=True)
 
+    def get(self, name: str) -> Image | None:
+        """The whole image of exactly that name, or None."""
+        return self._read(name)
+
     def find(self, name: str) -> Image:
         """The image of a name, or the one that a recipe's name stands for.
 
