@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from ai_how.capacity.report import make_report
 from ai_how.cli.app import root
 from ai_how.cli.sizing_text import sizing_lines
-from ai_how.errors import NotFoundError, SpecError
+from ai_how.errors import AiHowError, NotFoundError, SpecError, TryAgainError
 from ai_how.site.load import load_site
 from ai_how.site.spec import Site
 from tests.golden.conftest import ROOT
@@ -27,12 +27,17 @@ FITS = f"name: lab\nprovider: libvirt\nhosts: [{{name: h, declared: {{{DECLARED}
 def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AI_HOW_SITE", raising=False)
+
+    def unreachable(uri: str) -> None:
+        raise TryAgainError(f"no connection to {uri}", next_step="try again")
+
+    monkeypatch.setattr("ai_how.machines.provider.open_connection", unreachable)
     return tmp_path
 
 
 def ai_how(*args: str) -> Result:
     done = CliRunner().invoke(root, args)
-    assert done.exception is None or isinstance(done.exception, SystemExit | SpecError | NotFoundError), done.exception
+    assert done.exception is None or isinstance(done.exception, SystemExit | AiHowError), done.exception
     return done
 
 
@@ -76,10 +81,11 @@ def test_a_tier_is_asked_for_the_sites_own_clusters() -> None:
     assert len(plan_json("--tier", "production", code=1)["nodes"]) == 4
 
 
-def test_a_site_that_fits_has_yet_to_be_built() -> None:
+def test_sizing_is_an_answer_by_itself_where_no_libvirt_is() -> None:
     Path("ai-how.yaml").write_text(FITS)
     done = ai_how("plan")
-    assert (done.exit_code, done.stderr) == (2, "This version plans clusters; it does not build them yet.\n")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("What `up` would do is not known: ")
     assert done.stdout.startswith("Sizing of site lab on these hosts: fits (side by side)\n")
     plan = plan_json("--site", "ai-how.yaml", code=2)
     assert [one["gpus"][0]["name"] for one in plan["nodes"] if one["gpus"]] == ["NVIDIA RTX A6000"] * 2
@@ -162,13 +168,21 @@ def test_warnings_of_the_file_go_to_stderr() -> None:
     assert json.loads(done.stdout) == []
 
 
-@pytest.mark.parametrize("words", [("up", "--yes"), ("up", "--dry-run"), ("status",), ("down",), ("model", "list")])
+@pytest.mark.parametrize("words", [("up", "--yes"), ("up", "--dry-run"), ("status",), ("down",)])
 def test_nothing_is_done_for_a_site_that_can_only_be_planned(in_a_folder: Path, words: tuple[str, ...]) -> None:
-    Path("ai-how.yaml").write_text(FITS)
+    Path("ai-how.yaml").write_text("name: lab\nprovider: inventory\nhosts: [{name: h, address: a@192.0.2.1}]\n")
     refused = ai_how(*words).exception
     assert isinstance(refused, SpecError)
-    assert refused.brief == "provider libvirt can be planned in this version, not built yet"
+    assert refused.brief == "provider inventory can be planned in this version, not built yet"
     assert refused.next_step.startswith("ai-how plan shows")
+    assert [path.name for path in in_a_folder.iterdir()] == ["ai-how.yaml"]
+
+
+def test_models_are_for_a_provider_that_serves_them(in_a_folder: Path) -> None:
+    Path("ai-how.yaml").write_text(FITS)
+    refused = ai_how("model", "list").exception
+    assert isinstance(refused, SpecError)
+    assert refused.brief == "provider libvirt serves no models in this version"
     assert [path.name for path in in_a_folder.iterdir()] == ["ai-how.yaml"]
 
 

@@ -277,6 +277,7 @@ AROUND = {
         "hosts: [{name: h, declared: {cores: 1, memory_gib: 2, disk_gib: 3, gpus: [{model: T4, ",
         "}]}}]",
     ),
+    "clusters.<name>.network": ("clusters: {c: {network: {", "}}}"),
     "hosts[].reserve": ("hosts: [{name: h, reserve: {", "}}]"),
     "clusters.<name>": ("clusters: {c: {", "}}"),
     "clusters.<name>.nodes[]": ("clusters: {c: {nodes: [{role: control-plane, ", "}]}}"),

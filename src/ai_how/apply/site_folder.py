@@ -1,7 +1,8 @@
-"""Where what ai-how keeps of a site lies, whatever provides it. Pure: names paths, makes none."""
+"""Where what ai-how keeps of a site lies, whatever provides it, and removing it."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,3 +41,20 @@ def site_root(site: Site, site_file: Path) -> Path:
     base = site_file.resolve().parent
     chosen = Path(site.state_dir).expanduser() if site.state_dir else Path(".ai-how") / site.name
     return base / chosen
+
+
+def remove_folder(folder: SiteFolder, *more: Path) -> list[str]:
+    """Remove what every provider keeps there and ``more``; names what was left because we did not make it."""
+    known = (folder.secrets, folder.logs, folder.events, folder.root / ".gitignore", folder.lock, folder.state)
+    for path in (*more, *known):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    foreign = sorted(path.name for path in folder.root.iterdir()) if folder.root.exists() else []
+    if not foreign and folder.root.exists():
+        folder.root.rmdir()
+        parent = folder.root.parent
+        if parent.name == ".ai-how" and not any(parent.iterdir()):
+            parent.rmdir()
+    return foreign

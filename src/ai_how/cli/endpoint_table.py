@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ai_how.apply.provider import ComponentStatus
 from ai_how.endpoints.types import EndpointStatus
 from ai_how.errors import AiHowError
-from ai_how.local.status import ComponentStatus
 from ai_how.plan.model import Condition
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ai_how.cli.open_site import open_site, provider_of
 from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
-from ai_how.errors import NotFoundError, SpecError, WorldChangedError
+from ai_how.errors import AiHowError, MissingToolError, SpecError, TryAgainError, WorldChangedError
 
 if TYPE_CHECKING:
     from ai_how.apply.engine import Outcome
+    from ai_how.apply.provider import Provider
     from ai_how.capacity.tiers import TierName
-    from ai_how.local.provider import LocalProvider
     from ai_how.plan.model import Plan
 
 
@@ -46,13 +47,17 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
     from ai_how.plan.document import plan_to_json
 
     site, path = load_to_plan(site_path, tier, to_fit=to_fit)
+    sizing: dict[str, Any] = {}
     if path is None or site.provider != "local":
-        plan_sizing(site, tier=tier, to_fit=to_fit, output=output, site_path=site_path)
-    from ai_how.local.provider import provider_for
-
-    made = provider_for(site, path).plan()
+        sizing = plan_sizing(site, tier=tier, to_fit=to_fit, output=output, site_path=site_path)
+    try:
+        made = provider_of(site, path or Path()).plan()
+    except (MissingToolError, TryAgainError) as error:
+        if not sizing:
+            raise
+        _sizing_alone(sizing, error, output)
     if output == "json":
-        print_json(plan_to_json(made))
+        print_json({**plan_to_json(made), **sizing})
     else:
         _print_plan(made)
     sys.exit(0 if made.empty else 2)
@@ -84,13 +89,12 @@ def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, d
     from ai_how.apply.events import EventLog
     from ai_how.apply.lock import locked
     from ai_how.cli.progress import ActionProgress
-    from ai_how.local.site_access import open_provider
 
-    provider = open_provider(site_path)
+    provider = open_site(site_path)
     if dry_run:
         _print_plan(provider.plan())
         return
-    with locked(provider.layout.lock):
+    with locked(provider.folder.lock):
         wanted = _saved_plan(provider, plan_file) if plan_file else provider.plan()
         if wanted.empty:
             _finish_up(provider, wanted, [], output)
@@ -100,7 +104,8 @@ def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, d
         if plan_file is None and not yes:
             _confirm("Do this?")
         with ActionProgress(quiet=output == "json") as progress:
-            outcomes = apply_plan(wanted, provider.perform, events=EventLog(provider.layout.events), report=progress)
+            events = EventLog(provider.folder.events)
+            outcomes = apply_plan(wanted, provider.perform, events=events, report=progress, parallel=provider.parallel)
     _finish_up(provider, wanted, outcomes, output)
 
 
@@ -117,12 +122,10 @@ def status(site_path: Path | None, output: str) -> None:
       ai-how status -o json
     """
     from ai_how.cli.endpoint_table import endpoint_rows, endpoints_if_up
-    from ai_how.local.site_access import open_provider
-    from ai_how.local.status import component_statuses
     from ai_how.plan.model import Condition
 
-    provider = open_provider(site_path)
-    components = component_statuses(provider)
+    provider = open_site(site_path)
+    components = provider.components()
     endpoints = endpoints_if_up(site_path, components)
     healthy = bool(components) and all(c.condition is Condition.HEALTHY for c in components)
     if output == "json":
@@ -156,18 +159,16 @@ def down(site_path: Path | None) -> None:
     """
     from ai_how.apply.events import EventLog
     from ai_how.apply.lock import locked
-    from ai_how.local.site_access import open_provider
-    from ai_how.local.teardown import stop_site
 
-    provider = open_provider(site_path)
-    if not provider.layout.root.exists():
+    provider = open_site(site_path)
+    if not provider.exists():
         click.echo(f"site {provider.site.name} is not up: nothing to stop")
         return
-    with locked(provider.layout.lock):
-        was_running = stop_site(provider, note)
-        EventLog(provider.layout.events).append("site", "stop", "done")
+    with locked(provider.folder.lock):
+        was_running = provider.stop(note)
+        EventLog(provider.folder.events).append("site", "stop", "done")
     click.echo(
-        f"site {provider.site.name} is stopped, its data is kept in {provider.layout.root}"
+        f"site {provider.site.name} is stopped, its data is kept in {provider.folder.root}"
         if was_running
         else f"site {provider.site.name} was stopped already"
     )
@@ -187,24 +188,20 @@ def destroy(site_path: Path | None, yes: bool) -> None:
       ai-how destroy --yes
     """
     from ai_how.apply.lock import locked
-    from ai_how.local.site_access import open_provider
-    from ai_how.local.teardown import remove_site, stop_site
 
-    provider = open_provider(site_path)
-    name, root = provider.site.name, provider.layout.root
-    if not root.exists():
+    provider = open_site(site_path)
+    name, root = provider.site.name, provider.folder.root
+    if not provider.exists():
         click.echo(f"site {name} does not exist: nothing to remove")
         return
-    provider.state.resources()  # refuses a folder that belongs to another site
     if not yes:
-        note(f"This removes all data of site {name} in {root}: models, registry, API keys, logs.")
+        note(f"This removes all that ai-how made for site {name}, and its data in {root}.")
         if not sys.stdin.isatty():
             raise SpecError("destroy wants to be confirmed", next_step="ai-how destroy --yes")
         if click.prompt(f"Type the site's name ({name}) to go on", err=True) != name:
             raise SpecError("the name does not match: nothing was removed")
-    with locked(provider.layout.lock):
-        stop_site(provider, note)
-        foreign = remove_site(provider)
+    with locked(provider.folder.lock):
+        foreign = provider.remove(note)
     click.echo(f"site {name} is removed")
     if foreign:
         note(f"Left in {root}, because ai-how did not make it: {', '.join(foreign)}")
@@ -224,23 +221,14 @@ def logs(component: str, site_path: Path | None, lines: int, follow: bool) -> No
       ai-how logs smollm2 --follow
     """
     from ai_how.cli.follow import follow_file
-    from ai_how.local.site_access import open_provider
-    from ai_how.local.supervisor import tail
 
-    folder = open_provider(site_path).layout.logs
-    candidates = [folder / f"{component}.log", *_newest_first(folder, f"engine-{component}-??????.log")]
-    found = next((path for path in candidates if path.exists()), None)
-    if found is None:
-        names = sorted(path.stem for path in folder.glob("*.log"))
-        raise NotFoundError(
-            f"there is no log of {component!r}",
-            evidence="there are: " + ", ".join(names) if names else f"no logs in {folder}",
-            next_step="ai-how status" if names else "ai-how up",
-        )
-    for line in tail(found, lines):
+    lines_found, file = open_site(site_path).read_log(component, lines)
+    for line in lines_found:
         click.echo(line)
     if follow:
-        follow_file(found)
+        if file is None:
+            raise SpecError("this log cannot be followed from here", next_step=f"ai-how vm console {component}")
+        follow_file(file)
 
 
 @click.command()
@@ -255,9 +243,8 @@ def events(site_path: Path | None, output: str, lines: int) -> None:
       ai-how events -n 5
     """
     from ai_how.apply.events import EventLog
-    from ai_how.local.site_access import open_provider
 
-    found = list(EventLog(open_provider(site_path).layout.events).read())[-lines:]
+    found = list(EventLog(open_site(site_path).folder.events).read())[-lines:]
     if output == "json":
         print_json(found)
         return
@@ -269,7 +256,15 @@ def events(site_path: Path | None, output: str, lines: int) -> None:
     print_table(("TIME (UTC)", "OUTCOME", "VERB", "RESOURCE", "DETAIL"), rows, empty="nothing has happened yet")
 
 
-def _saved_plan(provider: LocalProvider, plan_file: Path) -> Plan:
+def _sizing_alone(sizing: dict[str, Any], error: AiHowError, output: str) -> NoReturn:
+    """Whether clusters fit is an answer by itself, on a machine that cannot build them too."""
+    if output == "json":
+        print_json({**sizing["sizing"], "actions": None, "why_no_actions": error.brief})
+    note(f"What `up` would do is not known: {error.brief}.\nNext: {error.next_step}")
+    sys.exit(2)
+
+
+def _saved_plan(provider: Provider, plan_file: Path) -> Plan:
     from ai_how.plan.document import plan_from_json
 
     text = sys.stdin.read() if str(plan_file) == "-" else plan_file.read_text(encoding="utf-8", errors="replace")
@@ -302,7 +297,7 @@ def _confirm(question: str) -> None:
         raise SpecError("nothing was done")
 
 
-def _finish_up(provider: LocalProvider, made: Plan, outcomes: list[Outcome], output: str) -> None:
+def _finish_up(provider: Provider, made: Plan, outcomes: list[Outcome], output: str) -> None:
     failed = [outcome for outcome in outcomes if outcome.result != "done"]
     if output == "json":
         results = [
@@ -324,11 +319,12 @@ def _finish_up(provider: LocalProvider, made: Plan, outcomes: list[Outcome], out
             _print_plan(made)
         else:
             click.echo(f"\nSite {provider.site.name} is up.")
-        note("Next: ai-how deploy up --model-path DIR_OR_GGUF --name NAME    (or: ai-how status)")
-
-
-def _newest_first(folder: Path, pattern: str) -> list[Path]:
-    return sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+        local = provider.site.provider == "local"
+        note(
+            "Next: ai-how deploy up --model-path DIR_OR_GGUF --name NAME    (or: ai-how status)"
+            if local
+            else "Next: ai-how status    (or: ai-how vm ssh NODE)"
+        )
 
 
 def _age(seconds: float | None) -> str:

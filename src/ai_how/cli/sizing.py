@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -59,19 +59,25 @@ def load_to_plan(site_path: Path | None, tier: TierName | None, *, to_fit: bool)
 
 def plan_sizing(
     site: Site, *, tier: TierName | None, to_fit: bool, output: str, site_path: Path | None = None
-) -> NoReturn:
-    """Print the sizing plan. Exit code 1: does not fit; else 0 for a tier, 2 for a site: it has yet to be built."""
-    report = _report(site, tier=tier, to_fit=to_fit)
-    if output == "json":
-        from ai_how.capacity.sizing_document import sizing_to_json
+) -> dict[str, Any]:
+    """Print the sizing plan, and end there, unless it is of a site that can be built: then it is returned as JSON.
 
-        print_json(sizing_to_json(report))
-    else:
+    Exit code 1: does not fit; else 0 for a tier, 2 for a site that only can be planned.
+    """
+    from ai_how.capacity.sizing_document import sizing_to_json
+
+    report = _report(site, tier=tier, to_fit=to_fit)
+    builds = report.fits and tier is None and not to_fit and site.provider == "libvirt"
+    if output == "text":
         from ai_how.cli.sizing_text import sizing_lines
 
         for line in sizing_lines(report):
             click.echo(line)
-        note(_next(report, site_path))
+        click.echo() if builds else note(_next(report, site_path))
+    elif not builds:
+        print_json(sizing_to_json(report))
+    if builds:
+        return {"sizing": sizing_to_json(report)}
     sys.exit(1 if not report.fits else 0 if tier else 2)
 
 
@@ -85,7 +91,7 @@ def _next(report: SizingReport, site_path: Path | None) -> str:
         return "Next: ask for fewer or smaller nodes, or plan with a larger host (hosts[].declared)"
     if report.fitted and report.fitted.changes:
         return "Next: write these sizes into the site file (clusters.<name>.nodes)"
-    return "This version plans clusters; it does not build them yet."
+    return "A site with provider: libvirt can be built: ai-how up"
 
 
 def _report(site: Site, *, tier: TierName | None, to_fit: bool) -> SizingReport:

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ai_how.apply.provider import ComponentStatus, Say
 from ai_how.apply.state import State
-from ai_how.errors import ProviderError, SpecError
+from ai_how.errors import NotFoundError, ProviderError
 from ai_how.local import environment, health, postgres
 from ai_how.local.components.base import Setting
 from ai_how.local.components.database import NAME as DATABASE_NAME
@@ -20,7 +21,7 @@ from ai_how.local.ports import PortBook
 from ai_how.local.process import ProcessSpec
 from ai_how.local.secrets import Secrets
 from ai_how.local.stack import BUCKETS, DATABASE_FILES, ENVIRONMENT, PROCESS, SECRETS, SUPERVISOR, Stack, render_stack
-from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process
+from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process, tail
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
 from ai_how.site.spec import Site
@@ -36,6 +37,51 @@ class LocalProvider:
         self.secrets = Secrets(self.layout)
         self.state = State(self.layout, site.name)
         self.supervisor = Supervisor(self.layout, site.name)
+
+    @property
+    def folder(self) -> Layout:
+        return self.layout
+
+    @property
+    def parallel(self) -> int:
+        return 4
+
+    def components(self) -> list[ComponentStatus]:
+        """Every process of the stack and how it is doing."""
+        from ai_how.local.status import component_statuses
+
+        return component_statuses(self)
+
+    def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
+        """The log of a component, an endpoint's newest replica or a replica."""
+        folder = self.layout.logs
+        replicas = sorted(folder.glob(f"engine-{component}-??????.log"), key=lambda path: -path.stat().st_mtime)
+        found = next((path for path in (folder / f"{component}.log", *replicas) if path.exists()), None)
+        if found is None:
+            names = sorted(path.stem for path in folder.glob("*.log"))
+            raise NotFoundError(
+                f"there is no log of {component!r}",
+                evidence="there are: " + ", ".join(names) if names else f"no logs in {folder}",
+                next_step="ai-how status" if names else "ai-how up",
+            )
+        return tail(found, lines), found
+
+    def exists(self) -> bool:
+        """Whether the site's folder is there; refuses one that belongs to another site."""
+        return self.layout.root.exists() and self.state.resources() is not None
+
+    def stop(self, say: Say) -> bool:
+        """Stop every process and keep all data."""
+        from ai_how.local.teardown import stop_site
+
+        return stop_site(self, say)
+
+    def remove(self, say: Say) -> list[str]:
+        """Stop every process and remove the site's files."""
+        from ai_how.local.teardown import remove_site
+
+        self.stop(say)
+        return remove_site(self)
 
     def plan(self) -> Plan:
         """What ``up`` would do now. Changes nothing."""
@@ -268,10 +314,3 @@ def process_condition(spec: ProcessSpec, info: ProcessInfo | None) -> tuple[Cond
 
 def _condition(trouble: str | None) -> tuple[Condition, str]:
     return (Condition.FAILING, trouble) if trouble else (Condition.HEALTHY, "")
-
-
-def provider_for(site: Site, site_file: Path) -> LocalProvider:
-    """The provider that the site names; a new provider is one line here."""
-    if site.provider == "local":
-        return LocalProvider(site, site_file)
-    raise SpecError(f"provider {site.provider!r} is not available in this version")

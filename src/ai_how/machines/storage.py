@@ -40,18 +40,30 @@ def ensure_pool(connect: Connect, *, name: str, uuid: str, path: str) -> Pool:
             pool.build(0)
             pool.create(0)
         pool.setAutostart(1)
-        pool.refresh(0)
+        _refresh(pool)
         return pool
 
 
-def find_pool(connect: Connect, *, name: str, uuid: str) -> Pool | None:
-    """The site's pool, running, or None."""
+def find_pool(connect: Connect, *, name: str, uuid: str, start: bool = False) -> Pool | None:
+    """The site's pool, running, or None. With ``start``, one that is stopped is started."""
     with explained(f"look for storage pool {name}"):
         pool = optional(connect.storagePoolLookupByName, name)
-        if pool is None or pool.UUIDString() != uuid or not pool.isActive():
+        if pool is None or pool.UUIDString() != uuid or not (pool.isActive() or start):
             return None
-        pool.refresh(0)
+        if not pool.isActive():
+            pool.create(0)
+        _refresh(pool)
         return pool
+
+
+def _refresh(pool: Pool) -> None:
+    """Let libvirt see what is in the folder; while it fills a volume it sees enough by itself."""
+    libvirt = load_libvirt()
+    try:
+        pool.refresh(0)
+    except libvirt.libvirtError as error:
+        if "asynchronous jobs running" not in str(error):
+            raise
 
 
 def volumes(pool: Pool) -> dict[str, Disk]:
@@ -149,7 +161,7 @@ def ensure_disk(pool: Pool, disk: Disk) -> str:
 def tail_bytes(pool: Pool, name: str, *, most_bytes: int = 16384) -> bytes:
     """The end of a file in the pool that something else writes, such as a serial log; empty where there is none."""
     with explained(f"read {name}"):
-        pool.refresh(0)
+        _refresh(pool)
         volume = optional(pool.storageVolLookupByName, name)
         if volume is None:
             return b""
@@ -173,22 +185,16 @@ def remove_image(pool: Pool, name: str) -> None:
         remove_volume(pool, name)
 
 
-def remove_pool(pool: Pool) -> str:
-    """Forget a pool and remove its folder; what is in it that we did not make stays, and so does the folder then."""
+def remove_pool(pool: Pool) -> list[str]:
+    """Forget a pool and remove its folder; names what is in it that nobody removed, for which the folder stays."""
     libvirt = load_libvirt()
     with explained(f"remove storage pool {pool.name()}"):
-        left = [volume.name() for volume in pool.listAllVolumes(0)]
+        left = sorted(volume.name() for volume in pool.listAllVolumes(0))
         pool.destroy()
-        said = "removed"
-        if left:
-            said = f"forgotten; its folder stays, with {', '.join(sorted(left)[:4])}"
-        else:
-            try:
-                pool.delete(libvirt.VIR_STORAGE_POOL_DELETE_NORMAL)
-            except libvirt.libvirtError as error:
-                said = f"forgotten; its folder stays: {error}"
+        if not left:
+            pool.delete(libvirt.VIR_STORAGE_POOL_DELETE_NORMAL)
         pool.undefine()
-        return said
+        return left
 
 
 def _upload(pool: Pool, name: str, source: BinaryIO, *, size_bytes: int, format_: str = "raw") -> str:
@@ -206,7 +212,7 @@ def _upload(pool: Pool, name: str, source: BinaryIO, *, size_bytes: int, format_
     except BaseException:
         stream.abort()
         raise
-    pool.refresh(0)
+    _refresh(pool)
     return digest.hexdigest()
 
 

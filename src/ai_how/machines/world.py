@@ -100,6 +100,11 @@ def _is_resource(volume: str) -> bool:
     return volume.endswith((_SEED, _DISK))
 
 
+def ours(volume: str) -> bool:
+    """Whether a file in the site's own pool is of a kind that we make."""
+    return volume.endswith((_SEED, _DISK, storage.DIGEST_SUFFIX, ".log"))
+
+
 def _volume(host: str, disk: Disk, world: HostWorld, wanted: Desired) -> Observed:
     pool = wanted.at("pool", host)
     if disk.volume.endswith(_SEED):

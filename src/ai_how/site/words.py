@@ -19,6 +19,8 @@ FORMS = {
     r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$": "lower-case letters, digits and dashes, 40 at most",
     r"^\d{4}(-\d{2}(-\d{2})?)?$": "a year, a month or a day, such as 2026-11-25",
     r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$": "lower-case letters, digits, dots and dashes, 63 at most",
+    r"^/[^\s]*$": "a folder's full path, such as /data/images",
+    r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,14}$": "the name of a bridge, 15 characters at most",
     r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$": "an IPv4 network, such as 192.168.200.0/24",
 }
 """What each pattern of our files means to people."""

@@ -1,0 +1,41 @@
+"""Opens a site for the commands that any provider can do. A new provider is one line here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ai_how.errors import SpecError
+
+if TYPE_CHECKING:
+    from ai_how.apply.provider import Provider
+    from ai_how.site.spec import Site
+
+
+def open_site(site_path: Path | None) -> Provider:
+    """The provider of a site file; None looks for ai-how.yaml here and in the folders above.
+
+    Raises:
+        SpecError: the site is for a provider that can only be planned. Nothing has been done then.
+    """
+    from ai_how.site.load import find_site, load_site
+
+    path = site_path or find_site(Path.cwd())
+    return provider_of(load_site(path), path)
+
+
+def provider_of(site: Site, site_file: Path) -> Provider:
+    """As ``open_site``, for a site that has been loaded."""
+    if site.provider == "local":
+        from ai_how.local.provider import LocalProvider
+
+        return LocalProvider(site, site_file)
+    if site.provider == "libvirt":
+        from ai_how.machines.provider import LibvirtProvider
+
+        return LibvirtProvider(site, site_file)
+    raise SpecError(
+        f"provider {site.provider} can be planned in this version, not built yet",
+        evidence=f"{site_file}: provider: {site.provider}",
+        next_step="ai-how plan shows whether the clusters fit; provider: local and libvirt can be built",
+    )
