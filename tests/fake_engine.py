@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -55,7 +56,8 @@ class FakeEngine:
     async def health(self, _request: web.Request) -> web.Response:
         if self.options.hang_health:
             await asyncio.sleep(3600)
-        if time.monotonic() - self.started < self.options.start_s:
+        waiting = self.options.start_when and not Path(self.options.start_when).exists()
+        if waiting or time.monotonic() - self.started < self.options.start_s:
             return web.json_response({"error": {"message": "Loading model", "code": 503}}, status=503)
         return web.json_response({"status": "ok"})
 
@@ -140,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser()
     made.add_argument("--port", type=int, required=True)
     made.add_argument("--start-s", type=float, default=0.0, help="503 from /health for so long")
+    made.add_argument("--start-when", default="", help="503 from /health until this file exists")
     made.add_argument("--latency-s", type=float, default=0.0, help="before the first byte of an answer")
     made.add_argument("--tokens", type=int, default=5)
     made.add_argument("--token-s", type=float, default=0.0, help="between the tokens of a stream")

@@ -65,21 +65,48 @@ def statuses(answers: list[Future[Response]]) -> list[int]:
     return [answer.result().status for answer in answers]
 
 
-def test_a_sleeping_endpoint_wakes_and_holds_what_arrives(make: Make, pool: ThreadPoolExecutor) -> None:
-    gateway = make(serving={"idle_after_s": 1}, options={"m": ["--start-s", "0.5"]})
+def test_a_sleeping_endpoint_wakes_and_holds_what_arrives(
+    make: Make, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    loaded = tmp_path / "loaded"
+    gateway = make(serving={"idle_after_s": 0.5}, options={"m": ["--start-when", str(loaded)]})
+    loaded.touch()
     gateway.put(replicas=(0, 1))
     gateway.wait_state("running")
-    assert gateway.status()["last_start_s"] > 0.5, "a new endpoint shows that it works before it sleeps"
-    eventually(lambda: gateway.status()["replicas"] == [], timeout_s=10)
+    assert gateway.status()["last_start_s"] > 0, "a new endpoint shows that it works before it sleeps"
+    eventually(lambda: gateway.status()["replicas"] == [])
     asleep = gateway.status()
     assert (asleep["state"], asleep["message"]) == ("running", "asleep: the first request wakes it")
     assert gateway.get("/v2/models/m/ready", key=None).status == 200
+    loaded.unlink()
     answers = send(pool, gateway, 20)
-    eventually(lambda: gateway.status()["held_requests"] == 20, timeout_s=5)
+    eventually(lambda: gateway.status()["held_requests"] == 20)
     assert gateway.status()["state"] == "starting"
     assert gateway.metric('aihow_requests_held{endpoint="m"}') == 20
+    loaded.touch()
     assert statuses(answers) == [200] * 20
     assert gateway.metric('aihow_cold_start_duration_seconds_count{endpoint="m"}') == 2
+
+
+def test_a_start_that_takes_longer_than_idleness_is_waited_for(make: Make, tmp_path: Path) -> None:
+    loaded = tmp_path / "loaded"
+    gateway = make(serving={"idle_after_s": 0.2}, options={"m": ["--start-when", str(loaded)]})
+    gateway.put(replicas=(0, 1))
+    eventually(lambda: gateway.status()["replicas"])
+    first = gateway.status()["replicas"][0]["name"]
+    time.sleep(1)
+    assert gateway.status()["state"] == "starting"
+    assert [replica["name"] for replica in gateway.status()["replicas"]] == [first]
+    loaded.touch()
+    gateway.wait_state("running")
+    eventually(lambda: gateway.status()["replicas"] == [])
+    assert gateway.status()["state"] == "running", "it worked, so it sleeps"
+
+
+def test_a_new_endpoint_that_cannot_start_is_in_error_however_short_idleness_is(make: Make) -> None:
+    gateway = make(serving={"idle_after_s": 0.2}, options={"m": ["--die", "start"]}, limits=QUICK)
+    gateway.put(replicas=(0, 1))
+    assert "cannot load the model: it is a fake" in gateway.wait_state("error")["message"]
 
 
 def test_replicas_follow_the_load_and_shrink_when_idle(make: Make, pool: ThreadPoolExecutor) -> None:

@@ -13,9 +13,11 @@ from ai_how.gateway.scaling import (
     Policy,
     ReplicaView,
     Scale,
+    became_ready,
     endpoint_state,
     reconcile,
     rescale,
+    unproven_replicas,
     want,
 )
 
@@ -112,6 +114,38 @@ def test_a_lower_maximum_is_followed_at_once() -> None:
 
 def view(name: str, state: str = "ready", *, current: bool = True, in_flight: int = 0, since: float = 0) -> ReplicaView:
     return ReplicaView(name=name, state=state, current=current, in_flight=in_flight, since=since)  # type: ignore[arg-type]
+
+
+@given(st.floats(0.1, 100), st.floats(0.1, 100), st.integers(1, 3))
+def test_replicas_are_idle_from_ready_on_however_long_their_start(load_s: float, idle_s: float, count: int) -> None:
+    bounds = policy(0, 3, idle_s=idle_s)
+    scale, starting = want(Scale(), bounds, count, now=0), [view(str(i), "starting") for i in range(count)]
+    for step in range(20):
+        unproven = unproven_replicas(starting, Failures(), was_ready=False)
+        scale = rescale(scale, bounds, demand=0, now=load_s * step / 20, unproven=unproven)
+        assert scale.wanted == count
+    ready = [view(str(i)) for i in range(count)]
+    scale = became_ready(scale, bounds, ready, now=load_s)
+    assert unproven_replicas(ready, Failures(), was_ready=True) == 0
+    assert rescale(scale, bounds, demand=0, now=load_s + 0.99 * idle_s).wanted == count
+    assert rescale(scale, bounds, demand=0, now=load_s + 1.01 * idle_s).wanted == 0
+
+
+def test_ready_wants_no_more_than_was_wanted() -> None:
+    scale = want(Scale(), policy(0), 1, now=0)
+    assert became_ready(scale, policy(0), [view("a"), view("b")], now=1).needed_at == (1,)
+    assert became_ready(scale, policy(0), [view("old", current=False)], now=1) == scale
+
+
+def test_a_new_endpoint_is_tried_until_it_works_or_fails_again_and_again() -> None:
+    once, often = Failures(count=1), Failures(count=ERROR_AFTER_FAILURES)
+    assert unproven_replicas([], Failures(), was_ready=False) == 1
+    assert unproven_replicas([view("a", "failed")], once, was_ready=False) == 1
+    assert unproven_replicas([view("a", "failed")], often, was_ready=False) == 0
+    assert unproven_replicas([view("old", current=False)], once, was_ready=False) == 1
+    assert unproven_replicas([view("a", "starting")], often, was_ready=False) == 1
+    assert unproven_replicas([], once, was_ready=True) == 0
+    assert unproven_replicas([view("a"), view("b", "starting")], often, was_ready=True) == 2
 
 
 views = st.lists(

@@ -241,7 +241,8 @@ class Endpoint:
         if self.spec.stopped or self.deleting:
             self._scale = Scale()
         else:
-            self._scale = scaling.rescale(self._scale, self.policy, demand=demand, now=now)
+            unproven = scaling.unproven_replicas(self._views(), self._failures, was_ready=self._was_ready)
+            self._scale = scaling.rescale(self._scale, self.policy, demand=demand, now=now, unproven=unproven)
         actions = scaling.reconcile(self._views(), wanted=self._scale.wanted, may_start=now >= self._failures.retry_at)
         for name in (*actions.remove, *actions.drain):
             replica = self.pool.replicas[name]
@@ -293,14 +294,16 @@ class Endpoint:
     def _ready(self, replica: Replica) -> None:
         if replica.state != "starting":
             return
-        now = _now()
-        replica.state, replica.message = "ready", ""
+        now, first = _now(), not replica.warm
+        replica.state, replica.message, replica.warm = "ready", "", True
         replica.doubt.clear()
-        if not replica.warm:
-            replica.warm, replica.ready_since = True, now
+        if first:
+            replica.ready_since = now
             log_event("replica_ready", endpoint=self.name, replica=replica.name, after_s=round(now - replica.since, 3))
         if replica.process.spec_digest == self.digest:
             self._was_ready = True
+            if first:
+                self._scale = scaling.became_ready(self._scale, self.policy, self._views(), now=now)
             if self._asked_at is not None:
                 self._last_start_s = now - self._asked_at
                 self._asked_at = None

@@ -86,16 +86,18 @@ class Actions:
     remove: tuple[str, ...] = ()
 
 
-def rescale(scale: Scale, policy: Policy, *, demand: int, now: float) -> Scale:
+def rescale(scale: Scale, policy: Policy, *, demand: int, now: float, unproven: int = 0) -> Scale:
     """Follow the demand: wake at once, grow by one when it exceeds for long, shrink what is idle for long.
 
     Args:
         demand: The most requests that were in flight or held at once since the last call.
+        unproven: So many of the wanted replicas stay however long nobody needs them: see ``unproven_replicas``.
     """
     needed_at = list(scale.needed_at[: policy.max_replicas])
     needed = min(math.ceil(demand / policy.requests_per_replica), len(needed_at))
     needed_at[:needed] = [now] * needed
-    while len(needed_at) > policy.min_replicas and now - needed_at[-1] >= policy.idle_after_s:
+    kept = max(policy.min_replicas, unproven)
+    while len(needed_at) > kept and now - needed_at[-1] >= policy.idle_after_s:
         needed_at.pop()
     least = max(policy.min_replicas, 1 if demand else 0)
     needed_at += [now] * (least - len(needed_at))
@@ -117,6 +119,24 @@ def want(scale: Scale, policy: Policy, replicas: int, *, now: float) -> Scale:
     """Want at least ``replicas`` (within the bounds) until they are idle."""
     count = max(min(replicas, policy.max_replicas), policy.min_replicas)
     return replace(scale, needed_at=(now,) * count + scale.needed_at[count : policy.max_replicas])
+
+
+def unproven_replicas(replicas: Sequence[ReplicaView], failures: Failures, *, was_ready: bool) -> int:
+    """How many wanted replicas cannot be idle yet, because what they were wanted for has not ended.
+
+    One that starts takes as long as it takes: it is idle from ready on (``became_ready``). A new endpoint is tried
+    until it has shown that it works, or fails again and again.
+    """
+    current = [r for r in replicas if r.current and r.state in ("starting", "ready")]
+    if any(r.state == "starting" for r in current):
+        return len(current)
+    return 0 if was_ready or failures.too_many else 1
+
+
+def became_ready(scale: Scale, policy: Policy, replicas: Sequence[ReplicaView], *, now: float) -> Scale:
+    """A replica has just become ready: as many as are ready now are idle from here on, not since they were wanted."""
+    ready = sum(r.current and r.state == "ready" for r in replicas)
+    return want(scale, policy, min(ready, scale.wanted), now=now)
 
 
 def reconcile(replicas: Sequence[ReplicaView], *, wanted: int, may_start: bool) -> Actions:
