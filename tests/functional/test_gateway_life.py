@@ -65,9 +65,7 @@ def statuses(answers: list[Future[Response]]) -> list[int]:
     return [answer.result().status for answer in answers]
 
 
-def test_a_sleeping_endpoint_wakes_and_holds_what_arrives(
-    make: Make, pool: ThreadPoolExecutor, tmp_path: Path
-) -> None:
+def test_a_sleeping_endpoint_wakes_and_holds_what_arrives(make: Make, pool: ThreadPoolExecutor, tmp_path: Path) -> None:
     loaded = tmp_path / "loaded"
     gateway = make(serving={"idle_after_s": 0.5}, options={"m": ["--start-when", str(loaded)]})
     loaded.touch()
@@ -317,6 +315,30 @@ def test_deleting_drains_and_forgets(make: Make, pool: ThreadPoolExecutor) -> No
     assert gateway.chat().status == 200
 
 
+def test_what_was_counted_of_a_deleted_endpoint_goes_with_it(
+    make: Make, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    never = str(tmp_path / "never")
+    gateway = make(options={"slow": ["--start-when", never], "dies": ["--drop", "1"]})
+    for name in ("stays", "goes", "slow", "dies"):
+        gateway.put(name)
+    for name in ("stays", "goes", "dies"):
+        assert gateway.chat(name).status == 200
+        assert gateway.chat(name, stream=True).status == 200
+    held = pool.submit(gateway.chat, "slow")
+    eventually(lambda: gateway.status("slow")["held_requests"] == 1)
+    for name in ("goes", "slow", "dies"):
+        assert f'endpoint="{name}"' in gateway.get("/metrics", key=None).text
+        assert gateway.admin("DELETE", f"/{name}").status == 204
+    assert held.result().status == 503
+    shown = gateway.get("/metrics", key=None).text
+    assert not [name for name in ("goes", "slow", "dies") if f'endpoint="{name}"' in shown]
+    assert gateway.metric('aihow_requests_total{code="200",endpoint="stays",path="/v1/chat/completions"}') == 2
+    gateway.put("goes")
+    assert gateway.chat("goes").status == 200
+    assert gateway.metric('aihow_requests_total{code="200",endpoint="goes",path="/v1/chat/completions"}') == 1
+
+
 def test_a_killed_gateway_finds_its_replicas_again(make: Make) -> None:
     gateway = make()
     gateway.put("m", replicas=(1, 2))
@@ -404,7 +426,7 @@ def test_a_stopping_gateway_does_not_wait_for_ever(make: Make, pool: ThreadPoolE
 
 
 def test_a_slow_head_and_a_slow_body_are_bounded(make: Make) -> None:
-    gateway = make(limits={"serve.KEEPALIVE_TIMEOUT_S": 1.0, "http_edge.BODY_TIMEOUT_S": 1.0})
+    gateway = make(limits={"listener.KEEPALIVE_TIMEOUT_S": 1.0, "http_edge.BODY_TIMEOUT_S": 1.0})
     with gateway.connect() as silent, gateway.connect() as half_a_head, gateway.connect() as half_a_body:
         half_a_head.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n")
         head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"

@@ -47,15 +47,16 @@ class Exchange:
     def finish(self, metrics: Metrics, *, quiet: bool) -> None:
         """Count the request and write its line of the access log (not where ``quiet``)."""
         seconds = perf_counter() - self.began
-        metrics.requests.labels(self.endpoint, self.route, self.status).inc()
-        if self.endpoint:
-            metrics.duration.labels(self.endpoint, self.route).observe(seconds)
-            metrics.request_bytes.labels(self.endpoint).inc(self.bytes_in)
-            metrics.response_bytes.labels(self.endpoint).inc(self.bytes_out)
+        endpoint = metrics.label(self.endpoint)
+        metrics.requests.labels(endpoint, self.route, self.status).inc()
+        if endpoint:
+            metrics.duration.labels(endpoint, self.route).observe(seconds)
+            metrics.request_bytes.labels(endpoint).inc(self.bytes_in)
+            metrics.response_bytes.labels(endpoint).inc(self.bytes_out)
             if self.first_byte_s is not None:
-                metrics.first_byte.labels(self.endpoint).observe(self.first_byte_s)
+                metrics.first_byte.labels(endpoint).observe(self.first_byte_s)
             if self.held_s is not None:
-                metrics.hold.labels(self.endpoint).observe(self.held_s)
+                metrics.hold.labels(endpoint).observe(self.held_s)
         if quiet:
             return
         log_event(

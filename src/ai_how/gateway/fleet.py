@@ -124,6 +124,7 @@ class Fleet:
         # whoever asked for the same at the same time must not take away one that was made since
         if self.endpoints.get(name) is endpoint:
             del self.endpoints[name], self._tasks[name]
+            self._means.metrics.forget(name)
         log_event("endpoint_deleted", endpoint=name)
 
     def want_replicas(self, name: str, replicas: int) -> EndpointStatus:
@@ -169,6 +170,7 @@ class Fleet:
     def _add(self, spec: EndpointSpec, *, was_ready: bool, replicas: list[ReplicaProcess]) -> Endpoint:
         endpoint = Endpoint(spec, self._means, was_ready=was_ready, look=self._look.set)
         self.endpoints[spec.name] = endpoint
+        self._means.metrics.know(spec.name)
         for replica in replicas:
             if replica.endpoint == spec.name:
                 endpoint.adopt(replica)

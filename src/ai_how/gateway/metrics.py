@@ -27,6 +27,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._known: set[str] = set()
         ProcessCollector(namespace="aihow", registry=self.registry)
         registry = self.registry
         by_endpoint = ["endpoint"]
@@ -74,6 +75,21 @@ class Metrics:
         self.response_bytes = Counter(
             "aihow_response_bytes", "Bytes of answers' bodies.", by_endpoint, registry=registry
         )
+
+    def know(self, endpoint: str) -> None:
+        """The endpoint exists: what happens on it is counted under its name."""
+        self._known.add(endpoint)
+
+    def label(self, endpoint: str) -> str:
+        """The endpoint's name where it exists (still), else nothing: the last answer may come after the end."""
+        return endpoint if endpoint in self._known else ""
+
+    def forget(self, endpoint: str) -> None:
+        """Drop all series of an endpoint that is gone: each benchmark makes two of them."""
+        self._known.discard(endpoint)
+        for metric in vars(self).values():
+            if isinstance(metric, Counter | Histogram):
+                metric.remove_by_labels({"endpoint": endpoint})
 
     def watch(self, loads: Callable[[], Iterable[EndpointLoad]]) -> None:
         """Report the present load too, read when somebody asks."""
