@@ -100,8 +100,8 @@ class FakeEngine:
         if options.status == 500:
             return web.Response(status=500, text="engine exploded")
         if options.status != 200:
-            error = {"message": "context too long", "type": "invalid_request_error", "code": options.status}
-            return web.json_response({"error": error}, status=options.status)
+            error = options.error or {"message": "context too long", "type": "invalid_request_error"}
+            return web.json_response({"error": {"code": options.status, **error}}, status=options.status)
         if data.get("stream"):
             return await self._stream(request)
         await asyncio.sleep(options.latency_s)
@@ -147,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tokens", type=int, default=5)
     made.add_argument("--token-s", type=float, default=0.0, help="between the tokens of a stream")
     made.add_argument("--status", type=int, default=200)
+    made.add_argument("--error", type=json.loads, default=None, help="what the error of another status than 200 holds")
     made.add_argument("--die", choices=("", "start", "before", "middle"), default="")
     made.add_argument("--odd", choices=("", *ODD_STREAMS), default="", help="a stream of its own kind")
     made.add_argument("--drop", type=int, default=0, help="break the connection of so many requests unanswered")

@@ -7,6 +7,7 @@ import gzip
 import http.client
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -34,10 +35,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayUnderTe
 @pytest.fixture(autouse=True)
 def engines_as_new(gateway: GatewayUnderTest) -> Iterator[None]:
     yield
-    gateway.tell_engines(status=200, latency_s=0, token_s=0, tokens=5, drop=0)
+    gateway.tell_engines(status=200, error=None, odd="", latency_s=0, token_s=0, tokens=5, drop=0)
 
 
-def error_of(answer: Any, status: int, code: str) -> dict[str, Any]:
+def error_of(answer: Any, status: int, code: str | None) -> dict[str, Any]:
     assert answer.status == status, answer.text
     error: dict[str, Any] = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -139,11 +140,25 @@ def test_unknown_paths_and_methods(gateway: GatewayUnderTest) -> None:
     assert answer.headers["allow"] == "POST"
 
 
-def test_what_the_engine_refuses_is_passed_on(gateway: GatewayUnderTest) -> None:
+def test_what_the_engine_refuses_is_told_in_openais_form(gateway: GatewayUnderTest) -> None:
     gateway.tell_engines(status=400)
     for stream in (False, True):
         answer = gateway.chat(stream=stream)
-        assert (answer.status, answer.json()["error"]["message"]) == (400, "context too long")
+        assert error_of(answer, 400, None)["message"] == "context too long"
+    library = "[json.exception.type_error.302] type must be number, but is string"
+    gateway.tell_engines(error={"message": library, "type": "invalid_request_error"})
+    error = error_of(gateway.chat(temperature="hot"), 400, None)
+    assert (error["message"], error["param"]) == ("type must be number, but is string", "temperature")
+    gateway.tell_engines(status=503, error={"message": "Loading model", "type": "unavailable_error"})
+    assert error_of(gateway.chat(), 503, None)["type"] == "server_error"
+
+
+def test_an_error_within_a_stream_is_in_openais_form_too(gateway: GatewayUnderTest) -> None:
+    gateway.tell_engines(odd="error")
+    answer = gateway.chat(stream=True)
+    data = json.loads(answer.text.removeprefix("data: "))
+    message = "out of memory for k"
+    assert data == {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
 
 
 def test_an_engine_that_fails_without_json_gets_a_clear_error(gateway: GatewayUnderTest) -> None:
@@ -260,11 +275,21 @@ def test_metrics_count_what_happened(gateway: GatewayUnderTest) -> None:
     assert gateway.metric('aihow_cold_start_duration_seconds_count{endpoint="smollm2"}') == 1
 
 
-def test_what_is_no_http_does_not_hurt(gateway: GatewayUnderTest) -> None:
-    for junk in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nA: " + b"x" * 20_000 + b"\r\n\r\n"):
-        with gateway.connect() as client:
-            client.sendall(junk + os.urandom(64).replace(b"\n", b"") + b"\r\n\r\n")
-            client.recv(1000)
+@pytest.mark.parametrize("admin", [False, True], ids=["public", "admin"])
+def test_what_is_no_http_gets_an_error_in_openais_form(gateway: GatewayUnderTest, admin: bool) -> None:
+    long_header = f"GET / HTTP/1.1\r\nAuthorization: Bearer {KEY}{'x' * 20_000}\r\n\r\n".encode()
+    cases = [
+        (b"\x16\x03\x01\x02\x00" + os.urandom(64).replace(b"\n", b"") + b"\r\n\r\n", 400, "malformed_request"),
+        (b"GET\r\n\r\n", 400, "malformed_request"),
+        (long_header, 431, "request_header_too_large"),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 431, "request_header_too_large"),
+    ]
+    for junk, status, code in cases:
+        answer = _sent(gateway.admin_port if admin else gateway.port, junk)
+        assert answer.headers["content-type"].startswith("application/json")
+        error_of(answer, status, code)
+        assert KEY not in answer.text
+    assert KEY not in gateway.log
     assert gateway.chat().status == 200
 
 
@@ -298,6 +323,16 @@ def _raw(gateway: GatewayUnderTest, body: bytes, **more: str) -> Response:
     found = Response(status=answer.status, headers=headers, body=answer.read())
     client.close()
     return found
+
+
+def _sent(port: int, data: bytes) -> Response:
+    """The answer to raw bytes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(data)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return Response(status=answer.status, headers=headers, body=answer.read())
 
 
 def _send_without_end(gateway: GatewayUnderTest, length: int | None) -> tuple[int, bytes]:

@@ -16,15 +16,16 @@ _NO_RETRY = {"x-should-retry": "false"}
 
 
 class ApiError(Exception):
-    """A failed request: the HTTP status and what the answer says."""
+    """A failed request: the HTTP status and what the answer says; ``kind`` is its type, by the status where None."""
 
     def __init__(
         self,
         status: int,
-        code: str,
+        code: str | None,
         message: str,
         *,
         param: str | None = None,
+        kind: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -32,12 +33,12 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.param = param
+        self.kind = kind or _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.headers = dict(headers or {})
 
     def body(self) -> bytes:
         """The answer's JSON."""
-        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         return json.dumps({"error": error}).encode()
 
     def event(self) -> bytes:
@@ -102,8 +103,3 @@ def shutting_down() -> ApiError:
 
 def engine_died(name: str) -> ApiError:
     return ApiError(502, "engine_died", f"The engine of {name!r} broke off while it worked on this request. Try again.")
-
-
-def engine_said(name: str, status: int, text: str) -> ApiError:
-    said = " ".join(text.split())[:300]
-    return ApiError(502, "engine_error", f"The engine of {name!r} answered {status}: {said or 'nothing'}")

@@ -1,4 +1,4 @@
-"""Passes a request on to a replica and its answer back: unchanged, as it arrives.
+"""Passes a request on to a replica and its answer back: as it arrives, unchanged but for the form of errors.
 
 Owns what happens when the engine fails: a second try before the first byte, one clear error after it.
 """
@@ -13,7 +13,7 @@ from time import perf_counter
 import aiohttp
 from aiohttp import web
 
-from ai_how.gateway import api_errors
+from ai_how.gateway import api_errors, engine_errors
 from ai_how.gateway.endpoint import Endpoint
 from ai_how.gateway.exchange import REQUEST_ID, Exchange, standard_headers
 from ai_how.gateway.metrics import Metrics
@@ -139,17 +139,22 @@ class Forwarder:
                 raise _BrokenError(f"the connection broke: {error or type(error).__name__}") from error
             if upstream.content_type == "text/event-stream":
                 return await _stream(request, exchange, upstream, first)
-            return await _whole(exchange, upstream, first)
+            return await _whole(exchange, upstream, first, request_body=body)
 
 
-async def _whole(exchange: Exchange, upstream: aiohttp.ClientResponse, first: bytes) -> web.Response:
+async def _whole(
+    exchange: Exchange, upstream: aiohttp.ClientResponse, first: bytes, *, request_body: bytes
+) -> web.Response:
     """An answer that is not streamed is read to its end first: the client gets all of it or an error."""
     try:
         body = first if upstream.content.at_eof() else first + await upstream.content.read()
     except _FAILED as error:
         raise _DiedError from error
-    if upstream.status >= 500 and upstream.content_type != "application/json":
-        raise api_errors.engine_said(exchange.endpoint, upstream.status, body.decode(errors="replace"))
+    if upstream.status >= 400:
+        refused = engine_errors.refusal(exchange.endpoint, status=upstream.status, answer=body, request=request_body)
+        if "retry-after" in upstream.headers:
+            refused.headers["retry-after"] = upstream.headers["retry-after"]
+        raise refused
     exchange.bytes_out = len(body)
     return web.Response(status=upstream.status, body=body, headers=_answer_headers(upstream))
 
@@ -187,8 +192,9 @@ async def _pass_on(
     while True:
         end = whole_events(pending)
         if end:
-            await _write(request, answer, pending[:end])
-            exchange.bytes_out += end
+            events = engine_errors.with_openai_errors(pending[:end])
+            await _write(request, answer, events)
+            exchange.bytes_out += len(events)
             pending = pending[end:]
         try:
             chunk = await upstream.content.readany()
@@ -202,6 +208,7 @@ async def _pass_on(
         if not chunk:
             break
         pending += chunk
+    pending = engine_errors.with_openai_errors(pending)
     exchange.bytes_out += len(pending)
     await answer.write_eof(pending)
 

@@ -7,24 +7,20 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from aiohttp import web
-
-from ai_how.errors import ConflictError
 from ai_how.gateway.admin_api import AdminApi
 from ai_how.gateway.backend import ReplicaBackend
 from ai_how.gateway.config import GatewayConfig
 from ai_how.gateway.endpoint import Means
 from ai_how.gateway.fleet import Fleet
 from ai_how.gateway.forward import Forwarder, make_session
-from ai_how.gateway.http_edge import KEEPALIVE_TIMEOUT_S, NoMalformedRequests
+from ai_how.gateway.http_edge import NoMalformedRequests
 from ai_how.gateway.keys import Keys, parse_admin_key, parse_api_keys
+from ai_how.gateway.listener import Listener
 from ai_how.gateway.log import log_event
 from ai_how.gateway.metrics import Metrics
 from ai_how.gateway.public_api import PublicApi
 
 ADMIN_HOST = "127.0.0.1"
-_CLOSE_TIMEOUT_S = 1.0
-_BACKLOG = 1024
 
 
 async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio.Event) -> None:
@@ -63,13 +59,10 @@ async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio
             max_request_bytes=int(config.gateway.max_request_mib * 2**20),
         )
         admin = AdminApi(fleet, keys=admin_key, metrics=metrics)
-        runners = [
-            _runner(public.app()),
-            _runner(admin.app()),
-        ]
+        listeners = [Listener(public.app()), Listener(admin.app())]
         try:
-            await _listen(runners[0], config.host, config.port)
-            await _listen(runners[1], ADMIN_HOST, config.admin_port)
+            await listeners[0].open(config.host, config.port)
+            await listeners[1].open(ADMIN_HOST, config.admin_port)
             log_event("gateway_ready", host=config.host, port=config.port, endpoints=len(fleet.endpoints))
             await stop.wait()
             log_event("gateway_stopping")
@@ -77,7 +70,7 @@ async def serve(config: GatewayConfig, backend: ReplicaBackend, *, stop: asyncio
             fleet.close_line()
             await fleet.drained(timeout_s=config.serving.drain_timeout_s)
         finally:
-            await asyncio.gather(*(runner.cleanup() for runner in runners))
+            await asyncio.gather(*(listener.close() for listener in listeners))
             for task in list(background):
                 task.cancel()
     log_event("gateway_stopped")
@@ -87,26 +80,3 @@ def base_url(host: str, port: int) -> str:
     """Where clients find the gateway; one that listens on all addresses is found on loopback too."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,
-        handler_cancellation=True,
-        keepalive_timeout=KEEPALIVE_TIMEOUT_S,
-        shutdown_timeout=_CLOSE_TIMEOUT_S,
-    )
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
-    except OSError as error:
-        raise ConflictError(
-            f"cannot listen on {host}:{port}",
-            evidence=str(error.strerror or error),
-            next_step="see what holds the port: ai-how status",
-        ) from error
