@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from ai_how.cli.app import COMMANDS, root
+from ai_how.cli.options import Number
 
 
 def all_commands() -> list[tuple[str, click.Command]]:
@@ -55,3 +56,23 @@ def test_a_typo_is_answered_with_the_nearest_command() -> None:
     result = CliRunner().invoke(root, ["statsu"], prog_name="ai-how")
     assert result.exit_code == 2
     assert "Did you mean 'status'?" in result.output
+
+
+@pytest.mark.parametrize("text", ["nan", "-nan", "inf", "-inf", "1e999"])
+def test_no_option_takes_what_is_not_a_finite_number(text: str) -> None:
+    taken = []
+    for words, command in all_commands():
+        for parameter in command.params:
+            try:
+                value = parameter.type.convert(text, parameter, None)
+            except click.BadParameter:
+                continue
+            if isinstance(value, float):
+                taken.append(f"{words} {parameter.name}")
+    assert not taken
+
+
+def test_a_number_within_bounds_is_taken() -> None:
+    assert Number(0.1, 3600).convert("15", None, None) == 15.0
+    result = CliRunner().invoke(root, ["bench", "run", "any", "--duration", "nan"])
+    assert (result.exit_code, "'nan' is not a finite number" in result.output) == (2, True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ai_how.cli.options import output_option, site_option
+from ai_how.cli.options import Number, output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import SpecError
 
@@ -36,7 +36,7 @@ def bench() -> None:
 @bench.command()
 @click.argument("endpoint")
 @click.option("--concurrency", "-c", default="1,2,4,8", show_default=True, help="Requests at once, comma-separated.")
-@click.option("--duration", type=click.FloatRange(0.1, 3600), default=15, show_default=True, help="Seconds a level.")
+@click.option("--duration", type=Number(0.1, 3600), default=15, show_default=True, help="Seconds a level.")
 @click.option("--prompt-tokens", type=click.IntRange(4, 100_000), default=32, show_default=True, help="About.")
 @click.option("--output-tokens", type=click.IntRange(1, 100_000), default=16, show_default=True, help="Exactly.")
 @click.option("--seed", type=click.IntRange(0), help="Of the prompts; the clock by default, so that none comes twice.")

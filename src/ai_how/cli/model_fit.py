@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from ai_how.cli.options import output_option
+from ai_how.cli.options import Number, output_option
 from ai_how.cli.output import print_json, print_table
 from ai_how.errors import SpecError
 
@@ -81,7 +81,7 @@ def _gpu_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
 @click.option(
     "--gpu-memory-utilization",
     "utilization",
-    type=click.FloatRange(0.1, 1.0),
+    type=Number(0.1, 1.0),
     default=0.9,
     show_default=True,
     help="Share of a GPU's memory that the engine may take.",
