@@ -1,5 +1,6 @@
-"""Fixtures of the functional tests; each is made only for a test that asks for it."""
+"""Fixtures of the functional tests; each is made only for a test that asks for it, but for the one that cleans up."""
 
+from .leftovers import nothing_stays
 from .stores import shared_stores, stores
 
-__all__ = ["shared_stores", "stores"]
+__all__ = ["nothing_stays", "shared_stores", "stores"]
