@@ -116,7 +116,7 @@ def object_store(folder: Path) -> tuple[Server, ObjectStoreAccess]:
         "-s3.port.lance=0",
     ]
     health = f"{access.endpoint_url}/healthz"
-    return Server(argv=argv, health_url=health, log=folder / "log", env={"GOMEMLIMIT": "200MiB"}), access
+    return Server(argv=argv, health_url=health, log=folder / "log", env={"GOMEMLIMIT": "384MiB"}), access
 
 
 def mlflow_python() -> Path:
