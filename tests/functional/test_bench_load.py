@@ -86,10 +86,12 @@ def test_what_is_measured_is_what_the_server_did(start: Start) -> None:
 
 
 def test_a_level_goes_on_until_it_has_enough_answers(start: Start) -> None:
-    phase = asyncio.run(run_phase(timed(start), concurrency=1, duration_s=0.1, least_answers=4, longest_s=30))
+    phase = asyncio.run(run_phase(timed(start), concurrency=1, duration_s=0.1, goals=(2, 4), longest_s=30))
     assert len(phase.samples) == 4
     assert not phase.interrupted
     assert phase.client_cpu_s > 0
+    ended = asyncio.run(run_phase(timed(start), concurrency=1, duration_s=0.1, goals=(10_000,), longest_s=30))
+    assert len(ended.samples) < 100, "it went on for a goal that is out of reach"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ai_how.bench.cautions import cautions
 from ai_how.bench.compare import compare_results, different_conditions
+from ai_how.bench.load import goal_within_reach
 from ai_how.bench.machine import Gpu
 from ai_how.bench.probes import busiest
 from ai_how.bench.report_html import render_html
@@ -368,3 +369,21 @@ def test_what_else_changed_between_two_results_is_said() -> None:
         ("output tokens", "16", "64"),
         ("version of ai-how", "1.2.3", "2.0.0"),
     ]
+
+
+@given(st.integers(0, 500), st.floats(0.1, 100), st.floats(0.1, 400), st.lists(st.integers(1, 200), max_size=4))
+def test_a_level_goes_on_only_for_what_it_can_reach(
+    answers: int, elapsed_s: float, longest_s: float, goals: list[int]
+) -> None:
+    goal = goal_within_reach(goals, answers=answers, elapsed_s=elapsed_s, longest_s=longest_s)
+    expected = answers / elapsed_s * longest_s
+    assert goal in (0, *goals)
+    assert goal <= expected
+    assert not [other for other in goals if goal < other <= expected]
+
+
+def test_the_lower_goal_where_the_higher_one_is_out_of_reach() -> None:
+    assert goal_within_reach((20, 72), answers=8, elapsed_s=4, longest_s=16) == 20
+    assert goal_within_reach((20, 72), answers=18, elapsed_s=4, longest_s=16) == 72
+    assert goal_within_reach((20, 72), answers=4, elapsed_s=4, longest_s=16) == 0
+    assert goal_within_reach((20, 72), answers=0, elapsed_s=4, longest_s=16) == 0

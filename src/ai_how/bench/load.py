@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,26 +41,31 @@ async def run_phase(
     *,
     concurrency: int,
     duration_s: float,
-    least_answers: int = 0,
+    goals: Sequence[int] = (),
     longest_s: float | None = None,
     stop: asyncio.Event | None = None,
 ) -> Phase:
-    """Load an endpoint for ``duration_s``, or longer until ``least_answers`` came, at most ``longest_s``.
+    """Load an endpoint for ``duration_s``, or longer until a goal is reached, at most ``longest_s``.
 
-    Requests under way at the end are waited for. ``stop`` ends the phase early: what was measured until then is
-    returned, marked as interrupted.
+    A goal is a number of answers that makes the figures better; see ``goal_within_reach``. Requests under way at the
+    end are waited for. ``stop`` ends the phase early: what was measured until then is returned, marked as interrupted.
     """
     samples: list[Sample] = []
     stop = stop or asyncio.Event()
     under_way = 0
     began, cpu_began = time.perf_counter(), time.process_time()
-    longest = longest_s if longest_s is not None else duration_s
+    goal: int | None = None
 
     def goes_on() -> bool:
+        nonlocal goal
         elapsed = time.perf_counter() - began
         if elapsed < duration_s:
             return True
-        return elapsed < longest and sum(sample.error is None for sample in samples) < least_answers
+        answers = sum(sample.error is None for sample in samples)
+        limit_s = duration_s if longest_s is None else longest_s
+        if goal is None:
+            goal = goal_within_reach(goals, answers=answers, elapsed_s=elapsed, longest_s=limit_s)
+        return elapsed < limit_s and answers < goal
 
     async def ask_again_and_again(session: aiohttp.ClientSession) -> None:
         nonlocal under_way
@@ -85,6 +90,15 @@ async def run_phase(
         unfinished=under_way,
         client_cpu_s=time.process_time() - cpu_began,
     )
+
+
+def goal_within_reach(goals: Sequence[int], *, answers: int, elapsed_s: float, longest_s: float) -> int:
+    """The highest goal that the rate of answers so far reaches within ``longest_s``; 0 where it reaches none.
+
+    To go on for one that will not be reached costs the time and gains nothing that a lower one does not give.
+    """
+    expected = answers / elapsed_s * longest_s
+    return max((goal for goal in goals if goal <= expected), default=0)
 
 
 def open_session(client: Client) -> aiohttp.ClientSession:

@@ -12,7 +12,7 @@ from ai_how.bench.load import Client, ask, open_session, run_phase
 from ai_how.bench.machine import describe_machine, describe_software
 from ai_how.bench.probes import cold_start, gpu_utilization, guarded, ready_replicas, remove_leftovers, scale_out
 from ai_how.bench.result import Level, Measured, Probe, Result, level_of
-from ai_how.bench.statistics import samples_for_interval
+from ai_how.bench.statistics import samples_for_interval, samples_needed
 from ai_how.bench.verdict import verdict
 from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.types import EndpointStatus
@@ -127,7 +127,7 @@ async def _load_levels(run: Run, result: Result) -> Result:
             concurrency=concurrency,
             duration_s=run.settings.duration_s,
             # the lowest level is the one that P95 is judged at
-            least_answers=0 if levels else samples_for_interval(95),
+            goals=() if levels else (samples_needed(95), samples_for_interval(95)),
             longest_s=4 * run.settings.duration_s,
             stop=run.stop,
         )
