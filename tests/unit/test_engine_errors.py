@@ -86,6 +86,20 @@ def test_the_field_of_another_type_is_named(request_body: Any, param: str | None
     assert told({"error": {"message": "m", "param": "given"}}, request=request_body)["param"] == "given"
 
 
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        # as llama.cpp says them
+        ("Field 'max_tokens': [json.exception.type_error.302] type must be number, but is string", "max_tokens"),
+        ("'messages' is required", "messages"),
+        ("All non-assistant messages must contain 'content'", None),
+    ],
+)
+def test_the_field_that_the_engine_names_comes_first(message: str, param: str | None) -> None:
+    assert told({"error": {"message": message}}, request={"model": "m"})["param"] == param
+    assert told({"error": {"message": message}}, request={"user": 5})["param"] == (param or "user")
+
+
 def test_a_failure_without_words_is_a_bad_gateway() -> None:
     error = refusal("m", status=500, answer=b"engine\n exploded", request=b"{}")
     assert (error.status, error.code) == (502, "engine_error")

@@ -26,6 +26,7 @@ _TYPES = (
 # llama.cpp's own type -> OpenAI's code for the same
 _CODES = {"exceed_context_size_error": "context_length_exceeded"}
 _LIBRARY = re.compile(r"\[json\.exception\.[a-z_]+\.\d+\]\s*")
+_QUOTED = re.compile(r"'([a-z_]+)'")
 _LONGEST_MESSAGE = 2000
 _NUMBER = (int, float)
 _FIELDS: Mapping[str, type | tuple[type, ...]] = {
@@ -59,7 +60,7 @@ def refusal(endpoint: str, *, status: int, answer: bytes, request: bytes) -> Api
         return ApiError(502, "engine_error", f"The engine of {endpoint!r} answered {status}: {said or 'nothing'}")
     found = _clean(error or {"message": answer.decode(errors="replace").strip()}, status=status)
     if found.param is None and status == 400:
-        found.param = _wrong_field(_json(request))
+        found.param = _named_field(found.message) or _wrong_field(_json(request))
     return found
 
 
@@ -115,6 +116,11 @@ def _clean(error: dict[str, Any], *, status: int) -> ApiError:
         param=param if isinstance(param, str) else None,
         kind=kind if kind in _TYPES else None,
     )
+
+
+def _named_field(message: str) -> str | None:
+    """The first field of OpenAI's that a message has in quotes, as llama.cpp's do."""
+    return next((name for name in _QUOTED.findall(message) if name in _FIELDS), None)
 
 
 def _wrong_field(request: Any) -> str | None:
