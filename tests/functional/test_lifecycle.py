@@ -93,9 +93,16 @@ def test_a_killed_supervisor_takes_everything_with_it_and_up_repairs_it(site: Si
     assert all(c["condition"] == "healthy" for c in site.components().values())
 
 
-def test_up_killed_in_the_middle_goes_on(site: SiteUnderTest) -> None:
+def test_up_goes_on_after_ctrl_c_and_after_it_was_killed(site: SiteUnderTest) -> None:
     site.run("down")
     assert site.processes() == []
+    going = site.start("up", "--yes")
+    eventually(lambda: len(site.processes()) >= 2)
+    going.send_signal(signal.SIGINT)
+    _, said = going.communicate(timeout=200)
+    assert going.returncode == 130
+    assert "run the same command again" in said
+    assert "Traceback" not in said
     going = site.start("up", "--yes")
     eventually(lambda: len(site.processes()) >= 3)
     going.kill()
@@ -108,34 +115,17 @@ def test_up_killed_in_the_middle_goes_on(site: SiteUnderTest) -> None:
         assert names.count(f"{site.root}::{name}") == 1, names
 
 
-def test_ctrl_c_ends_up_cleanly(site: SiteUnderTest) -> None:
-    site.run("down")
-    going = site.start("up", "--yes")
-    eventually(lambda: len(site.processes()) >= 2)
-    going.send_signal(signal.SIGINT)
-    _, said = going.communicate(timeout=200)
-    assert going.returncode == 130
-    assert "run the same command again" in said
-    assert "Traceback" not in said
-    site.run("up", "--yes")
-
-
-def test_two_at_once_are_refused(site: SiteUnderTest) -> None:
-    site.run("down")
-    first = site.start("up", "--yes")
-    eventually((site.root / "run" / "supervisor.pid").exists)
-    refused = site.run("up", "--yes", code=1)
-    assert "another command is changing this site" in refused.stderr
-    assert f"process {first.pid}" in refused.stderr
-    first.communicate(timeout=200)
-    assert first.returncode == 0
-
-
-def test_a_saved_plan_is_refused_once_the_world_has_changed(site: SiteUnderTest) -> None:
+def test_a_saved_plan_runs_alone_and_is_refused_once_the_world_has_changed(site: SiteUnderTest) -> None:
     site.run("down")
     saved = site.folder / "plan.json"
     saved.write_text(site.run("plan", "-o", "json", code=2).stdout)
-    site.run("up", "--plan", str(saved))
+    first = site.start("up", "--plan", str(saved))
+    eventually((site.root / "run" / "supervisor.pid").exists)
+    second = site.run("up", "--yes", code=1)
+    assert "another command is changing this site" in second.stderr
+    assert f"process {first.pid}" in second.stderr
+    first.communicate(timeout=200)
+    assert first.returncode == 0
     assert all(c["condition"] == "healthy" for c in site.components().values())
     refused = site.run("up", "--plan", str(saved), code=1)
     assert "the world has changed" in refused.stderr
@@ -203,7 +193,7 @@ def test_up_and_destroy_want_to_be_confirmed(site: SiteUnderTest) -> None:
     site.run("down")
     assert "--yes" in site.run("up", code=1).stderr
     assert site.run("up", "--dry-run").stdout.startswith("Plan for site demo")
-    site.run("up", "--yes")
+    assert site.processes() == []
 
 
 def test_destroy_removes_what_we_made_and_nothing_else(tmp_path: Path) -> None:
