@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ai_how.apply.state import State
 from ai_how.errors import ConflictError, SpecError
+from ai_how.local import condition as condition_module
+from ai_how.local import health
 from ai_how.local.components.base import Setting
 from ai_how.local.external import read_credentials, read_password
 from ai_how.local.layout import Layout, layout_of
@@ -17,8 +22,10 @@ from ai_how.local.ports import FIRST, LAST, PortBook
 from ai_how.local.process import ProcessSpec
 from ai_how.local.secrets import Secrets
 from ai_how.local.stack import Stack, render_stack
-from ai_how.local.supervisor import ProcessInfo, program_conf, supervisor_conf
+from ai_how.local.supervisor import ProcessInfo, last_words, program_conf, supervisor_conf
 from ai_how.local.watchdog import FAILURES, GRACE_S, Watched, note_restart, verdict
+from ai_how.plan.model import Condition
+from ai_how.run.http import Response
 from ai_how.site.spec import Registry, Site
 
 
@@ -161,3 +168,48 @@ def test_the_watchdog_leaves_alone_what_was_stopped_on_purpose() -> None:
     assert verdict(Watched(), info("STOPPED"), None, now=0, uptime_s=0) is None
     assert verdict(Watched(), None, None, now=0, uptime_s=0) is None
     assert verdict(Watched(), info("FATAL"), None, now=0, uptime_s=0) == "the supervisor gave up on it"
+
+
+@pytest.mark.parametrize(
+    ("age_s", "trouble", "condition"),
+    [(1, None, Condition.HEALTHY), (1, "refused", Condition.STARTING), (100, "refused", Condition.FAILING)],
+)
+def test_what_does_not_answer_is_starting_until_its_time_is_over(
+    age_s: float, trouble: str | None, condition: Condition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(condition_module.health, "problem", lambda _address: trouble)
+    spec = ProcessSpec(name="x", argv=("a",), health="http://127.0.0.1:1/", start_timeout_s=60)
+    seen = replace(info(), started_at=time.time() - age_s)
+    found, said = condition_module.process_condition(spec, seen, data=tmp_path)
+    assert found is condition
+    assert (trouble or "") in said
+
+
+def test_a_store_that_takes_no_writes_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condition_module.health, "problem", lambda _address: None)
+    monkeypatch.setattr(condition_module.health, "write_problem", lambda _address: "takes no writes: no volume")
+    spec = ProcessSpec(name="x", argv=("a",), health="http://127.0.0.1:1/", write_check="http://127.0.0.1:1/")
+    old = info()
+    assert condition_module.process_condition(spec, old, data=tmp_path / "none") == (
+        Condition.FAILING,
+        "takes no writes: no volume",
+    )
+    usage = shutil.disk_usage(tmp_path)._replace(free=20 << 20)
+    monkeypatch.setattr(condition_module.shutil, "disk_usage", lambda _path: usage)
+    assert "20 MiB are free" in condition_module.process_condition(spec, old, data=tmp_path)[1]
+    young = replace(old, started_at=time.time())
+    assert condition_module.process_condition(spec, young, data=tmp_path)[0] is Condition.FAILING
+
+
+def test_the_store_s_refusals_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = '{"error": "failed to find writable volumes for collection:models: No volumes left for {\\"x\\":1}"}'
+    monkeypatch.setattr(health, "request", lambda *_a, **_k: Response(status=500, headers={}, body=said.encode()))
+    assert health.write_problem("http://127.0.0.1:1/dir/assign") == "takes no writes: No volumes left"
+
+
+def test_the_last_words_of_a_log_are_no_traceback() -> None:
+    trace = ["Traceback (most recent call last):", '  File "x.py", line 1, in <module>', "    f()", "OSError: no"]
+    assert last_words(["ready", *trace]) == ["OSError: no"]
+    assert last_words([*trace, "", *trace[1:]]) == ["OSError: no"]
+    assert last_words(["a", "a", "  b", "c"]) == ["a", "c"]
+    assert last_words([]) == []

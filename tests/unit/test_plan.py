@@ -76,11 +76,12 @@ def test_each_condition_has_its_verb() -> None:
     def seen(name: str, condition: Condition, port: int = 1) -> Observed:
         return Observed(name=name, condition=condition, settings={"port": port})
 
-    names = ("absent", "stopped", "failing", "changed", "fine")
+    names = ("absent", "stopped", "starting", "failing", "changed", "fine")
     desired = [Resource(name=name, settings={"port": 1}) for name in names]
     observed = {
         "absent": Observed(name="absent", condition=Condition.ABSENT),
         "stopped": seen("stopped", Condition.STOPPED),
+        "starting": seen("starting", Condition.STARTING),
         "failing": seen("failing", Condition.FAILING),
         "changed": seen("changed", Condition.HEALTHY, port=2),
         "fine": seen("fine", Condition.HEALTHY),
@@ -89,6 +90,7 @@ def test_each_condition_has_its_verb() -> None:
     assert verbs(compute_plan("demo", desired, observed)) == {
         "absent": Verb.CREATE,
         "stopped": Verb.START,
+        "starting": Verb.START,
         "failing": Verb.REPAIR,
         "changed": Verb.UPDATE,
         "unwanted": Verb.DELETE,

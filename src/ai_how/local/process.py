@@ -13,7 +13,8 @@ class ProcessSpec:
 
     ``env_files`` hold its secrets and are read by the launcher. ``files`` are configuration files (path -> text,
     without secrets) written before it starts. ``health`` is a URL that answers below 500 when it works, or
-    ``tcp://host:port``; None where running is all that can be asked.
+    ``tcp://host:port``; None where running is all that can be asked. ``write_check`` is what
+    ``health.write_problem`` asks, for a store that must take writes too.
     """
 
     name: str
@@ -23,6 +24,7 @@ class ProcessSpec:
     files: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
     health: str | None = None
+    write_check: str | None = None
     start_timeout_s: float = 60
     stop_wait_s: float = 10
     restart: bool = True
@@ -37,6 +39,7 @@ class ProcessSpec:
             "files": dict(self.files),
             "ports": dict(self.ports),
             "health": self.health,
+            "write_check": self.write_check,
             "start_timeout_s": self.start_timeout_s,
             "stop_wait_s": self.stop_wait_s,
             "restart": self.restart,

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 from ai_how.apply.provider import ComponentStatus, Say
 from ai_how.apply.state import State
 from ai_how.errors import NotFoundError, ProviderError
-from ai_how.local import environment, health, postgres
+from ai_how.local import environment, postgres
 from ai_how.local.components.base import Setting
 from ai_how.local.components.database import NAME as DATABASE_NAME
 from ai_how.local.components.object_store import NAME as STORE_NAME
 from ai_how.local.components.object_store import socket_paths
+from ai_how.local.condition import disk_problem, process_condition
 from ai_how.local.layout import Layout, layout_of
 from ai_how.local.ports import PortBook
 from ai_how.local.process import ProcessSpec
@@ -147,13 +148,13 @@ class LocalProvider:
         return said
 
     def _render(self, running: dict[str, ProcessInfo]) -> Stack:
-        specs = self.known_specs()
-        kept = {port_name: port for spec in specs.values() for port_name, port in spec.ports.items()}
+        ports = self._known_ports()
+        kept = {port_name: port for found in ports.values() for port_name, port in found.items()}
         ours = frozenset(
             port
-            for name, spec in specs.items()
+            for name, found in ports.items()
             if name in running and running[name].running
-            for port in spec.ports.values()
+            for port in found.values()
         )
         setting = Setting(
             site=self.site,
@@ -168,19 +169,32 @@ class LocalProvider:
             postgres_bin=postgres.find_server() if wants_postgres else None,
         )
 
+    def _known_ports(self) -> dict[str, dict[str, int]]:
+        """The ports that each process was last given: by the state file, which outlives a lost ``conf``, and by what
+        was started, which outlives a lost state file."""
+        made = self.state.resources()
+        stated = {
+            name.removeprefix(PROCESS): dict(settings.get("ports", {}))
+            for name, settings in made.items()
+            if name.startswith(PROCESS)
+        }
+        return stated | {name: dict(spec.ports) for name, spec in self.known_specs().items()}
+
     def _observe_process(self, name: str, running: dict[str, ProcessInfo]) -> Observed:
         spec = read_process(self.layout, name)
         full_name = f"{PROCESS}{name}"
         if spec is None:
             return Observed(name=full_name, condition=Condition.ABSENT)
-        condition, detail = process_condition(spec, running.get(name))
+        condition, detail = process_condition(spec, running.get(name), data=self.layout.data / name)
         return Observed(name=full_name, condition=condition, settings=spec.to_settings(), detail=detail)
 
     def _observe_supervisor(self, made: dict[str, dict[str, str]]) -> Observed:
         if self.supervisor.alive():
             # it answers at its socket: that is all of its settings, whatever the state file says
             settings = {"socket": str(self.layout.supervisor_socket)}
-            return Observed(name=SUPERVISOR, condition=Condition.HEALTHY, settings=settings)
+            # without its file it runs on, and yet refuses to learn of any process
+            condition, detail = _condition(None if self.supervisor.conf.exists() else "its configuration file is gone")
+            return Observed(name=SUPERVISOR, condition=condition, settings=settings, detail=detail)
         condition = Condition.STOPPED if SUPERVISOR in made else Condition.ABSENT
         return Observed(name=SUPERVISOR, condition=condition, settings=made.get(SUPERVISOR), detail="is not running")
 
@@ -246,35 +260,50 @@ class LocalProvider:
 
     def _start_process(self, spec: ProcessSpec, action: Action) -> str:
         info = self.supervisor.processes().get(spec.name)
-        if action.verb is Verb.REPAIR and info is not None and info.running:
+        if info is not None and info.running and action.verb is Verb.REPAIR and self._disk_problem(spec):
+            # a restart would not help
+            raise self._failure(spec, "")
+        if action.verb in (Verb.START, Verb.REPAIR) and info is not None and info.running:
             # perhaps it is only starting: an earlier command may have been ended while it waited for this
             left_s = spec.start_timeout_s - (time.time() - info.started_at)
             if left_s > 0 and self._wait_healthy(spec, timeout_s=left_s) is None:
                 return _where(spec)
-        if action.verb is not Verb.CREATE:
+        if info is not None:
             self.supervisor.remove(spec.name)
         (self.layout.data / spec.name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.state.record(f"{PROCESS}{spec.name}", {"ports": dict(spec.ports)})
         self.supervisor.add(spec)
         trouble = self._wait_healthy(spec, timeout_s=spec.start_timeout_s)
         if trouble is not None:
-            raise ProviderError(
-                f"{spec.name} did not start",
-                evidence="\n".join(part for part in (trouble, self.supervisor.log_tail(spec.name)) if part),
-                next_step=f"read its log: ai-how logs {spec.name}",
-            )
+            raise self._failure(spec, trouble)
         return _where(spec)
 
     def _wait_healthy(self, spec: ProcessSpec, *, timeout_s: float) -> str | None:
-        """Wait until a process works; what is wrong where it gave up or the time is over."""
+        """Wait until a process works; what is wrong where it gave up, the time is over or waiting cannot help."""
         deadline = time.monotonic() + timeout_s
         while True:
             info = self.supervisor.processes().get(spec.name)
-            condition, detail = process_condition(spec, info)
+            condition, detail = process_condition(spec, info, data=self.layout.data / spec.name)
             if condition is Condition.HEALTHY:
                 return None
             if info is None or info.state in ("FATAL", "EXITED") or time.monotonic() > deadline:
                 return detail
+            if info.running and condition is Condition.FAILING and self._disk_problem(spec):
+                return detail
             time.sleep(0.05)
+
+    def _disk_problem(self, spec: ProcessSpec) -> str | None:
+        return disk_problem(self.layout.data / spec.name) if spec.write_check else None
+
+    def _failure(self, spec: ProcessSpec, trouble: str) -> ProviderError:
+        full = self._disk_problem(spec)
+        if full:
+            return ProviderError(f"{spec.name} {full}", next_step="free some space there, then: ai-how up")
+        return ProviderError(
+            f"{spec.name} did not start",
+            evidence="\n".join(part for part in (trouble, *self.supervisor.last_words(spec.name)) if part),
+            next_step=f"read its log: ai-how logs {spec.name}",
+        )
 
     def _delete(self, name: str) -> str:
         if name.startswith(PROCESS):
@@ -283,6 +312,7 @@ class LocalProvider:
                 self.supervisor.remove(process)
             remove_leftovers(self.layout, process)
             (self.layout.processes / f"{process}.json").unlink(missing_ok=True)
+            self.state.record(name, None)
             return "stopped and forgotten; its data stays"
         self.state.record(name, None)
         return "forgotten; its data stays"
@@ -298,18 +328,6 @@ def remove_leftovers(layout: Layout, process: str) -> None:
     if process == STORE_NAME and spec:
         for path in socket_paths(spec.ports):
             Path(path).unlink(missing_ok=True)
-
-
-def process_condition(spec: ProcessSpec, info: ProcessInfo | None) -> tuple[Condition, str]:
-    """Whether a process works: what the supervisor says, then what the process itself answers."""
-    if info is None or info.state == "STOPPED":
-        return Condition.STOPPED, "is not running"
-    if not info.running:
-        return Condition.FAILING, f"{info.state.lower()}: {info.message}"
-    trouble = health.problem(spec.health) if spec.health else None
-    if trouble is None and info.state == "STARTING" and not spec.health:
-        return Condition.FAILING, "is starting"
-    return _condition(trouble)
 
 
 def _condition(trouble: str | None) -> tuple[Condition, str]:

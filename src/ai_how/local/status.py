@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ai_how.apply.provider import ComponentStatus
-from ai_how.local.provider import LocalProvider, process_condition
+from ai_how.local.condition import disk_problem, process_condition
+from ai_how.local.process import ProcessSpec
+from ai_how.local.provider import LocalProvider
 from ai_how.local.supervisor import ProcessInfo, read_process
 from ai_how.plan.model import Condition
 
@@ -27,10 +30,10 @@ def _status(provider: LocalProvider, name: str, info: ProcessInfo | None) -> Com
     spec = read_process(provider.layout, name)
     if spec is None:
         return ComponentStatus(name=name, condition=Condition.ABSENT, remedy="ai-how up")
-    condition, detail = process_condition(spec, info)
+    data = provider.layout.data / name
+    condition, detail = process_condition(spec, info, data=data)
     parts = urlsplit(spec.health or "")
     address = "" if not parts.netloc else parts.netloc if parts.scheme == "tcp" else f"{parts.scheme}://{parts.netloc}"
-    remedies = {Condition.STOPPED: "ai-how up", Condition.FAILING: f"ai-how logs {name}, then: ai-how up"}
     running = info is not None and info.running
     return ComponentStatus(
         name=name,
@@ -40,8 +43,19 @@ def _status(provider: LocalProvider, name: str, info: ProcessInfo | None) -> Com
         pid=info.pid if info and running else None,
         uptime_s=time.time() - info.started_at if info and running else None,
         detail=detail,
-        remedy=remedies.get(condition, ""),
+        remedy=_remedy(spec, condition, data=data),
     )
+
+
+def _remedy(spec: ProcessSpec, condition: Condition, *, data: Path) -> str:
+    if condition is Condition.FAILING and spec.write_check and disk_problem(data):
+        return "free some space there: it takes writes again within a minute"
+    remedies = {
+        Condition.STOPPED: "ai-how up",
+        Condition.STARTING: "ai-how up waits for it",
+        Condition.FAILING: f"ai-how logs {spec.name}, then: ai-how up",
+    }
+    return remedies.get(condition, "")
 
 
 def _version(name: str, argv: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 
 _LOG_BYTES = 10 * 2**20
 _LOG_BACKUPS = 3
+# how Python begins the trace of an exception and of what caused it
+_TRACES = ("Traceback (", "During handling of", "The above exception")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,11 @@ class Supervisor:
         self.layout = layout
         self.site = site
 
+    @property
+    def conf(self) -> Path:
+        """Its own configuration file."""
+        return self.layout.conf / "supervisord.conf"
+
     def alive(self) -> bool:
         """Whether it answers."""
         if not self.layout.supervisor_socket.exists():
@@ -129,10 +136,9 @@ class Supervisor:
         layout.supervisor_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for entry in layout.programs.glob("*.conf"):
             entry.unlink()
-        conf = layout.conf / "supervisord.conf"
-        write_atomic(conf, supervisor_conf(layout, self.site))
+        write_atomic(self.conf, supervisor_conf(layout, self.site))
         run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", conf],
+            [sys.executable, "-m", "supervisor.supervisord", "-c", self.conf],
             env={MARK: mark_of(str(layout.root), "supervisor")},
             cwd=layout.root,
             timeout_s=30,
@@ -208,6 +214,10 @@ class Supervisor:
         """The end of a process's log."""
         return "\n".join(tail(self.layout.logs / f"{name}.log", lines))
 
+    def last_words(self, name: str) -> list[str]:
+        """What the end of a process's log says of why it ended, without the traces of a program's own calls."""
+        return last_words(tail(self.layout.logs / f"{name}.log", 40))
+
     def _call(self, verb: Callable[[Any], Result], *, ignore: tuple[str, ...] = ()) -> Any:
         from supervisor.xmlrpc import Faults, SupervisorTransport
 
@@ -236,6 +246,19 @@ def tail(path: Path, lines: int) -> list[str]:
             return file.read().decode(errors="replace").splitlines()[-lines:]
     except FileNotFoundError:
         return []
+
+
+def last_words(lines: Sequence[str], *, most: int = 5) -> list[str]:
+    """The last meaningful lines of a log: no indented ones, no tracebacks, none twice in a row."""
+    if any(line.startswith(_TRACES) for line in lines):
+        # the exception itself ends its trace; what was logged before does not matter any more
+        most = 1
+    kept: list[str] = []
+    for line in lines:
+        is_meant = bool(line.strip()) and not line[0].isspace() and not line.startswith(_TRACES)
+        if is_meant and kept[-1:] != [line]:
+            kept.append(line)
+    return kept[-most:]
 
 
 def read_process(layout: Layout, name: str) -> ProcessSpec | None:

@@ -74,8 +74,8 @@ def _step(resource: Resource, seen: Observed | None) -> tuple[Verb, str] | None:
     changed = describe_changes(seen.settings, resource.settings)
     if changed:
         return Verb.UPDATE, "; ".join(changed)
-    if seen.condition is Condition.STOPPED:
-        return Verb.START, seen.detail or "is stopped"
+    if seen.condition in (Condition.STOPPED, Condition.STARTING):
+        return Verb.START, seen.detail or f"is {seen.condition}"
     if seen.condition is Condition.FAILING:
         return Verb.REPAIR, seen.detail or "does not work"
     return None

@@ -21,10 +21,11 @@ class Verb(StrEnum):
 
 
 class Condition(StrEnum):
-    """How a resource was found. ``failing``: it exists and should work, but does not."""
+    """How a resource was found. ``failing``: it exists and should work, but does not; ``starting``: not yet."""
 
     ABSENT = "absent"
     STOPPED = "stopped"
+    STARTING = "starting"
     FAILING = "failing"
     HEALTHY = "healthy"
 

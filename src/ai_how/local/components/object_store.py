@@ -13,6 +13,9 @@ from ai_how.local.programs import packaged_program
 
 NAME = "object-store"
 S3 = "s3"
+RESERVE_MIB = 100
+"""It takes no writes while less is free on its disk, so that the rest of the site can still write."""
+
 _HTTP = {"master": "weed-master", "volume": "weed-volume", "filer": "weed-filer", "s3": S3}
 _GRPC = {part: f"weed-{part}-grpc" for part in _HTTP}
 
@@ -38,10 +41,12 @@ def object_store(setting: Setting) -> ProcessSpec | None:
         # one node elects itself: the default of 10 s only makes every start slower
         "-master.electionTimeout=1s",
         "-master.volumeSizeLimitMB=1024",
-        "-volume.max=0",
+        # no limit but the disk's room: with 0 it would set 1 GiB aside for each volume, and it makes seven at once,
+        # so that on a small disk, or once the disk has been full, there would be none to write to
+        "-volume.max=100000",
         "-volume.preStopSeconds=0",
-        # it turns read-only, and says so, before the disk is really full
-        "-volume.minFreeSpace=200MiB",
+        # it turns read-only before the disk is really full; it looks once a minute
+        f"-volume.minFreeSpace={RESERVE_MIB}MiB",
         "-filer",
         f"-filer.localSocket={socket_paths(ports)[0]}",
         "-s3",
@@ -59,6 +64,8 @@ def object_store(setting: Setting) -> ProcessSpec | None:
         env={"GOMEMLIMIT": "384MiB"},
         ports=ports,
         health=f"{local_url(ports['s3'])}/healthz",
+        # where the files of the bucket go
+        write_check=f"{local_url(ports[_HTTP['master']])}/dir/assign?collection={setting.site.object_store.bucket}",
         # its own graceful stop waits 15 s for streams between its parts; what was acknowledged is on disk by then
         stop_wait_s=3,
     )

@@ -1,0 +1,70 @@
+"""A site on a small disk that runs full: said plainly, and well again once there is room."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_model import write_tiny_gguf
+
+from .site import SiteUnderTest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 250 MiB, in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=250m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(words, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture
+def site(small_disk: Path, tmp_path: Path) -> Iterator[SiteUnderTest]:
+    folder = small_disk / "site"
+    folder.mkdir()
+    made = SiteUnderTest(folder=folder, name="small")
+    made.write()
+    yield made
+    (small_disk / "fill").unlink(missing_ok=True)
+    made.run("destroy", "--yes", code=None)
+    assert made.processes() == []
+
+
+def fill(disk: Path) -> None:
+    with (disk / "fill").open("wb") as file:
+        left = os.statvfs(disk)
+        file.write(bytes((left.f_bavail - 256) * left.f_frsize))
+
+
+def test_a_full_disk_is_said_and_mended(site: SiteUnderTest, small_disk: Path, tmp_path: Path) -> None:
+    site.run("up", "--yes")
+    one = write_tiny_gguf(tmp_path / "one.gguf")
+    site.run("model", "push", str(one), "--name", "one")
+
+    fill(small_disk)
+    store = site.components()["object-store"]
+    assert store["condition"] == "failing"
+    assert "MiB are free" in store["detail"]
+    assert "free some space" in site.run("status", code=1).stdout
+    assert "takes no writes" in site.run("plan", code=2).stdout
+    refused = site.run("up", "--yes", code=1)
+    assert "takes no writes" in refused.stderr
+    assert "Next: free some space" in refused.stderr
+
+    (small_disk / "fill").unlink()
+    site.run("up", "--yes")
+    assert site.components()["object-store"]["condition"] == "healthy"
+    two = write_tiny_gguf(tmp_path / "two.gguf")
+    two.write_bytes(two.read_bytes() + bytes(64))
+    site.run("model", "push", str(two), "--name", "two")
+    site.run("model", "pull", "one", str(tmp_path / "out"))
