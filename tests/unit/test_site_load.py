@@ -15,7 +15,7 @@ from ai_how.capacity.prices import Prices
 from ai_how.endpoints.deploy_file import DeployKeys
 from ai_how.errors import NotFoundError, SpecError
 from ai_how.site.check import section_model, sections
-from ai_how.site.load import check_site_text, find_site, load_site
+from ai_how.site.load import check_site_file, check_site_text, find_site, load_site
 from ai_how.site.spec import Site
 from ai_how.site.words import FORMS
 from tests.golden.conftest import ROOT
@@ -106,11 +106,11 @@ def test_every_example_loads() -> None:
         ("name: a\ngateway:\n", "2:1: gateway: has no value; write its keys below it, or remove the line"),
         (
             "name: a\nserving:\n  idle_after_s:\n",
-            "3:3: serving.idle_after_s: has no value; write a number above 0, or remove the line",
+            "3:3: serving.idle_after_s: has no value; write a number above 0 and up to 31536000, or remove the line",
         ),
         (
             "name: a\nserving: {idle_after_s: .inf}\n",
-            "2:25: serving.idle_after_s: .inf is not allowed; write a number above 0 (seconds)",
+            "2:25: serving.idle_after_s: .inf is not allowed; write a number above 0 and up to 31536000 (seconds)",
         ),
         ("name: [a]\n", "1:7: name: is a list; write " + FORMS[r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$"]),
         ("name: !!binary aGk=\n", "1:7: name: has the tag !!binary; write the value without a tag"),
@@ -347,3 +347,44 @@ def test_any_values_give_a_site_or_mistakes_with_lines(chosen: dict[tuple[str, s
     site, found = check_site_text(text, Path("f"))
     assert (site is None) == bool(found)
     assert all(mistake.line > 0 for mistake in found) or data == {}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost", "gpu-1.example.org", "1a.example"])
+def test_addresses_and_host_names_are_taken(host: str) -> None:
+    site, mistakes = check_site_text(f"name: a\ngateway: {{host: '{host}'}}\n", Path("ai-how.yaml"))
+    assert mistakes == []
+    assert site is not None
+    assert site.gateway.host == host
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "1.2.3", "", "a b", "-a", "a..b", "http://x", "127.0.0.1:80", "[::1]"])
+def test_what_is_no_address_is_refused(host: str) -> None:
+    site, mistakes = check_site_text(f"name: a\ngateway: {{host: '{host}'}}\n", Path("ai-how.yaml"))
+    assert site is None
+    assert len(mistakes) == 1
+    assert str(mistakes[0]).startswith(f"ai-how.yaml:2:11: gateway.host: {host!r} is no address; write an IP address")
+
+
+def test_absurd_numbers_are_refused_with_the_range_in_full() -> None:
+    text = "name: a\nserving: {context_tokens: 99999999999999999999999}\n"
+    assert str(check_site_text(text, Path("ai-how.yaml"))[1][0]).endswith(
+        "is not allowed; write a whole number from 128 to 16777216 (tokens)"
+    )
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    site, mistakes = check_site_file(tmp_path / "pipe")
+    assert site is None
+    assert "is no regular file" in str(mistakes[0])
+
+
+def test_what_a_shell_hands_over_is_read() -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, b"name: piped\n")
+    os.close(theirs)
+    site, mistakes = check_site_file(Path(f"/dev/fd/{ours}"))
+    os.close(ours)
+    assert mistakes == []
+    assert site is not None
+    assert site.name == "piped"

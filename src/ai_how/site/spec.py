@@ -7,9 +7,11 @@ Defaults of ``targets`` are the performance targets of the cloud cluster's resou
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ai_how.site.clusters import Cluster, ClusterName, Host, Placement
 from ai_how.site.section import Section
@@ -17,18 +19,31 @@ from ai_how.site.section import Section
 Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
 
 
+def _host(text: str) -> str:
+    """An IP address, or what may be a host name: labels of letters, digits and dashes, the last one no number."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+        if not re.fullmatch(rf"({label}\.)*(?=[A-Za-z0-9-]*[A-Za-z]){label}\.?", text) or len(text) > 253:
+            raise ValueError(
+                f"{text!r} is no address; write an IP address of this machine, such as 127.0.0.1"
+            ) from None
+    return text
+
+
 class Gateway(Section):
     """The one address that clients talk to."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
     """Address to listen on. Anything but a loopback address lets other machines in."""
     port: Port = "auto"
     """TCP port, or auto: a free one is chosen once and kept."""
     max_request_mib: Annotated[float, Field(gt=0, le=1024)] = 16
     """Largest request body, MiB; a larger one gets 413."""
-    hold_timeout_s: Annotated[float, Field(gt=0)] = 300
+    hold_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 300
     """How long a request waits for a replica to wake or to have room, seconds."""
-    max_held_requests: Annotated[int, Field(ge=1)] = 1024
+    max_held_requests: Annotated[int, Field(ge=1, le=1000000)] = 1024
     """How many requests may wait at once for one endpoint; the next one gets 429."""
 
 
@@ -71,19 +86,19 @@ class Serving(Section):
 
     engine: Literal["auto", "llamacpp", "vllm"] = "auto"
     """auto takes vLLM where an NVIDIA GPU and vllm are present, llama.cpp otherwise."""
-    context_tokens: Annotated[int, Field(ge=128)] = 2048
+    context_tokens: Annotated[int, Field(ge=128, le=16777216)] = 2048
     """Longest prompt plus answer of one request, tokens."""
     parallel_requests: Annotated[int, Field(ge=1, le=256)] = 4
     """Requests that one replica works on at once; scaling aims at this."""
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     """CPU threads of a llama.cpp replica; auto is the number of physical cores."""
-    scale_out_after_s: Annotated[float, Field(ge=0)] = 2
+    scale_out_after_s: Annotated[float, Field(ge=0, le=86400)] = 2
     """How long demand must exceed the ready replicas before one more is started, seconds."""
-    idle_after_s: Annotated[float, Field(gt=0)] = 300
+    idle_after_s: Annotated[float, Field(gt=0, le=31536000)] = 300
     """How long a replica must be unneeded before it is stopped, seconds."""
-    start_timeout_s: Annotated[float, Field(gt=0)] = 600
+    start_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 600
     """How long a replica may take until it is ready, seconds."""
-    drain_timeout_s: Annotated[float, Field(gt=0)] = 60
+    drain_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 60
     """How long requests in flight may take to finish when a replica or the gateway stops, seconds."""
 
 

@@ -84,10 +84,10 @@ def _one(schema: Schema) -> str:
 def _range(schema: Schema) -> str:
     low, above, high = (schema.get(word) for word in ("minimum", "exclusiveMinimum", "maximum"))
     if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
-    words = [f" of {low:g} or more"] if low is not None else []
-    words += [f" above {above:g}"] if above is not None else []
-    words += [f" up to {high:g}"] if high is not None else []
+        return f" from {low:.12g} to {high:.12g}"
+    words = [f" of {low:.12g} or more"] if low is not None else []
+    words += [f" above {above:.12g}"] if above is not None else []
+    words += [f" up to {high:.12g}"] if high is not None else []
     return " and".join(words)
 
 

@@ -5,6 +5,7 @@ Owns reading, decoding and YAML's own mistakes, for every file that a user write
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -90,6 +91,8 @@ def read_text(path: Path, *, where_from: str) -> tuple[str, list[Mistake]]:
         where_from: What to do when there is no such file.
     """
     name = shown_path(path)
+    if _would_wait(path):
+        return "", [Mistake(file=name, problem="is no regular file", remedy="give the path of a YAML file")]
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
@@ -101,6 +104,15 @@ def read_text(path: Path, *, where_from: str) -> tuple[str, list[Mistake]]:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return "", [Mistake(file=name, problem=f"cannot be read: {reason}")]
     return _decode(raw, name)
+
+
+def _would_wait(path: Path) -> bool:
+    """Whether opening it may wait for ever: a named pipe, a terminal. What a shell hands over (<(...), -) is open."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and not str(path).startswith(("/dev/fd/", "/dev/stdin"))
 
 
 def shown_path(path: Path) -> str:
