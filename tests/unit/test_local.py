@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ai_how.apply.state import State
-from ai_how.errors import ConflictError, SpecError
+from ai_how.errors import ConflictError, ProviderError, SpecError
 from ai_how.local import condition as condition_module
 from ai_how.local import health
 from ai_how.local.components.base import Setting
@@ -88,6 +88,57 @@ def test_secrets_are_private_and_stay(tmp_path: Path) -> None:
     assert secrets.problem() == "s3.env can be read by others"
     secrets.ensure()
     assert secrets.problem() is None
+
+
+@pytest.mark.parametrize("text", ["[", "{}", '{"default": 1}', '{"default": ""}', "", "\udcff"])
+def test_damaged_keys_are_seen_kept_aside_and_made_anew(text: str, tmp_path: Path) -> None:
+    secrets = Secrets(Layout(root=tmp_path))
+    secrets.ensure()
+    before = (secrets.read_admin_key(), secrets.read_s3())
+    for number in ("", "2"):
+        secrets.api_keys.write_text(text, errors="surrogateescape")
+        assert secrets.problem() == "api-keys.json is damaged"
+        with pytest.raises(ProviderError) as caught:
+            secrets.read_api_key()
+        assert "ai-how up" in caught.value.next_step
+        assert secrets.ensure() == (secrets.api_keys,)
+        aside = secrets.folder / f"api-keys.json.damaged{number}"
+        assert aside.read_text(errors="surrogateescape") == text
+        assert stat.S_IMODE(aside.stat().st_mode) == 0o600
+        assert secrets.problem() is None
+        assert secrets.read_api_key().startswith("sk-")
+    assert (secrets.read_admin_key(), secrets.read_s3()) == before
+
+
+@pytest.mark.parametrize("name", ["s3.json", "s3.env"])
+def test_the_store_s_keys_are_taken_from_the_file_that_is_sound(name: str, tmp_path: Path) -> None:
+    secrets = Secrets(Layout(root=tmp_path))
+    secrets.ensure()
+    before, text = secrets.read_s3(), secrets.s3.read_text()
+    (secrets.folder / name).write_text("nonsense")
+    assert secrets.ensure() == (secrets.folder / name,)
+    assert (secrets.read_s3(), secrets.s3.read_text()) == (before, text)
+    (secrets.folder / name).unlink()
+    assert secrets.ensure() == ()
+    assert secrets.read_s3() == before
+
+
+@pytest.mark.parametrize("name", ["admin-key", "s3.env", "api-keys.json"])
+def test_a_missing_secret_is_one_clear_error(name: str, tmp_path: Path) -> None:
+    secrets = Secrets(Layout(root=tmp_path))
+    secrets.ensure()
+    (secrets.folder / name).unlink()
+    read = {"admin-key": secrets.read_admin_key, "s3.env": secrets.read_s3, "api-keys.json": secrets.read_api_key}
+    with pytest.raises(ProviderError, match=name) as caught:
+        read[name]()
+    assert "ai-how up" in caught.value.next_step
+
+
+def test_an_address_of_another_machine_is_refused_by_name() -> None:
+    with pytest.raises(SpecError, match=r"cannot listen on 192\.0\.2\.1") as caught:
+        PortBook("site", kept={}, ours=frozenset()).port("gateway", host="192.0.2.1")
+    assert "gateway.host" in caught.value.next_step
+    assert PortBook("site", kept={}, ours=frozenset()).port("gateway", host="0.0.0.0")
 
 
 def test_no_secret_shows_in_the_rendered_stack(tmp_path: Path) -> None:

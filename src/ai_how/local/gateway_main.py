@@ -9,7 +9,11 @@ import argparse
 import asyncio
 import json
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from ai_how.errors import AiHowError
 
 
 def main() -> None:
@@ -20,7 +24,23 @@ def main() -> None:
 
     import uvloop
 
-    uvloop.run(_serve(arguments.config, arguments.replicas))
+    failed = False
+    try:
+        uvloop.run(_serve(arguments.config, arguments.replicas))
+    except* AiHowError as group:
+        failed = True
+        for error in _each(group):
+            # into the gateway's log, whose end a failed `up` shows
+            print(f"Error: {': '.join(str(error).splitlines()[:2])}", flush=True)  # noqa: T201
+    sys.exit(failed)
+
+
+def _each(group: BaseExceptionGroup[AiHowError]) -> Iterator[AiHowError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error
 
 
 async def _serve(config_file: Path, replicas_file: Path) -> None:

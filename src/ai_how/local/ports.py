@@ -9,13 +9,14 @@ from typing import Literal
 
 import psutil
 
-from ai_how.errors import ConflictError
+from ai_how.errors import ConflictError, SpecError
 
 # below Linux's ephemeral range (32768 and up) and Kubernetes' node ports (30000 and up)
 FIRST, LAST = 18000, 28999
+_LOOPBACK = "127.0.0.1"
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
+def is_free(port: int, host: str = _LOOPBACK) -> bool:
     """Whether a listener could bind this TCP port now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -26,6 +27,24 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         except OSError:
             return False
         return True
+
+
+def check_address(host: str) -> None:
+    """Whether this machine can listen on an address at all.
+
+    Raises:
+        SpecError: the name does not resolve, or the address is another machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except OSError as error:
+        raise SpecError(
+            f"cannot listen on {host}",
+            evidence=error.strerror or str(error),
+            next_step="write an address of this machine as gateway.host in the site file: ip -brief address",
+        ) from error
 
 
 def owner_of(port: int) -> str:
@@ -56,12 +75,15 @@ class PortBook:
         self._ours = ours
         self._given: set[int] = set()
 
-    def port(self, name: str, *, wanted: int | Literal["auto"] = "auto", host: str = "127.0.0.1") -> int:
+    def port(self, name: str, *, wanted: int | Literal["auto"] = "auto", host: str = _LOOPBACK) -> int:
         """The port for ``name``.
 
         Raises:
             ConflictError: the site file names a port that somebody else listens on.
+            SpecError: it names an address that is not this machine's.
         """
+        if host != _LOOPBACK:
+            check_address(host)
         if wanted != "auto":
             if wanted not in self._ours and not is_free(wanted, host):
                 raise ConflictError(

@@ -16,6 +16,7 @@ from ai_how.local.components.base import Setting
 from ai_how.local.components.database import NAME as DATABASE_NAME
 from ai_how.local.components.object_store import NAME as STORE_NAME
 from ai_how.local.components.object_store import socket_paths
+from ai_how.local.components.registry import NAME as REGISTRY_NAME
 from ai_how.local.condition import disk_problem, process_condition
 from ai_how.local.layout import Layout, layout_of
 from ai_how.local.ports import PortBook
@@ -219,11 +220,36 @@ class LocalProvider:
 
         base = self.site_file.resolve().parent
         credentials, password = resource.settings.get("object_store"), resource.settings.get("database")
-        self.secrets.ensure(
+        self._check_database_password()
+        damaged = self.secrets.ensure(
             s3_identity=read_credentials(base / credentials) if credentials else None,
             database_password=read_password(base / password) if password else None,
         )
-        return "kept in files of mode 0600"
+        if self.secrets.s3 in damaged and self.secrets.s3_env in damaged:
+            self._restart((STORE_NAME, REGISTRY_NAME))
+        if not damaged:
+            return "kept in files of mode 0600"
+        names = " and ".join(path.name for path in damaged)
+        return f"{names} damaged (kept as *.damaged): made anew, what it held no longer works"
+
+    def _check_database_password(self) -> None:
+        """A new password would not be that of a database that exists already."""
+        file = self.secrets.database_env
+        if (self.layout.data / DATABASE_NAME / "PG_VERSION").exists() and not self.secrets.is_sound(file):
+            raise ProviderError(
+                "the password of the registry's database is lost",
+                evidence=f"{file} is missing or damaged",
+                next_step="put the file back: one line, PGPASSWORD=... (mode 0600)",
+            )
+
+    def _restart(self, names: tuple[str, ...]) -> None:
+        """Let processes read their secrets anew, as far as they run."""
+        running = self.processes()
+        for spec in (read_process(self.layout, name) for name in names if name in running):
+            if spec:
+                self.supervisor.stop_process(spec.name)
+                self.supervisor.start_process(spec.name)
+                self._wait_healthy(spec, timeout_s=spec.start_timeout_s)
 
     def _make_environment(self, resource: Resource) -> str:
         path = Path(resource.settings["path"])
