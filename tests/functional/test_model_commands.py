@@ -18,6 +18,7 @@ from ai_how.cli.app import root
 from ai_how.cli.transfer import TransferProgress
 from ai_how.errors import AiHowError, ConflictError, MissingToolError, SpecError
 from ai_how.models import hub
+from ai_how.models.library import Served
 from ai_how.models.types import Stores
 from tests.checkpoints import write_gguf, write_leftovers
 from tests.tiny_model import write_tiny_adapter, write_tiny_checkpoint
@@ -30,15 +31,15 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def in_use() -> dict[str, set[str]]:
+def in_use() -> dict[str, list[Served]]:
     return {}
 
 
 @pytest.fixture
-def run(stores: Stores, in_use: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(stores: Stores, in_use: dict[str, list[Served]], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command of ``ai-how model`` on the tests' stores; an error of ours is raised."""
     monkeypatch.setattr("ai_how.local.site_access.open_stores", lambda _site: stores)
-    monkeypatch.setattr(commands, "_digests_in_use", lambda _site: in_use)
+    monkeypatch.setattr(commands, "_served", lambda _site: in_use)
 
     def invoke(*words: str) -> Result:
         result = CliRunner().invoke(root, ["model", *words])
@@ -54,7 +55,7 @@ def as_json(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def test_a_model_s_life(run: Run, tmp_path: Path, in_use: dict[str, set[str]]) -> None:
+def test_a_model_s_life(run: Run, tmp_path: Path, in_use: dict[str, list[Served]]) -> None:
     source = write_tiny_checkpoint(tmp_path / "m")
     write_leftovers(source)
     said = run("push", str(source), "--name", "life", "--alias", "champion", "--alias", "canary")
@@ -73,9 +74,14 @@ def test_a_model_s_life(run: Run, tmp_path: Path, in_use: dict[str, set[str]]) -
     assert str(out) in run("pull", "life", str(out)).stdout
     assert (out / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
 
-    in_use["chat"] = {as_json(run("show", "life", "-o", "json"))["digest"]}
+    life = as_json(run("show", "life", "-o", "json"))
+    in_use["chat"] = [Served(uri=life["uri"], digest=life["digest"])]
     with pytest.raises(ConflictError, match="served by chat"):
         run("delete", "life/1", "--yes")
+    # the same content under another name is another version, with files of its own
+    run("push", str(source), "--name", "life2")
+    run("delete", "life2/1", "--yes")
+    assert "life/1" in run("show", "life").stdout
     in_use.clear()
     with pytest.raises(SpecError, match="--yes"):
         run("delete", "life/1")
@@ -183,5 +189,11 @@ def test_a_model_from_the_hub_is_recorded_with_its_commit(
 
 def test_without_the_hub_s_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingToolError, match=r"pip install 'ai-how\[hub\]'"):
+    with pytest.raises(MissingToolError, match="one more package") as caught:
         hub.fetch("hf://org/tiny", tmp_path)
+    assert caught.value.next_step == f"{sys.executable} -m pip install huggingface_hub"
+
+
+def test_an_empty_source_is_no_folder(run: Run) -> None:
+    with pytest.raises(SpecError, match="no model is named"):
+        run("push", "", "--name", "none")

@@ -351,6 +351,22 @@ def test_references_mean_what_they_say(stores: Stores, tmp_path: Path) -> None:
             library.resolve(reference, stores)
 
 
+def test_the_same_content_under_another_name_may_go_and_the_cache_stays(stores: Stores, tmp_path: Path) -> None:
+    source = write_tiny_checkpoint(tmp_path / "m", seed=5)
+    one, other = push(stores, source, "ck").version, push(stores, source, "ck2").version
+    assert one.digest == other.digest
+    cached = stores.cache_dir / "models" / one.digest
+    cached.mkdir(parents=True)
+    served = {"ck": [library.Served(uri=one.uri, digest=one.digest)]}
+    with pytest.raises(ConflictError, match="ck/1 is served by ck"):
+        library.delete(one, stores, in_use=served)
+    assert library.delete(other, stores, in_use=served) > 0
+    assert MANIFEST_NAME in keys_of(stores, one)
+    assert cached.exists()
+    library.delete(one, stores, in_use={})
+    assert not cached.exists()
+
+
 def test_deleting_keeps_what_is_used_and_removes_the_rest(stores: Stores, tmp_path: Path) -> None:
     first = push(stores, write_tiny_checkpoint(tmp_path / "1", seed=1), "gone").version
     second = push(stores, write_tiny_checkpoint(tmp_path / "2", seed=2), "gone").version
@@ -359,7 +375,9 @@ def test_deleting_keeps_what_is_used_and_removes_the_rest(stores: Stores, tmp_pa
         "gone", uri=second.uri, digest=second.digest, size_bytes=second.size_bytes, info=second.info, source="twin"
     )
     with pytest.raises(ConflictError, match="gone/2 is served by chat"):
-        library.delete(second, stores, in_use={"chat": {second.digest}, "other": {"0"}})
+        library.delete(
+            second, stores, in_use={"chat": [library.Served(uri=second.uri, digest=second.digest)], "other": []}
+        )
     assert library.delete(second, stores, in_use={}) == 0
     assert MANIFEST_NAME in keys_of(stores, twin)
     assert library.delete(twin, stores, in_use={}) == 5

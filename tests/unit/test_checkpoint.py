@@ -100,16 +100,62 @@ def test_templates_cards_and_licences_are_taken(folder: Path) -> None:
 
 def test_links_to_files_are_followed_and_loops_are_not(folder: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(folder)
-    blob = tmp_path / "blobs" / "abc"
-    blob.parent.mkdir()
+    blob = folder / "abc"
     (folder / "model.safetensors").rename(blob)
-    (folder / "model.safetensors").symlink_to("../blobs/abc")
+    (folder / "model.safetensors").symlink_to("abc")
     (folder / "loop").symlink_to(folder, target_is_directory=True)
     found = inspect(folder)
     assert "model.safetensors" in found.files
-    assert found.skipped == ("loop/",)
+    assert found.skipped == ("abc", "loop/")
     blob.unlink()
-    assert "model.safetensors: a link to ../blobs/abc" in refusal(folder).evidence
+    assert "model.safetensors: a link to abc" in refusal(folder).evidence
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    write_tiny_checkpoint(folder)
+    (tmp_path / "blobs").mkdir()
+    outside = tmp_path / "blobs" / "abc"
+    outside.write_text("not the model's")
+    if (folder / name).exists():
+        (folder / name).rename(outside)
+    (folder / name).symlink_to(outside)
+    said = refusal(folder)
+    assert f"{name}: a link out of the model's folder, to {outside}" in said.evidence
+    assert "put the file itself" in said.next_step
+
+
+def test_a_link_to_what_does_not_belong_to_the_model_is_left_out(folder: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(folder)
+    (tmp_path / "other").write_text("x")
+    (folder / "optimizer.pt").symlink_to(tmp_path / "other")
+    assert inspect(folder).skipped == ("optimizer.pt",)
+
+
+def test_the_links_of_hugging_face_s_cache_are_followed(tmp_path: Path) -> None:
+    snapshot = write_tiny_checkpoint(tmp_path / "models--org--tiny" / "snapshots" / "c0ffee")
+    blobs = tmp_path / "models--org--tiny" / "blobs"
+    blobs.mkdir()
+    for number, file in enumerate(sorted(snapshot.iterdir())):
+        file.rename(blobs / str(number))
+        file.symlink_to(f"../../blobs/{number}")
+    assert "model.safetensors" in inspect(snapshot).files
+    (snapshot / "README.md").symlink_to(tmp_path / "elsewhere.md")
+    (tmp_path / "elsewhere.md").write_text("x")
+    assert "README.md: a link out of" in refusal(snapshot).evidence
+
+
+def test_a_gguf_file_that_is_a_link_is_taken_alone_but_not_out_of_a_folder(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "m.gguf").symlink_to(write_gguf(tmp_path / "real.gguf"))
+    assert inspect(folder / "m.gguf").files == ("m.gguf",)
+    assert "m.gguf: a link out of" in refusal(folder).evidence
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").symlink_to("gone.gguf")
+    assert refusal(tmp_path / "broken.gguf").brief.endswith("broken.gguf is a link to gone.gguf, which does not exist")
+    assert refusal(Path("/dev/null")).brief == "/dev/null is neither a folder nor a regular file"
 
 
 def test_a_missing_tokenizer_is_a_warning(folder: Path) -> None:

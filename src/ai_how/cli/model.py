@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ai_how.cli.confirm import confirm
 from ai_how.cli.model_fit import fit
+from ai_how.cli.next_step import say_next
 from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import human_bytes, human_count, note, print_json, print_table
-from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
-    from ai_how.models.library import PushReport
+    from ai_how.models.library import PushReport, Served
     from ai_how.models.types import RegisteredVersion, Stores
 
 _WIDTHS = (26, 18)
@@ -72,7 +73,8 @@ def push(source: str, name: str, aliases: tuple[str, ...], site_path: Path | Non
         return
     _print_version(report.version)
     endpoint = re.sub(r"[._]+", "-", name)[:40].strip("-")  # an endpoint's name has no dots and underscores
-    note(f"\nNext: ai-how deploy up --model-path model://{name}/{report.version.version} --name {endpoint}")
+    note("")
+    say_next(f"ai-how deploy up --model-path model://{name}/{report.version.version} --name {endpoint}")
 
 
 @model.command("list")
@@ -161,11 +163,12 @@ def delete(ref: str, yes: bool, site_path: Path | None) -> None:
     from ai_how.models import library
 
     version, stores = _resolve(ref, site_path)
-    in_use = _digests_in_use(site_path)
+    in_use = _served(site_path)
     what = f"{version.name}/{version.version} ({human_bytes(version.size_bytes)})"
     if not yes:
         aliases = f", which is {' and '.join(version.aliases)}" if version.aliases else ""
-        _confirm(f"Delete {what}{aliases}?", otherwise=f"ai-how model delete {ref} --yes")
+        otherwise = f"ai-how model delete {shlex.quote(ref)} --yes"
+        confirm(f"Delete {what}{aliases}?", what="a deletion", otherwise=otherwise)
     removed = library.delete(version, stores, in_use=in_use)
     note(f"{what} is deleted" + ("" if removed else "; another version keeps its files"))
 
@@ -228,24 +231,20 @@ def _resolve(ref: str, site_path: Path | None) -> tuple[RegisteredVersion, Store
     return library.resolve(ref, stores), stores
 
 
-def _confirm(question: str, *, otherwise: str) -> None:
-    if not sys.stdin.isatty():
-        raise SpecError("a deletion wants to be confirmed", next_step=otherwise)
-    if not click.confirm(question, err=True):
-        raise SpecError("nothing was deleted")
-
-
-def _digests_in_use(site_path: Path | None) -> dict[str, set[str]]:
-    """The digests that each endpoint serves; a gateway that does not answer is an error, since then nobody knows."""
+def _served(site_path: Path | None) -> dict[str, list[Served]]:
+    """What each endpoint serves; a gateway that does not answer is an error, since then nobody knows."""
     from ai_how.endpoints.client import EndpointClient
     from ai_how.local.site_access import open_gateway
+    from ai_how.models.library import Served
 
     access = open_gateway(site_path)
-    specs = [
-        status.spec
-        for status in EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key).list_endpoints()
-    ]
-    return {spec.name: {digest for digest in (spec.model_digest, spec.adapter_base_digest) if digest} for spec in specs}
+    client = EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key)
+    found = {}
+    for spec in (status.spec for status in client.list_endpoints()):
+        found[spec.name] = [Served(uri=spec.model_uri, digest=spec.model_digest)]
+        if spec.adapter_base_uri and spec.adapter_base_digest:
+            found[spec.name].append(Served(uri=spec.adapter_base_uri, digest=spec.adapter_base_digest))
+    return found
 
 
 def _as_data(version: RegisteredVersion) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -50,9 +51,16 @@ def inspect(path: Path) -> Checkpoint:
             return _inspect_gguf(path.parent, path.name, skipped=())
     except OSError as error:
         raise SpecError(
-            f"{path} cannot be read", evidence=error.strerror or str(error), next_step=f"ls -ld {path}"
+            f"{path} cannot be read",
+            evidence=error.strerror or str(error),
+            next_step=f"ls -ld {shlex.quote(str(path))}",
         ) from error
-    raise SpecError(f"{path} does not exist", evidence=_nearby(path), next_step="give a folder or a .gguf file")
+    give = "give a folder or a .gguf file"
+    if path.is_symlink():
+        raise SpecError(f"{path} is a link to {path.readlink()}, which does not exist", next_step=give)
+    if path.exists():
+        raise SpecError(f"{path} is neither a folder nor a regular file", next_step=give)
+    raise SpecError(f"{path} does not exist", evidence=_nearby(path), next_step=give)
 
 
 def _inspect_folder(folder: Path) -> Checkpoint:
@@ -67,8 +75,10 @@ def _inspect_folder(folder: Path) -> Checkpoint:
             raise SpecError(
                 f"{folder} holds {len(ggufs)} GGUF files",
                 evidence="\n".join(ggufs[:12]),
-                next_step=f"push one of them: ai-how model push {folder / ggufs[0]} --name NAME",
+                next_step=f"push one of them: ai-how model push {shlex.quote(str(folder / ggufs[0]))} --name NAME",
             )
+        _refuse_links_out(folder, ggufs, found)
+        found.raise_if_any(folder)
         return _inspect_gguf(folder, ggufs[0], skipped=tuple(name for name in names if name != ggufs[0]))
     elif huggingface.CONFIG in names:
         if not full:
@@ -76,8 +86,9 @@ def _inspect_folder(folder: Path) -> Checkpoint:
         info, weights = huggingface.inspect_full(folder, names, found)
     else:
         _not_a_model(folder, names, found)
-    found.raise_if_any(folder)
     files = sorted(name for name in names if name in weights or _belongs(name))
+    _refuse_links_out(folder, files, found)
+    found.raise_if_any(folder)
     found.skipped += [name for name in names if name not in files]
     return Checkpoint(
         info=info,
@@ -141,6 +152,21 @@ def _readable_names(folder: Path, found: Findings) -> list[str]:
     return names
 
 
+def _refuse_links_out(folder: Path, names: Sequence[str], found: Findings) -> None:
+    """A link must not carry a file from anywhere else into the store; Hugging Face's cache links to its own blobs."""
+    home = folder.resolve()
+    homes = [home]
+    if home.parent.name == "snapshots":
+        homes.append(home.parent.parent / "blobs")
+    for name in names:
+        target = (folder / name).resolve()
+        if not any(target.is_relative_to(one) for one in homes):
+            found.problem(
+                f"{name}: a link out of the model's folder, to {target}",
+                next_step="put the file itself into the folder, if it belongs to the model",
+            )
+
+
 def _belongs(name: str) -> bool:
     if any(fnmatch(name, pattern) for pattern in _LEFTOVERS) or name == huggingface.INDEX:
         return False
@@ -165,7 +191,7 @@ def _suggest_training_checkpoint(folder: Path, found: Findings) -> None:
     }
     if steps:
         last = steps[max(steps)]
-        found.next_step = f"push the last training checkpoint: ai-how model push {last} --name NAME"
+        found.next_step = f"push the last training checkpoint: ai-how model push {shlex.quote(str(last))} --name NAME"
 
 
 def _nearby(path: Path) -> str:

@@ -6,6 +6,7 @@ Owns the form of the address. Needs the optional package ``huggingface_hub``, wh
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def fetch(address: str, cache_dir: Path) -> tuple[Path, str]:
         from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise MissingToolError(
-            "models from the Hugging Face Hub need one more package", next_step="pip install 'ai-how[hub]'"
+            "models from the Hugging Face Hub need one more package",
+            evidence="huggingface_hub is not installed beside ai-how",
+            next_step=shlex.join([sys.executable, "-m", "pip", "install", "huggingface_hub"]),
         ) from error
     if not sys.stderr.isatty():
         disable_progress_bars()

@@ -33,6 +33,14 @@ class PushReport:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A version that an endpoint uses: the folder of its files, and their digest, which other versions may share."""
+
+    uri: str
+    digest: str
+
+
 def push(
     source: str, stores: Stores, *, name: str, aliases: Sequence[str] = (), progress: Progress | None = None
 ) -> PushReport:
@@ -109,22 +117,22 @@ def promote_version(registry: Registry, version: RegisteredVersion, alias: str) 
     return replace(version, aliases=tuple(sorted({*version.aliases, alias})))
 
 
-def delete(version: RegisteredVersion, stores: Stores, *, in_use: Mapping[str, Collection[str]]) -> int:
+def delete(version: RegisteredVersion, stores: Stores, *, in_use: Mapping[str, Collection[Served]]) -> int:
     """Remove a version, and its files unless another version has the same; returns the number of files removed.
 
     The files go first: a deletion that is broken off can be repeated, and leaves nothing that nobody knows of.
 
     Args:
-        in_use: Digests of the models that each endpoint serves, by the endpoint's name.
+        in_use: The versions that each endpoint serves, by the endpoint's name.
 
     Raises:
         ConflictError: an endpoint serves it.
     """
-    users = sorted(endpoint for endpoint, digests in in_use.items() if version.digest in digests)
+    users = sorted(name for name, served in in_use.items() if any(one.uri == version.uri for one in served))
     if users:
         raise ConflictError(
             f"{version.name}/{version.version} is served by {', '.join(users)}",
-            evidence=f"its digest is {version.digest[:16]}",
+            evidence=f"its files are {version.uri}",
             next_step=f"ai-how deploy delete {users[0]}, then delete the model",
         )
     registry = Registry(stores.registry_url)
@@ -133,12 +141,13 @@ def delete(version: RegisteredVersion, stores: Stores, *, in_use: Mapping[str, C
     if all(other.uri != version.uri for other in others):
         removed = delete_model(stores.access, version.uri)
     registry.delete_version(version.name, version.version)
-    _forget_cached(stores.cache_dir, version.digest)
+    if not any(one.digest == version.digest for served in in_use.values() for one in served):
+        _forget_cached(stores.cache_dir, version.digest)
     return removed
 
 
 def _forget_cached(cache_dir: Path, digest: str) -> None:
-    """Remove what replicas fetched of a model and derived from it; no endpoint serves it any more."""
+    """Remove what replicas fetched of a model and derived from it; no endpoint serves this content any more."""
     for folder in (cache_dir / "models" / digest, *(cache_dir / "derived").glob(f"{digest[:16]}*")):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -164,6 +173,8 @@ def _local(source: str, stores: Stores) -> tuple[Path, str]:
     """The path of a source on this machine, and what is recorded as its origin."""
     if source.startswith(hub.SCHEME):
         return hub.fetch(source, stores.cache_dir / "hub")
+    if not source.strip():
+        raise SpecError("no model is named", next_step="give a folder, a .gguf file, or hf://org/name")
     if "://" in source:
         scheme = source.split("://", 1)[0]
         raise SpecError(

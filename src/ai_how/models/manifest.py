@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -176,4 +177,6 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _unreadable(path: Path, error: OSError) -> SpecError:
-    return SpecError(f"{path} cannot be read", evidence=error.strerror or str(error), next_step=f"ls -l {path}")
+    return SpecError(
+        f"{path} cannot be read", evidence=error.strerror or str(error), next_step=f"ls -l {shlex.quote(str(path))}"
+    )
