@@ -28,6 +28,12 @@ class AiHowError(Exception):
         return "\n".join(part for part in (self.brief, self.evidence, self.next_step) if part)
 
 
+class InterruptionError(AiHowError):
+    """The user broke it off (Ctrl-C): what is done stays."""
+
+    exit_code = 130
+
+
 class SpecError(AiHowError):
     """What the user wrote is wrong: a site file, a deploy file, an argument, a checkpoint."""
 

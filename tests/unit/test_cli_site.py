@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import ai_how.cli.site as commands
 from ai_how.cli.app import root
-from ai_how.errors import ConflictError, NotFoundError, SpecError, TryAgainError
+from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.run.process import Completed
 from ai_how.site.load import load_site
 from ai_how.site.reference import site_schema
@@ -66,6 +69,35 @@ def test_init_prints(in_a_folder: Path, args: tuple[str, ...]) -> None:
     assert done.exit_code == 0
     assert "name: my-project\n" in done.stdout
     assert list(in_a_folder.iterdir()) == []
+
+
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every write to a text file fails as on a full disk."""
+
+    class Full(io.TextIOWrapper):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def open_full(path: Path, mode: str, **_: object) -> Full:
+        return Full(io.FileIO(path, mode))
+
+    monkeypatch.setattr(Path, "open", open_full)
+
+
+def test_init_on_a_full_disk_leaves_nothing(in_a_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full(monkeypatch)
+    done = ai_how("init")
+    assert isinstance(done.exception, ProviderError)
+    assert "the disk is full" in done.exception.brief
+    assert list(in_a_folder.iterdir()) == []
+
+
+def test_init_with_force_keeps_the_old_file_s_mode(in_a_folder: Path) -> None:
+    Path("ai-how.yaml").write_text("name: mine\n")
+    Path("ai-how.yaml").chmod(0o640)
+    assert ai_how("init", "--force").exit_code == 0
+    assert stat.S_IMODE(Path("ai-how.yaml").stat().st_mode) == 0o640
+    assert [path.name for path in in_a_folder.iterdir()] == ["ai-how.yaml"]
 
 
 def test_init_where_it_cannot_write() -> None:

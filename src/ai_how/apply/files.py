@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ai_how.errors import ProviderError
+from ai_how.errors import ProviderError, SpecError
 
 
 def write_atomic(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -48,6 +48,22 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def make_state_folder(root: Path) -> None:
+    """Make a site's folder, in which everything else of it lies.
+
+    Raises:
+        SpecError: there can be no such folder.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SpecError(
+            f"the state folder {root} cannot be made",
+            evidence=error.strerror or str(error),
+            next_step="write another state_dir in the site file",
+        ) from error
 
 
 def disk_full(path: Path) -> ProviderError:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shlex
 import sys
 from typing import NoReturn
 
 import click
 
 from ai_how import __version__
+from ai_how.cli.next_step import SITE_KEY, with_site
 from ai_how.cli.output import fail
 from ai_how.errors import AiHowError
 
@@ -76,6 +78,14 @@ class LazyGroup(click.Group):
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except AiHowError as error:
+            if SITE_KEY in ctx.meta:
+                error.next_step = with_site(error.next_step, ctx.meta[SITE_KEY])
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -122,4 +132,8 @@ def _of_the_machine(error: OSError) -> AiHowError:
         return AiHowError(f"the disk is full{where}", next_step="free some space, then run the same command again")
     if isinstance(error, PermissionError):
         return AiHowError(f"permission denied{where}", next_step="see who owns it: ls -ld, then run this as that user")
-    return AiHowError(f"{error.strerror or error}{where}", evidence=f"the operating system said {type(error).__name__}")
+    return AiHowError(
+        f"{error.strerror or error}{where}",
+        evidence=f"the operating system said {type(error).__name__}",
+        next_step=f"look at it: ls -ld {shlex.quote(str(error.filename))}" if error.filename else "ai-how status",
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ai_how.cli.confirm import confirm
 from ai_how.cli.deploy_common import (
     check_provider,
     endpoint_name,
@@ -17,7 +18,7 @@ from ai_how.cli.deploy_common import (
 )
 from ai_how.cli.deploy_models import create_endpoint, delete_model, list_hardware, list_models, upload
 from ai_how.cli.deploy_up import open_client
-from ai_how.cli.options import output_option, site_option
+from ai_how.cli.options import force_option, output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
 
 
@@ -197,7 +198,7 @@ def stop(
 @deploy.command()
 @endpoint_options
 @provider_option
-@click.option("--force", "-f", is_flag=True, help="Do not ask.")
+@force_option
 @site_option
 def delete(
     endpoint_id: str | None, endpoint: str | None, provider: str | None, force: bool, site_path: Path | None
@@ -212,7 +213,7 @@ def delete(
     name, client = endpoint_name(endpoint_id, endpoint), open_client(site_path)
     client.get(name)
     if not force:
-        click.confirm(f"Delete endpoint {name}?", abort=True, err=True)
+        confirm(f"Delete endpoint {name}?", what="a deletion", otherwise=f"ai-how deploy delete {name} --force")
     client.delete(name)
     click.echo(f"endpoint {name} is deleted")
 

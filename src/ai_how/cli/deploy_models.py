@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ai_how.cli.deploy_common import check_name, check_provider, provider_option, show_endpoint, wait_option
-from ai_how.cli.options import output_option, site_option
+from ai_how.cli.options import force_option, output_option, site_option
 from ai_how.cli.output import human_bytes, note, print_json, print_table
 from ai_how.errors import SpecError
 
@@ -175,7 +175,7 @@ def list_hardware(provider: str | None, model_id: str | None, site_path: Path | 
 @click.command("delete-model")
 @click.option("--model-id", "-m", required=True, help="Registered model: name, name@alias or name/version.")
 @provider_option
-@click.option("--force", "-f", is_flag=True, help="Do not ask.")
+@force_option
 @click.pass_context
 @site_option
 def delete_model(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ai_how.cli.next_step import say_next
 from ai_how.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -68,7 +70,8 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
     click.echo(f"endpoint {name} is {served.status.state}" + (f", ready and asked in {ready_s:.1f} s" if wait else ""))
     click.echo(f"URL: {access.url}/v1   model: {name}")
     click.echo("\n" + curl_line(access.url, name, chat=version.info.chat_template, site_path=site_path))
-    note(f'\nNext: ai-how deploy test {name} --prompt "..."    or: ai-how bench run {name}')
+    note("")
+    say_next(f'ai-how deploy test {name} --prompt "..."    or: ai-how bench run {name}')
 
 
 def push_model(source: str, name: str, *, site_path: Path | None, quiet: bool) -> RegisteredVersion:
@@ -146,9 +149,10 @@ def curl_line(url: str, model: str, *, chat: bool, site_path: Path | None) -> st
         if chat
         else ("completions", f'{{"model": "{model}", "prompt": "Once upon a time", "max_tokens": 50}}')
     )
-    site = f" --site {site_path}" if site_path else ""
+    # a new quotation begins within $(...)
+    site = f" --site {shlex.quote(str(site_path))}" if site_path else ""
     return (
-        f"curl {url}/v1/{path} \\\n"
+        f"curl {shlex.quote(f'{url}/v1/{path}')} \\\n"
         f'  -H "Authorization: Bearer $(ai-how key show{site})" \\\n'
         f"  -H 'Content-Type: application/json' \\\n"
         f"  -d '{body}'"

@@ -44,7 +44,7 @@ def create(name: str, site_path: Path | None) -> None:
     access = open_gateway(site_path)
     keys = _read(access.api_keys_file)
     if name in keys:
-        raise ConflictError(f"there is a key called {name}", next_step=f"ai-how key revoke {name}, or use another name")
+        raise ConflictError(f"there is a key called {name}", next_step=f"ai-how key revoke {name}; or use another name")
     keys[name] = f"sk-{secrets.token_urlsafe(32)}"
     write_json(access.api_keys_file, keys)
     click.echo(keys[name])

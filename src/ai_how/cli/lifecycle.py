@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ai_how.cli.confirm import confirm, want_terminal
+from ai_how.cli.next_step import for_this_site, say_next
 from ai_how.cli.open_site import open_site, provider_of
 from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
-from ai_how.errors import AiHowError, MissingToolError, SpecError, TryAgainError, WorldChangedError
+from ai_how.errors import (
+    AiHowError,
+    InterruptionError,
+    MissingToolError,
+    SpecError,
+    TryAgainError,
+    WorldChangedError,
+)
 
 if TYPE_CHECKING:
     from ai_how.apply.engine import Outcome
@@ -87,6 +96,7 @@ def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, d
     """
     from ai_how.apply.engine import apply_plan
     from ai_how.apply.events import EventLog
+    from ai_how.apply.files import make_state_folder
     from ai_how.apply.lock import locked
     from ai_how.cli.progress import ActionProgress
 
@@ -94,6 +104,7 @@ def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, d
     if dry_run:
         _print_plan(provider.plan())
         return
+    make_state_folder(provider.folder.root)
     with locked(provider.folder.lock):
         wanted = _saved_plan(provider, plan_file) if plan_file else provider.plan()
         if wanted.empty:
@@ -102,10 +113,17 @@ def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, d
         if output == "text":
             _print_plan(wanted)
         if plan_file is None and not yes:
-            _confirm("Do this?")
+            confirm("Do this?", what="up", otherwise="ai-how up --yes", default=True)
         with ActionProgress(quiet=output == "json") as progress:
             events = EventLog(provider.folder.events)
-            outcomes = apply_plan(wanted, provider.perform, events=events, report=progress, parallel=provider.parallel)
+            try:
+                outcomes = apply_plan(
+                    wanted, provider.perform, events=events, report=progress, parallel=provider.parallel
+                )
+            except KeyboardInterrupt:
+                # a saved plan would be refused: the world is no longer what it was made for
+                again = "go on with: ai-how up" if plan_file else "run the same command again to go on"
+                raise InterruptionError("interrupted", next_step=again) from None
     _finish_up(provider, wanted, outcomes, output)
 
 
@@ -133,13 +151,13 @@ def status(site_path: Path | None, output: str) -> None:
             {"site": provider.site.name, "healthy": healthy, "components": components, "endpoints": endpoints or []}
         )
     elif not components:
-        click.echo(f"site {provider.site.name} is not up\nNext: ai-how up")
+        click.echo(f"site {provider.site.name} is not up\nNext: {for_this_site('ai-how up')}")
     else:
         rows = [(c.name, c.condition, c.version, _age(c.uptime_s), c.address) for c in components]
         print_table(("COMPONENT", "CONDITION", "VERSION", "UP", "ADDRESS"), rows)
         for component in components:
             if component.detail:
-                click.echo(f"\n{component.name}: {component.detail}\nNext: {component.remedy}")
+                click.echo(f"\n{component.name}: {component.detail}\nNext: {for_this_site(component.remedy)}")
         if endpoints:
             click.echo()
             print_table(("ENDPOINT", "STATE", "REPLICAS", "MODEL"), endpoint_rows(endpoints))
@@ -196,8 +214,7 @@ def destroy(site_path: Path | None, yes: bool) -> None:
         return
     if not yes:
         note(f"This removes all that ai-how made for site {name}, and its data in {root}.")
-        if not sys.stdin.isatty():
-            raise SpecError("destroy wants to be confirmed", next_step="ai-how destroy --yes")
+        want_terminal("destroy", otherwise="ai-how destroy --yes")
         if click.prompt(f"Type the site's name ({name}) to go on", err=True) != name:
             raise SpecError("the name does not match: nothing was removed")
     with locked(provider.folder.lock):
@@ -260,7 +277,7 @@ def _sizing_alone(sizing: dict[str, Any], error: AiHowError, output: str) -> NoR
     """Whether clusters fit is an answer by itself, on a machine that cannot build them too."""
     if output == "json":
         print_json({**sizing["sizing"], "actions": None, "why_no_actions": error.brief})
-    note(f"What `up` would do is not known: {error.brief}.\nNext: {error.next_step}")
+    note(f"What `up` would do is not known: {error.brief}.\nNext: {for_this_site(error.next_step)}")
     sys.exit(2)
 
 
@@ -290,13 +307,6 @@ def _print_plan(made: Plan) -> None:
     click.echo()
 
 
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise SpecError("up wants to be confirmed", next_step="ai-how up --yes")
-    if not click.confirm(question, default=True, err=True):
-        raise SpecError("nothing was done")
-
-
 def _finish_up(provider: Provider, made: Plan, outcomes: list[Outcome], output: str) -> None:
     failed = [outcome for outcome in outcomes if outcome.result != "done"]
     if output == "json":
@@ -320,10 +330,10 @@ def _finish_up(provider: Provider, made: Plan, outcomes: list[Outcome], output: 
         else:
             click.echo(f"\nSite {provider.site.name} is up.")
         local = provider.site.provider == "local"
-        note(
-            "Next: ai-how deploy up --model-path DIR_OR_GGUF --name NAME    (or: ai-how status)"
+        say_next(
+            "ai-how deploy up --model-path DIR_OR_GGUF --name NAME    (or: ai-how status)"
             if local
-            else "Next: ai-how status    (or: ai-how vm ssh NODE)"
+            else "ai-how status    (or: ai-how vm ssh NODE)"
         )
 
 

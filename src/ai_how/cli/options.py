@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ai_how.cli.next_step import SITE_KEY
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -30,9 +32,17 @@ def site_option(function: Function) -> Function:
         "-s",
         "site_path",
         type=click.Path(path_type=Path, dir_okay=False),
+        callback=_remember_site,
         envvar="AI_HOW_SITE",
         help="Site file. Default: $AI_HOW_SITE, else ai-how.yaml here or in a folder above.",
     )(function)
+
+
+def _remember_site(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Keep what was typed, for the commands that are shown; an environment variable needs no repeating."""
+    if value and context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE:
+        context.meta[SITE_KEY] = value
+    return value
 
 
 def output_option(function: Function) -> Function:
@@ -49,3 +59,10 @@ def output_option(function: Function) -> Function:
 def yes_option(function: Function) -> Function:
     """``--yes``: do not ask."""
     return click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")(function)
+
+
+def force_option(function: Function) -> Function:
+    """``--force``, as Oumi has it, and ``--yes``, as everything else here has it: do not ask."""
+    return click.option("--force", "-f", "--yes", "-y", "force", is_flag=True, help="Do not ask for confirmation.")(
+        function
+    )

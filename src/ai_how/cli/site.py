@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,10 +70,23 @@ def init(file: Path, name: str | None, provider: str, *, force: bool, to_stdout:
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:
+    from ai_how.apply.files import disk_full, write_atomic
+
     try:
+        if force and file.exists():
+            # the old file stays whole until the new one is
+            write_atomic(file.resolve(), text, mode=stat.S_IMODE(file.stat().st_mode))
+            return
         # "x" refuses a file that is there, even one that appeared just now
-        with file.open("w" if force else "x", encoding="utf-8") as out:
-            out.write(text)
+        with file.open("x", encoding="utf-8") as out:
+            try:
+                out.write(text)
+                out.flush()
+            except OSError as error:
+                file.unlink()
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise disk_full(file) from error
+                raise
     except FileExistsError as error:
         raise ConflictError(
             f"{file} is there already",

@@ -93,8 +93,8 @@ def _table(model: type[BaseModel]) -> str:
 
 
 def _cell(text: str) -> str:
-    # Markdown takes <name> for HTML and a bar for the cell's end
-    return text.replace("<", "&lt;").replace("|", "\\|")
+    # Markdown takes <name> for HTML, a bar for the cell's end and a line's end for the row's
+    return " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
 
 
 def _default(key: str, field: Schema, schema: Schema) -> str:

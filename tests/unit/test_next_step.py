@@ -1,0 +1,98 @@
+"""What a message says to type next: quoted, and for the site that was given."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ai_how.cli.app import root
+from ai_how.cli.deploy_up import curl_line
+from ai_how.cli.next_step import with_site
+from ai_how.errors import AiHowError, SpecError
+
+SITE = Path("my sites/größe.yaml")
+OPTION = "--site 'my sites/größe.yaml'"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ai-how up", f"ai-how up {OPTION}"),
+        ("ai-how up, then run the same command again", f"ai-how up {OPTION}, then run the same command again"),
+        ("ai-how deploy test chat --prompt x", f"ai-how deploy test {OPTION} chat --prompt x"),
+        ("read its log: ai-how logs registry", f"read its log: ai-how logs {OPTION} registry"),
+        ("ai-how up makes new ones", f"ai-how up {OPTION} makes new ones"),
+        ("ai-how deploy list (or: ai-how status)", f"ai-how deploy list {OPTION} (or: ai-how status {OPTION})"),
+        ("ai-how validate --site x.yaml", "ai-how validate --site x.yaml"),
+        ("ai-how init", "ai-how init"),
+        ("install ai-how again", "install ai-how again"),
+        ("use .venv/bin/ai-how up", "use .venv/bin/ai-how up"),
+        ("free some space", "free some space"),
+        ("", ""),
+    ],
+)
+def test_every_command_that_takes_a_site_gets_it(text: str, shown: str) -> None:
+    assert with_site(text, SITE) == shown
+
+
+def test_an_error_s_next_step_has_the_site_that_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a b.yaml"
+    file.write_text("name: a\n")
+    named = CliRunner().invoke(root, ["deploy", "list", "--site", str(file)])
+    assert isinstance(named.exception, AiHowError)
+    assert named.exception.next_step == f"ai-how up --site '{file}'"
+    monkeypatch.setenv("AI_HOW_SITE", str(file))
+    found = CliRunner().invoke(root, ["deploy", "list"])
+    assert isinstance(found.exception, AiHowError)
+    assert found.exception.next_step == "ai-how up"
+
+
+def test_status_says_the_site_too(tmp_path: Path) -> None:
+    file = tmp_path / "b.yaml"
+    file.write_text("name: b\n")
+    assert f"Next: ai-how up --site {file}\n" in CliRunner().invoke(root, ["status", "--site", str(file)]).stdout
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_the_curl_line_is_one_command_for_a_shell(chat: bool) -> None:
+    line = curl_line("http://[::1]:8080", "tiny", chat=chat, site_path=SITE)
+    words = shlex.split(line)
+    assert words[1] == f"http://[::1]:8080/v1/{'chat/' if chat else ''}completions"
+    assert f"'{words[1]}'" in line
+    # a shell begins a new quotation within $(...), so what stands there is quoted by itself
+    inner = line.partition("$(")[2].partition(")")[0]
+    assert shlex.split(inner) == ["ai-how", "key", "show", "--site", str(SITE)]
+
+
+def test_a_deletion_without_a_terminal_wants_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        deleted = ""
+
+        def get(self, name: str) -> None:
+            """There is one."""
+
+        def delete(self, name: str) -> None:
+            Client.deleted = name
+
+    monkeypatch.setattr("ai_how.cli.deploy.open_client", lambda _site: Client())
+    refused = CliRunner().invoke(root, ["deploy", "delete", "chat"], input="")
+    assert isinstance(refused.exception, SpecError)
+    assert refused.exception.brief == "a deletion wants to be confirmed"
+    assert refused.exception.next_step == "ai-how deploy delete chat --force"
+    for option in ("--force", "-f", "--yes", "-y"):
+        Client.deleted = ""
+        assert CliRunner().invoke(root, ["deploy", "delete", "chat", option]).exit_code == 0
+        assert Client.deleted == "chat"
+
+
+@pytest.mark.parametrize("folder", ["/proc/x", "/dev/null/x"])
+def test_a_state_folder_that_cannot_be_is_one_clear_error(folder: str, tmp_path: Path) -> None:
+    file = tmp_path / "ai-how.yaml"
+    file.write_text(f"name: a\nstate_dir: {folder}\n")
+    done = CliRunner().invoke(root, ["up", "--yes", "--site", str(file)])
+    assert isinstance(done.exception, SpecError)
+    assert done.exception.brief == f"the state folder {folder} cannot be made"
+    assert done.exception.next_step == "write another state_dir in the site file"
