@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_model import write_tiny_gguf
+
 from .site import SiteUnderTest, eventually
 
 pytestmark = pytest.mark.slow
@@ -115,6 +117,19 @@ def test_up_goes_on_after_ctrl_c_and_after_it_was_killed(site: SiteUnderTest) ->
         assert names.count(f"{site.root}::{name}") == 1, names
 
 
+def test_ctrl_c_of_a_saved_plan_names_what_goes_on(site: SiteUnderTest) -> None:
+    site.run("down")
+    saved = site.folder / "stopped.json"
+    saved.write_text(site.run("plan", "-o", "json", code=2).stdout)
+    going = site.start("up", "--plan", str(saved))
+    eventually(lambda: len(site.processes()) >= 2)
+    going.send_signal(signal.SIGINT)
+    _, said = going.communicate(timeout=200)
+    assert going.returncode == 130
+    assert "Next: go on with: ai-how up\n" in said
+    site.run("up", "--yes")
+
+
 def test_a_saved_plan_runs_alone_and_is_refused_once_the_world_has_changed(site: SiteUnderTest) -> None:
     site.run("down")
     saved = site.folder / "plan.json"
@@ -169,6 +184,66 @@ def test_a_lost_state_file_is_made_again(site: SiteUnderTest) -> None:
     assert set(before) == set(after)
 
 
+def test_a_lost_conf_folder_is_made_again(site: SiteUnderTest) -> None:
+    before = site.components()
+    shutil.rmtree(site.root / "conf")
+    planned = site.run("plan", "-o", "json", code=2).json()["actions"]
+    assert ("repair", "supervisor") in [(action["verb"], action["resource"]) for action in planned]
+    site.run("up", "--yes")
+    after = site.components()
+    assert {name: c["address"] for name, c in after.items()} == {name: c["address"] for name, c in before.items()}
+    assert all(c["condition"] == "healthy" for c in after.values())
+    assert site.run("plan", code=0)
+
+
+def test_damaged_keys_are_made_anew_and_it_is_said(site: SiteUnderTest) -> None:
+    keys = site.root / "secrets" / "api-keys.json"
+    old = site.run("key", "show").stdout.strip()
+    keys.write_text("[")
+    assert "ai-how up" in site.run("key", "show", code=1).stderr
+    assert "api-keys.json is damaged" in site.run("plan", code=2).stdout
+    # even a gateway that starts with it says so in a line
+    os.kill(site.components()["gateway"]["pid"], signal.SIGKILL)
+    log = site.root / "logs" / "gateway.log"
+    eventually(lambda: "Error: cannot read the keys in" in log.read_text(), timeout_s=60)
+    assert "Traceback" not in log.read_text().rpartition("gateway_ready")[2]
+    said = site.run("up", "--yes").stderr
+    assert "no longer works" in said
+    new = site.run("key", "show").stdout.strip()
+    assert new.startswith("sk-")
+    assert new != old
+    assert (site.root / "secrets" / "api-keys.json.damaged").read_text() == "["
+    gateway = site.components()["gateway"]
+    assert gateway["condition"] == "healthy"
+    assert site.run("deploy", "list").stdout == "there are no endpoints\n"
+
+
+def test_a_lost_admin_key_is_one_clear_error(site: SiteUnderTest) -> None:
+    (site.root / "secrets" / "admin-key").unlink()
+    said = site.run("deploy", "list", code=1).stderr
+    assert "admin-key" in said
+    assert "Next: ai-how up" in said
+    site.run("up", "--yes")
+    site.run("deploy", "list")
+
+
+def test_lost_store_keys_reach_the_store_and_the_registry(site: SiteUnderTest) -> None:
+    for name in ("s3.json", "s3.env"):
+        (site.root / "secrets" / name).write_text("nonsense")
+    assert "no longer works" in site.run("up", "--yes").stderr
+    assert all(c["condition"] == "healthy" for c in site.components().values())
+    site.run("model", "push", str(write_tiny_gguf(site.folder / "tiny.gguf")), "--name", "after")
+
+
+def test_an_address_of_another_machine_is_one_clear_error(site: SiteUnderTest) -> None:
+    site.write("gateway:\n  host: 192.0.2.1\n")
+    said = site.run("up", "--yes", code=1).stderr
+    assert "cannot listen on 192.0.2.1" in said
+    assert "gateway.host" in said
+    site.write()
+    assert site.run("plan", code=0)
+
+
 def test_logs_and_events_tell_what_happened(site: SiteUnderTest) -> None:
     assert site.run("logs", "registry", "-n", "5").stdout.strip()
     missing = site.run("logs", "regstry", code=1).stderr
@@ -194,6 +269,25 @@ def test_up_and_destroy_want_to_be_confirmed(site: SiteUnderTest) -> None:
     assert "--yes" in site.run("up", code=1).stderr
     assert site.run("up", "--dry-run").stdout.startswith("Plan for site demo")
     assert site.processes() == []
+
+
+def sockets(site: SiteUnderTest) -> list[str]:
+    """What the object store keeps in the folder for temporary files; the names end in its ports."""
+    spec = json.loads((site.root / "conf" / "processes" / "object-store.json").read_text())
+    ports = {str(port) for port in spec["ports"].values()}
+    return [path.name for path in Path("/tmp").glob("seaweedfs-*") if path.stem.rpartition("-")[2] in ports]
+
+
+def test_destroy_removes_the_sockets_of_a_store_that_was_killed(tmp_path: Path) -> None:
+    site = SiteUnderTest(folder=tmp_path, name="killed")
+    site.write()
+    site.run("up", "--yes")
+    assert sockets(site)
+    os.kill(int((site.root / "run" / "supervisor.pid").read_text()), signal.SIGKILL)
+    ports = json.loads((site.root / "conf" / "processes" / "object-store.json").read_text())["ports"]
+    site.run("destroy", "--yes")
+    left = [path.name for path in Path("/tmp").glob("seaweedfs-*") for port in ports.values() if str(port) in path.name]
+    assert left == []
 
 
 def test_destroy_removes_what_we_made_and_nothing_else(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def endpoints_if_up(site_path: Path | None, components: Sequence[ComponentStatus
     gateway = next((c for c in components if c.name == "gateway"), None)
     if gateway is None or gateway.condition is not Condition.HEALTHY:
         return None
-    access = open_gateway(site_path)
     try:
+        access = open_gateway(site_path)
         return EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key).list_endpoints()
     except AiHowError:
         return None

@@ -23,7 +23,12 @@ def component_statuses(provider: LocalProvider) -> list[ComponentStatus]:
     running = provider.processes()
     names = sorted(provider.known_specs())
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(lambda name: _status(provider, name, running.get(name)), names))
+        found = list(pool.map(lambda name: _status(provider, name, running.get(name)), names))
+    trouble = provider.secrets.problem() if found else None
+    if trouble:
+        # no component, and yet nothing can be used without it
+        found.append(ComponentStatus(name="secrets", condition=Condition.FAILING, detail=trouble, remedy="ai-how up"))
+    return found
 
 
 def _status(provider: LocalProvider, name: str, info: ProcessInfo | None) -> ComponentStatus:

@@ -33,6 +33,9 @@ def stop_site(provider: LocalProvider, say: Say) -> bool:
         any_running = True
         say(f"ending {len(left)} process(es) that nobody watches any more")
         end_all(left, grace_s=10)
+    for name in provider.known_specs():
+        # also of those that died with their supervisor
+        remove_leftovers(provider.layout, name)
     return any_running
 
 
