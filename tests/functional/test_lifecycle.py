@@ -186,6 +186,8 @@ def test_a_lost_state_file_is_made_again(site: SiteUnderTest) -> None:
 
 def test_a_lost_conf_folder_is_made_again(site: SiteUnderTest) -> None:
     before = site.components()
+    (site.root / "state.json").unlink()
+    site.run("up", "--yes")
     shutil.rmtree(site.root / "conf")
     planned = site.run("plan", "-o", "json", code=2).json()["actions"]
     assert ("repair", "supervisor") in [(action["verb"], action["resource"]) for action in planned]

@@ -146,6 +146,7 @@ class LocalProvider:
         }
         said = do[name](resource)
         self.state.record(name, resource.settings)
+        self._keep_ports()
         return said
 
     def _render(self, running: dict[str, ProcessInfo]) -> Stack:
@@ -180,6 +181,13 @@ class LocalProvider:
             if name.startswith(PROCESS)
         }
         return stated | {name: dict(spec.ports) for name, spec in self.known_specs().items()}
+
+    def _keep_ports(self) -> None:
+        """Write down the ports of processes that a new state file does not know yet."""
+        made = self.state.resources()
+        for name, ports in self._known_ports().items():
+            if f"{PROCESS}{name}" not in made:
+                self.state.record(f"{PROCESS}{name}", {"ports": ports})
 
     def _observe_process(self, name: str, running: dict[str, ProcessInfo]) -> Observed:
         spec = read_process(self.layout, name)
