@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ai_how.accelerators.catalogue import Accelerator, find
@@ -109,6 +109,7 @@ def test_splitting_loses_no_byte(shape: ModelShape, gpus: int, kind: str) -> Non
 
 @untimed
 @given(small, loads, st.floats(1, 200), st.sampled_from(list(Engine)))
+@example(shape_of(LLAMA), Load(context_tokens=1, sequences=28), 1.875, Engine.LLAMA_CPP)
 def test_what_is_found_is_the_most_that_fits(shape: ModelShape, asked: Load, gib: float, engine: Engine) -> None:
     held, card = ModelInMemory(shape=shape, kind=BF16, engine=engine), gpu(gib)
     verdict = judge(held, card, asked)
@@ -204,6 +205,14 @@ def test_a_window_bounds_what_a_layer_keeps() -> None:
     swa = LlamaCppCache(shapes()["Gemma-3-4B"], kv_bits=16)
     doubled = swa.bytes_needed(context_tokens=65536, sequences=1) / swa.bytes_needed(context_tokens=32768, sequences=1)
     assert doubled < 2
+
+
+def test_llama_cpp_rounds_each_requests_context_up() -> None:
+    cache = LlamaCppCache(shapes()["Llama-3.1-8B"], kv_bits=16)
+    # llama.cpp's own log of n_ctx_seq: 3 requests of 300 tokens get 512 each, 28 of 1 get 256 each
+    for context, sequences, cells in ((300, 3, 512), (1, 28, 256), (10, 28, 256), (256, 4, 256)):
+        whole = cache.bytes_needed(context_tokens=cells, sequences=1) * sequences
+        assert cache.bytes_needed(context_tokens=context, sequences=sequences) == whole
 
 
 def test_an_fp8_cache_takes_half() -> None:

@@ -73,7 +73,10 @@ class VllmCache:
 
 
 class LlamaCppCache:
-    """llama.cpp's cache on one GPU; a context of all requests together is divided among them."""
+    """llama.cpp's cache on one GPU: each request has cells of its own, its context rounded up to whole steps.
+
+    So it is where the number of requests is set (``--parallel``), as we do: the cache is not shared among them.
+    """
 
     def __init__(self, shape: ModelShape, *, kv_bits: int) -> None:
         self.windows = Counter(shape.windows)
@@ -83,12 +86,12 @@ class LlamaCppCache:
 
     def bytes_needed(self, *, context_tokens: int, sequences: int) -> int:
         """As ``KvCache``."""
-        whole = _padded(context_tokens * sequences)
+        whole = _padded(context_tokens)
         cells = 0
         for window, layers in self.windows.items():
-            kept = whole if window is None else min(whole, _padded(window * sequences + _UBATCH_TOKENS))
+            kept = whole if window is None else min(whole, _padded(window + _UBATCH_TOKENS))
             cells += kept * layers
-        return round(cells * self.token_bytes)
+        return round(cells * sequences * self.token_bytes)
 
     def longest_step(self) -> int:
         return _CELLS
