@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from ai_how.capacity.claims import check_claims
 from ai_how.capacity.cost import Cost, compare
-from ai_how.capacity.equipment import TIERS, of_hosts, of_tier
+from ai_how.capacity.equipment import of_hosts, of_tier
 from ai_how.capacity.payback import INPUTS, Drivers, Payback, months_to_pay_back, payback, sensitivities
 from ai_how.capacity.power import HOURS_IN_MONTH, Use, draw
 from ai_how.capacity.prices import Prices, default_prices, default_text, parse_prices
 from ai_how.capacity.ranges import between, exactly
+from ai_how.capacity.tiers import TIER_NAMES
 from ai_how.capacity.types import GpuCapacity, HostCapacity
 from ai_how.capacity.unit_cost import Throughput, unit_cost
 from ai_how.cli.app import main
@@ -190,7 +191,7 @@ class TestPayback:
 
 
 class TestEquipment:
-    @pytest.mark.parametrize("tier", TIERS)
+    @pytest.mark.parametrize("tier", TIER_NAMES)
     def test_tiers_rise(self, tier: str) -> None:
         equipment = of_tier(tier)
         assert equipment.least[0].cores <= equipment.most[0].cores
@@ -464,13 +465,46 @@ class TestCommand:
         assert code == 1
         assert "no load level" in err
 
-    def test_a_site_without_hosts(self, run: Run, tmp_path: Path) -> None:
+    def test_a_sites_hosts_are_those_it_declares(self, run: Run, tmp_path: Path) -> None:
+        file = tmp_path / "ai-how.yaml"
+        gpus = "[{model: RTX A6000, count: 2}, {model: A6000}]"
+        host = f"{{cores: 32, threads: 64, memory_gib: 256, disk_gib: 2000, gpus: {gpus}}}"
+        file.write_text(
+            f"name: lab\nprovider: libvirt\nhosts: [{{name: a, declared: {host}}}, {{name: b, declared: {host}}}]\n"
+        )
+        found = json.loads(run("--site", str(file), "-o", "json")[1])
+        assert [line["name"] for line in found["hardware"] if line["kind"] == "gpu"] == ["6x RTX A6000"]
+        assert found["equipment"]["source"] == "declared in the site file"
+        assert [host["threads"] for host in found["equipment"]["least"]] == [64, 64]
+        assert run("--site", str(file), "--tier", "minimum")[1].count("the minimum tier") == 1
+
+    def test_a_site_of_this_machine_is_looked_at(self, run: Run, tmp_path: Path) -> None:
         file = tmp_path / "ai-how.yaml"
         file.write_text("version: 1\nname: demo\n", encoding="utf-8")
+        code, out, _ = run("--site", str(file), "-o", "json")
+        equipment = json.loads(out)["equipment"]
+        assert (code, equipment["name"], equipment["source"]) == (0, "demo", "observed")
+        assert equipment["least"][0]["threads"] >= 1
+
+    def test_a_card_that_nobody_knows_needs_its_power_limit(self, run: Run, tmp_path: Path) -> None:
+        file, prices = tmp_path / "ai-how.yaml", tmp_path / "prices.yaml"
+        prices.write_text("gpus: {Unheard-of: {low: 10, source: me, date: '2026'}}\n")
+        text = (
+            "name: lab\nprovider: libvirt\nhosts: [{name: a, declared: {cores: 8, memory_gib: 64, disk_gib: 800, "
+            "gpus: [{model: Unheard-of, memory_gib: 8, power_limit_w: 70}]}}]\n"
+        )
+        file.write_text(text.replace(", power_limit_w: 70", ""))
+        assert "power_limit_w" in run("--site", str(file), "--price-file", str(prices))[2]
+        file.write_text(text)
+        found = json.loads(run("--site", str(file), "--price-file", str(prices), "-o", "json")[1])
+        assert found["draw"]["gpu_full_w"]["high"] == 70
+
+    def test_a_host_elsewhere_must_be_declared(self, run: Run, tmp_path: Path) -> None:
+        file = tmp_path / "ai-how.yaml"
+        file.write_text("name: lab\nprovider: libvirt\nhosts: [{name: far, uri: 'qemu+ssh://far/system'}]\n")
         code, _, err = run("--site", str(file))
         assert code == 1
-        assert "demo has no host" in err
-        assert run("--site", str(file), "--tier", "recommended")[0] == 0
+        assert "what host far has is not known" in err
 
 
 def kept_result() -> dict[str, object]:

@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from ai_how.capacity.tiers import TIER_NAMES
 from ai_how.cli import doctor as command
 from ai_how.cli.app import root
 from ai_how.errors import SpecError
@@ -21,8 +22,8 @@ from ai_how.host.check import Check, Verdict
 from ai_how.host.doctor import GROUPS, PROVIDERS, Provider, Readiness, Wanted, judge
 from ai_how.host.report_junit import render_junit
 from ai_how.host.report_text import render_text
+from ai_how.host.requirements import load_requirements
 from ai_how.host.tier_answer import TierAnswer
-from ai_how.host.tiers import TIER_NAMES, load_requirements
 
 from ..host_trees import ROUTE_HEAD, good_facts, good_host, socket_line, tree
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.capacity.tiers import TIER_NAMES
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.cpu import check_cpu
 from ai_how.host.checks.memory import check_memory
@@ -33,9 +34,9 @@ from ai_how.host.facts.sockets import Listener
 from ai_how.host.facts.storage import Disk, Medium, StorageFacts
 from ai_how.host.facts.system import SystemFacts
 from ai_how.host.facts.tools import Tool, ToolFacts
+from ai_how.host.requirements import load_requirements
 from ai_how.host.root import Root
 from ai_how.host.tier_answer import Hardware, assess, check_gpu_count
-from ai_how.host.tiers import TIER_NAMES, load_requirements
 
 from ..host_trees import good_facts
 
@@ -52,12 +53,12 @@ def by_id(checks: list[Check]) -> dict[str, Check]:
 
 def test_the_requirements_figures() -> None:
     assert tuple(tier.name for tier in ASKED.tiers) == TIER_NAMES
-    assert [(tier.cpu_cores, tier.memory_gib, tier.gpus, tier.network_mbps) for tier in ASKED.tiers] == [
+    assert [(tier.cores.least, tier.memory_gib.least, tier.gpus.least, tier.network_mbps) for tier in ASKED.tiers] == [
         (16, 64, 2, 1000),
         (24, 128, 2, 10000),
         (32, 256, 4, 10000),
     ]
-    assert [(tier.disk_gb, tier.nvme, tier.bonding) for tier in ASKED.tiers] == [
+    assert [(tier.disk_gb.least, tier.nvme, tier.bonding) for tier in ASKED.tiers] == [
         (0, False, False),
         (1500, True, False),
         (2000, True, True),

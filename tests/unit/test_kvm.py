@@ -66,7 +66,7 @@ def verdicts(facts: KvmFacts) -> dict[str, str]:
 def test_verdicts(guest: GuestFacts | None, firmware: FirmwareFacts | None, expected: tuple[str, str]) -> None:
     found = verdicts(opened(guest, firmware, detail="there is no guest program for aarch64"))
     assert (found["kvm.device"], found["kvm.guest"], found["kvm.firmware"]) == ("pass", *expected)
-    assert kvm_usable(opened(guest, firmware)) == (expected == ("pass", "pass"))
+    assert kvm_usable(opened(guest, firmware)) == (expected in (("pass", "pass"), ("warn", "pass")))
 
 
 def test_a_python_that_cannot_be_started_leaves_kvm_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_splitting_loses_no_byte(shape: ModelShape, gpus: int, kind: str) -> Non
 
 @untimed
 @given(small, loads, st.floats(1, 200), st.sampled_from(list(Engine)))
-@example(shape_of(LLAMA), Load(context_tokens=1, sequences=28), 1.875, Engine.LLAMA_CPP)
+@example(shape_of(LLAMA), Load(context_tokens=1, sequences=28), 0.8, Engine.LLAMA_CPP)
 def test_what_is_found_is_the_most_that_fits(shape: ModelShape, asked: Load, gib: float, engine: Engine) -> None:
     held, card = ModelInMemory(shape=shape, kind=BF16, engine=engine), gpu(gib)
     verdict = judge(held, card, asked)

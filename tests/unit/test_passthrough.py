@@ -9,7 +9,7 @@ import pytest
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.passthrough import gpu_capacities, passthrough_checks
 from ai_how.host.facts.passthrough import observe_passthrough
-from ai_how.host.tiers import load_requirements
+from ai_how.host.requirements import load_requirements
 from tests.pci_tree import (
     AMD,
     AUDIO,

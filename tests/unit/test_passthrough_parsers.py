@@ -23,8 +23,8 @@ from ai_how.host.facts.nvidia_smi import Process, SmiFacts, parse_capabilities, 
 from ai_how.host.facts.passthrough import PassthroughFacts, observe_passthrough
 from ai_how.host.facts.pci import PciDevice, parse_bars, parse_sizes
 from ai_how.host.facts.pci_ids import lookup, read_database
+from ai_how.host.requirements import load_requirements
 from ai_how.host.root import Root
-from ai_how.host.tiers import load_requirements
 from tests.pci_tree import CONTROLLER_3D, DOWNSTREAM, ROOT_PORT, PciTree, add_gpu, config_space, sound_host
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

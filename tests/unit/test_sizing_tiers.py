@@ -11,7 +11,7 @@ from ai_how.capacity.fit import fit
 from ai_how.capacity.report import make_report, totals
 from ai_how.capacity.rooms import Rule
 from ai_how.capacity.sizing import Fit, solve
-from ai_how.capacity.tiers import STATED, STATED_ROOT_DISKS_GIB, TIERS, TierName
+from ai_how.capacity.tiers import TIER_NAMES, TierName, stated_hosts
 from ai_how.capacity.types import SizingRequest
 from ai_how.site.roles import DEFAULTS, KIND_ROLES
 from tests.sizing import BIG, SMALL, broken_rules, host, node, on_tier, request
@@ -24,18 +24,19 @@ def rules_broken(made: SizingRequest) -> list[Rule]:
     return [binding.rule for binding in solve(made).bindings]
 
 
-@pytest.mark.parametrize(("kind", "stated"), [("cloud", STATED[CLOUD]), ("hpc", STATED[frozenset({"hpc"})])])
-def test_the_default_clusters_sum_up_to_what_is_stated(kind: str, stated: object) -> None:
+@pytest.mark.parametrize("kind", ["cloud", "hpc"])
+def test_the_default_clusters_sum_up_to_what_is_stated(kind: str) -> None:
+    stated = stated_hosts().sums[frozenset({kind})]
     needs = on_tier("minimum", kind).needs
     sums = (sum(n.vcpus for n in needs), sum(n.memory_gib for n in needs), sum(n.disk_gib for n in needs))
-    assert sums == (stated.cores, stated.memory_gib, stated.disk_gib)  # type: ignore[attr-defined]
-    assert sum(n.gpus for n in needs) == stated.gpus  # type: ignore[attr-defined]
+    assert sums == (stated.cores, stated.memory_gib, stated.disk_gib)
+    assert sum(n.gpus for n in needs) == stated.gpus
 
 
 def test_the_root_disks_are_900_gib_and_not_600() -> None:
     total = sum(DEFAULTS[role].disk_gib * DEFAULTS[role].count for role in KIND_ROLES["cloud"])
-    assert total == STATED[CLOUD].disk_gib == 900
-    assert STATED_ROOT_DISKS_GIB == 600
+    assert total == stated_hosts().sums[CLOUD].disk_gib == 900
+    assert stated_hosts().root_disks_gib == 600
 
 
 def test_the_minimum_host_holds_neither_cores_nor_memory_nor_disk() -> None:
@@ -86,7 +87,7 @@ def test_in_turns_each_shortage_names_its_cluster() -> None:
 
 
 def test_the_host_that_is_stated_for_the_cluster_lacks_what_qemu_needs() -> None:
-    stated = STATED[CLOUD]
+    stated = stated_hosts().sums[CLOUD]
     (tier_offer,) = on_tier("minimum", "cloud").hosts
 
     def on(memory_gib: float) -> Fit:
@@ -133,7 +134,7 @@ def test_what_fits_on_the_minimum_host() -> None:
     assert len(fitted.request.needs) == 4
 
 
-@pytest.mark.parametrize("name", list(TIERS))
+@pytest.mark.parametrize("name", TIER_NAMES)
 def test_every_tier_has_a_layout_that_fits(name: TierName) -> None:
     fitted = fit(on_tier(name, "cloud"))
     assert fitted.request is not None

@@ -132,7 +132,7 @@ def _declared_gpus(kinds: Sequence[DeclaredGpus], numa_nodes: int) -> tuple[GpuC
                     # the loader has refused cards without either
                     memory_gib=kind.memory_gib or (known.memory_gib if known else 0),
                     compute_capability=known.compute_capability if known else None,
-                    power_limit_w=known.power_limit_w if known else None,
+                    power_limit_w=kind.power_limit_w or (known.power_limit_w if known else None),
                     numa_node=len(gpus) % numa_nodes if kind.numa_node is None else kind.numa_node,
                 )
             )

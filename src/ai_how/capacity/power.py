@@ -93,6 +93,6 @@ def _limit_w(gpu: GpuCapacity) -> int:
         raise SpecError(
             f"the power limit of {gpu.name} is not known",
             evidence="neither the host says it nor the accelerator catalogue",
-            next_step="declare the host's GPU with its power limit in the site file",
+            next_step="declare the host in the site file, with power_limit_w of its GPUs (hosts[].declared.gpus[])",
         )
     return known.power_limit_w

@@ -19,7 +19,7 @@ from ai_how.capacity.sizing import (
     warnings_of,
     with_schedule,
 )
-from ai_how.capacity.tiers import STATED, Stated
+from ai_how.capacity.tiers import Stated, stated_hosts
 from ai_how.capacity.types import SizingRequest
 from ai_how.site.roles import Kind
 
@@ -126,7 +126,7 @@ def totals(report: SizingReport) -> tuple[Total, ...]:
     request, _ = report.shown
     parts = [[need for need in request.needs if need.cluster == name] for name in request.clusters]
     join = max if request.schedule == "in-turns" else sum
-    stated = None if request.schedule == "in-turns" and len(parts) > 1 else STATED.get(report.kinds)
+    stated = None if request.schedule == "in-turns" and len(parts) > 1 else stated_hosts().sums.get(report.kinds)
     demands = [[demand_of(need, request.rules) for need in part] for part in parts]
     cores = sum(offer.reserve.cores * offer.capacity.threads / offer.capacity.cores for offer in request.hosts)
     memory = sum(offer.reserve.memory_gib for offer in request.hosts)

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 
 from ai_how.capacity.disk_budget import DAYS_IN_SIX_MONTHS, Volume, growth_advice, volume_full
 from ai_how.capacity.ranges import Range, between, exactly, total
+from ai_how.capacity.tiers import stated_hosts, tier_of
 from ai_how.errors import SpecError
+from ai_how.site.roles import DEFAULTS, KIND_ROLES
 
 SOURCE = "resource requirements, Storage Requirements"
-NODE_DISKS_GIB = (150, 150, 300, 300)
+NODE_DISKS_GIB = tuple(DEFAULTS[role].disk_gib for role in KIND_ROLES["cloud"] for _ in range(DEFAULTS[role].count))
 """Root disks of the four nodes: Cloud Cluster VM Allocation."""
-ROOT_DISKS_GIB = 600
-"""Root disks of the four nodes: Storage Requirements."""
-MINIMUM_HOST_DISK_GIB = 800
-"""Hardware Requirements, Minimum Configuration."""
-HOST_DISK_GIB = 1000
-"""Total Resource Summary: 1 TB for disks of 900 GB and "additional space for images, logs"."""
 MODEL_GIB = between(5, 50)
 METRICS_GIB_PER_DAY = between(1, 2)
 LOGS_GIB_PER_DAY = 0.5
@@ -110,7 +106,7 @@ def _named(volumes: Sequence[Volume], component: str) -> Volume:
 def _root_disks() -> Contradiction:
     return Contradiction(
         subject="root disks of the nodes",
-        says=f"{ROOT_DISKS_GIB} GB in the storage table",
+        says=f"{stated_hosts().root_disks_gib} GB in the storage table",
         computed=f"{' + '.join(map(str, NODE_DISKS_GIB))} = {sum(NODE_DISKS_GIB)} GB by the node tables",
         way_out=f"plan {sum(NODE_DISKS_GIB)} GiB, or use thin disks and watch them",
     )
@@ -118,12 +114,14 @@ def _root_disks() -> Contradiction:
 
 def _sum_of_table(volumes: Sequence[Volume]) -> Contradiction:
     promised = total(volume.size_gib for volume in volumes)
-    smaller = sum(NODE_DISKS_GIB) - ROOT_DISKS_GIB
+    stated = stated_hosts()
+    smaller = sum(NODE_DISKS_GIB) - stated.root_disks_gib
+    host_gib = stated.sums[frozenset({"cloud"})].host_disk_gib
     return Contradiction(
         subject="all storage on the smallest host",
-        says=f"{MINIMUM_HOST_DISK_GIB} GB, elsewhere {HOST_DISK_GIB / 1000:g} TB",
-        computed=f"{promised.low - smaller:g}-{promised.high - smaller:g} GB with {ROOT_DISKS_GIB} GB of root disks, "
-        f"{promised.low:g}-{promised.high:g} GB with {sum(NODE_DISKS_GIB)} GB",
+        says=f"{tier_of('minimum').disk_free_gb} GB, elsewhere {host_gib / 1000:g} TB",
+        computed=f"{promised.low - smaller:g}-{promised.high - smaller:g} GB with {stated.root_disks_gib} GB of "
+        f"root disks, {promised.low:g}-{promised.high:g} GB with {sum(NODE_DISKS_GIB)} GB",
         way_out=f"a disk of {promised.high:g} GiB, or thin disks",
     )
 

@@ -1,99 +1,72 @@
-"""The resource requirements' own hosts and sums, as data: what they say, to be compared with what is computed.
+"""The resource requirements' own hosts and sums, as ``data/tiers.toml`` has them. Pure.
 
-Source: the resource requirements of 2025-10-27; each entry names its section. GB are read as GiB, TB as 1000 GB.
+The only place that reads them: the doctor asks a machine for them, sizing plans on them, cost prices them. Where these
+read one figure differently, a property here says how and why.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
 
 from ai_how.capacity.types import GpuCapacity, HostCapacity, HostOffer, HostReserve
 
 TierName = Literal["minimum", "recommended", "production"]
+TIER_NAMES: tuple[TierName, ...] = get_args(TierName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """The least and the most of a figure; the same where one is given."""
+
+    least: int
+    most: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tier:
-    """A host as the requirements describe it. Where they give a range ("2-4x", "24+"), this is its lower end.
+    """A host as the requirements describe it. 0 and False: this tier asks for none.
 
-    ``gpu_memory_gib`` is the smallest card that is named for the tier; ``gpu_note`` says which, or that none is.
+    Args:
+        section: Where the requirements say so.
+        disk_free_gb: Free space, decimal gigabytes.
+        disk_gb: Size of the disk.
+        nvme: Whether the disk must be NVMe.
+        bonding: Whether network cards must be bonded.
+        smallest_gpu: The least card that the tier allows, with ``smallest_gpu_gib`` of memory: planning counts on it.
+        gpu: The card that is bought for it: prices are asked for this one.
     """
 
     name: TierName
-    cores: int
-    memory_gib: int
-    disk_gib: int
-    gpus: int
-    gpu: str
-    gpu_memory_gib: int
-    gpu_note: str
-    network_mbps: int
     section: str
+    cores: Span
+    memory_gib: Span
+    disk_free_gb: int
+    gpus: Span
+    compute_capability: tuple[int, ...]
+    network_mbps: int
+    smallest_gpu: str
+    smallest_gpu_gib: int
+    gpu: str
+    disk_gb: Span = Span(least=0, most=0)
+    nvme: bool = False
+    bonding: bool = False
 
-
-TIERS: Mapping[TierName, Tier] = {
-    "minimum": Tier(
-        name="minimum",
-        cores=16,
-        memory_gib=64,
-        disk_gib=800,
-        gpus=2,
-        gpu="NVIDIA Tesla T4",
-        gpu_memory_gib=16,
-        gpu_note="no card is named; T4 is the smallest in the document",
-        network_mbps=1000,
-        section="Minimum Configuration",
-    ),
-    "recommended": Tier(
-        name="recommended",
-        cores=24,
-        memory_gib=128,
-        disk_gib=1500,
-        gpus=2,
-        gpu="NVIDIA Tesla T4",
-        gpu_memory_gib=16,
-        gpu_note="RTX A6000, Tesla T4, or better",
-        network_mbps=10_000,
-        section="Recommended Configuration",
-    ),
-    "production": Tier(
-        name="production",
-        cores=32,
-        memory_gib=256,
-        disk_gib=2000,
-        gpus=4,
-        gpu="NVIDIA A100",
-        gpu_memory_gib=40,
-        gpu_note="A100, H100; the smallest A100 has 40 GB",
-        network_mbps=10_000,
-        section="Production Configuration",
-    ),
-}
-
-
-def tier_host(name: TierName, *, reserve: HostReserve, threads_per_core: int = 1) -> HostOffer:
-    """A tier's host. The document counts cores and says nothing of SMT: one thread a core is the stricter reading."""
-    tier = TIERS[name]
-    gpu = GpuCapacity(name=tier.gpu, memory_gib=tier.gpu_memory_gib)
-    capacity = HostCapacity(
-        name=f"{name}-tier",
-        cores=tier.cores,
-        threads=tier.cores * threads_per_core,
-        memory_gib=tier.memory_gib,
-        disk_gib=tier.disk_gib,
-        gpus=(gpu,) * tier.gpus,
-        network_mbps=tier.network_mbps,
-        observed=False,
-    )
-    return HostOffer(capacity=capacity, reserve=reserve)
+    @property
+    def disk_gib(self) -> Span:
+        """The disk to plan with: its size, or what must be free where no size is given; GB read as GiB."""
+        return self.disk_gb if self.disk_gb.least else Span(least=self.disk_free_gb, most=self.disk_free_gb)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stated:
     """A sum that the requirements state: for the nodes, and for the host that carries them."""
 
+    section: str
     cores: int
     memory_gib: int
     disk_gib: int
@@ -101,43 +74,60 @@ class Stated:
     host_cores: int
     host_memory_gib: int
     host_disk_gib: int
-    section: str
 
 
-STATED: Mapping[frozenset[str], Stated] = {
-    frozenset({"cloud"}): Stated(
-        cores=36,
-        memory_gib=92,
-        disk_gib=900,
-        gpus=2,
-        host_cores=40,
-        host_memory_gib=96,
-        host_disk_gib=1000,
-        section="Total Resource Summary",
-    ),
-    frozenset({"hpc"}): Stated(
-        cores=44,
-        memory_gib=112,
-        disk_gib=1000,
-        gpus=2,
-        host_cores=44,
-        host_memory_gib=112,
-        host_disk_gib=1000,
-        section="Concurrent HPC + Cloud Operation",
-    ),
-    frozenset({"cloud", "hpc"}): Stated(
-        cores=80,
-        memory_gib=204,
-        disk_gib=1900,
-        gpus=4,
-        host_cores=80,
-        host_memory_gib=208,
-        host_disk_gib=2000,
-        section="Concurrent HPC + Cloud Operation",
-    ),
-}
-"""By the kinds of the clusters that run side by side. For GPUs the lower end. Of the nodes of both kinds the document
-states only the two addends; the host of an HPC cluster alone is not stated: its figures are the cluster's."""
+@dataclass(frozen=True, kw_only=True)
+class StatedHosts:
+    """All of it. ``sums`` go by the kinds of the clusters that run side by side."""
 
-STATED_ROOT_DISKS_GIB = 600
-"""Source: "Per-Component Storage Breakdown", VM Root Disks (4x)."""
+    tiers: Mapping[str, Tier]
+    sums: Mapping[frozenset[str], Stated]
+    root_disks_gib: int
+
+
+@cache
+def stated_hosts() -> StatedHosts:
+    """What is stated; tiers from the least to the greatest."""
+    data: dict[str, Any] = tomllib.loads(
+        files("ai_how.capacity").joinpath("data", "tiers.toml").read_text(encoding="utf-8")
+    )
+    return StatedHosts(
+        tiers={entry["name"]: _tier(entry) for entry in data["tier"]},
+        sums={
+            frozenset(entry["kinds"]): Stated(**{key: value for key, value in entry.items() if key != "kinds"})
+            for entry in data["stated"]
+        },
+        root_disks_gib=data["storage"]["root_disks_gib"],
+    )
+
+
+def _tier(entry: Mapping[str, Any]) -> Tier:
+    spans = {key: Span(least=value[0], most=value[-1]) for key, value in entry.items() if isinstance(value, list)}
+    capability = tuple(int(part) for part in entry["compute_capability"].split("."))
+    return Tier(**{**entry, **spans, "compute_capability": capability})
+
+
+def tier_of(name: TierName) -> Tier:
+    """The tier of a name."""
+    return stated_hosts().tiers[name]
+
+
+def tier_host(name: TierName, *, reserve: HostReserve, threads_per_core: int = 1) -> HostOffer:
+    """A tier's least host.
+
+    The document counts cores and says nothing of SMT: one thread a core is the stricter reading.
+    Cost takes two, as the processors that the document prefers have them: there, more threads draw more power.
+    """
+    tier = tier_of(name)
+    gpu = GpuCapacity(name=f"NVIDIA {tier.smallest_gpu}", memory_gib=tier.smallest_gpu_gib)
+    capacity = HostCapacity(
+        name=f"{name}-tier",
+        cores=tier.cores.least,
+        threads=tier.cores.least * threads_per_core,
+        memory_gib=tier.memory_gib.least,
+        disk_gib=tier.disk_gib.least,
+        gpus=(gpu,) * tier.gpus.least,
+        network_mbps=tier.network_mbps,
+        observed=False,
+    )
+    return HostOffer(capacity=capacity, reserve=reserve)

@@ -14,6 +14,7 @@ from ai_how.errors import SpecError
 if TYPE_CHECKING:
     from ai_how.capacity.equipment import Equipment
     from ai_how.capacity.prices import Prices
+    from ai_how.capacity.tiers import TierName
     from ai_how.capacity.unit_cost import Throughput
 
 
@@ -71,10 +72,10 @@ class _Number(click.ParamType[float]):
     "site_path",
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="AI_HOW_SITE",
-    help="Site file whose hosts are meant. Default: $AI_HOW_SITE, else a tier.",
+    help="Site file whose hosts are meant: declared, or this machine. Default: $AI_HOW_SITE, else a tier.",
 )
 def cost(
-    tier: str | None,
+    tier: TierName | None,
     hours_per_day: float,
     utilisation: float,
     price_file: Path | None,
@@ -95,6 +96,7 @@ def cost(
     Example:
       ai-how cost
       ai-how cost --hours-per-day 4 --price-per-kwh 0.31
+      ai-how cost --site ai-how.yaml
       ai-how cost --show-prices > prices.yaml
       ai-how cost --price-file prices.yaml -o html --out cost.html
     """
@@ -130,13 +132,16 @@ def cost(
         _write("\n".join(cost_lines(result, claims=claims, unit=unit)) + "\n", out)
 
 
-def _equipment(site_path: Path | None, tier: str | None) -> Equipment:
+def _equipment(site_path: Path | None, tier: TierName | None) -> Equipment:
     from ai_how.capacity.equipment import of_hosts, of_tier
-    from ai_how.site.load import load_site
 
     if tier or site_path is None:
         return of_tier(tier or "recommended")
-    return of_hosts(load_site(site_path).name, ())
+    from ai_how.host.site_hosts import site_hosts
+    from ai_how.site.load import load_site
+
+    site = load_site(site_path)
+    return of_hosts(site.name, site_hosts(site))
 
 
 def _prices(price_file: Path | None, price_per_kwh: float | None) -> Prices:

@@ -71,7 +71,8 @@ def doctor(
       ai-how doctor --tier production --disk /srv/images -o junit
     """
     from ai_how.host.check import exit_code
-    from ai_how.host.doctor import IMAGES_FOLDER, Wanted, examine
+    from ai_how.host.doctor import Wanted, examine
+    from ai_how.host.facts.storage import IMAGES_FOLDER
     from ai_how.host.root import Root
 
     folder, of_site = _site(site_path)
@@ -99,7 +100,7 @@ def _site(site_path: Path | None) -> tuple[Path, str | None]:
 def _subnet(text: str | None) -> IPv4Network | IPv6Network:
     from ipaddress import ip_network
 
-    from ai_how.host.tiers import load_requirements
+    from ai_how.host.requirements import load_requirements
 
     wanted = load_requirements().subnet if text is None else text
     try:

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from ai_how.capacity.report import SizingReport
     from ai_how.capacity.tiers import TierName
     from ai_how.capacity.types import HostCapacity, SizingRequest
-    from ai_how.site.clusters import Host
     from ai_how.site.spec import Site
-
-_THIS_MACHINE = "qemu:///system"
-_IMAGES = "/var/lib/libvirt/images"
 
 
 def load_to_plan(site_path: Path | None, tier: TierName | None, *, to_fit: bool) -> tuple[Site, Path | None]:
@@ -120,31 +116,10 @@ def _request_for_tier(site: Site, tier: TierName) -> SizingRequest:
 
 
 def observed_hosts(site: Site) -> dict[str, HostCapacity]:
-    """By name, what the hosts have that the site file does not declare.
+    """What the hosts have that the site file does not declare; says of each GPU what keeps it from a guest."""
+    from ai_how.host.site_hosts import observe_site_hosts
 
-    Raises:
-        SpecError: one of them is another machine.
-    """
-    from ai_how.capacity.demand import hosts_of
-
-    return {host.name: _observed(site, host) for host in hosts_of(site) if host.declared is None}
-
-
-def _observed(site: Site, host: Host) -> HostCapacity:
-    from ai_how.host.capacity import observe_capacity
-    from ai_how.host.checks.passthrough import gpu_capacities
-    from ai_how.host.facts.passthrough import observe_passthrough
-    from ai_how.host.root import Root
-
-    if site.provider != "libvirt" or host.uri != _THIS_MACHINE:
-        raise SpecError(
-            f"what host {host.name} has is not known",
-            evidence=f"{host.address or host.uri} is another machine, which this version does not look at",
-            next_step=f"write what it has under hosts, {host.name}: declared (cores, memory_gib, disk_gib, gpus)",
-        )
-    root = Root()
-    gpus = gpu_capacities(observe_passthrough(root))
-    for gpu in gpus:
-        if gpu.blocked:
-            note(f"warning: {gpu.name} {gpu.pci_address} cannot be passed through: {gpu.blocked}")
-    return observe_capacity(root, name=host.name, disk_path=site.state_dir or _IMAGES, gpus=gpus)
+    found = observe_site_hosts(site)
+    for gpu in (gpu for host in found.values() for gpu in host.gpus if gpu.blocked):
+        note(f"warning: {gpu.name} {gpu.pci_address} cannot be passed through: {gpu.blocked}")
+    return found

@@ -34,14 +34,13 @@ from ai_how.host.facts.sockets import Listener, observe_listeners, with_owners
 from ai_how.host.facts.storage import StorageFacts, observe_storage
 from ai_how.host.facts.system import SystemFacts, observe_system
 from ai_how.host.facts.tools import ToolFacts, observe_tools
+from ai_how.host.requirements import PortRange, load_requirements
 from ai_how.host.root import Root
 from ai_how.host.tier_answer import Hardware, TierAnswer, assess, check_gpu_count
-from ai_how.host.tiers import PortRange, load_requirements
 
 Provider = Literal["local", "libvirt", "inventory"]
 PROVIDERS: tuple[Provider, ...] = ("local", "libvirt", "inventory")
 GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
-IMAGES_FOLDER = "/var/lib/libvirt/images"
 
 # what the machine that drives others over SSH needs; those others run the doctor themselves
 _INVENTORY = frozenset({"software.python", "software.ansible", "system.dns", "system.clock"})

@@ -1,30 +1,53 @@
-"""What the hosts of a site have that its file does not declare."""
+"""What the hosts of a site have: as the site file declares it, else as this machine is seen. Looks, changes nothing."""
 
 from __future__ import annotations
 
-from ai_how.capacity.demand import hosts_of
+from urllib.parse import urlsplit
+
+from ai_how.capacity.demand import declared_capacity, hosts_of
 from ai_how.capacity.types import HostCapacity
 from ai_how.errors import SpecError
 from ai_how.host.capacity import observe_capacity
 from ai_how.host.root import Root
+from ai_how.site.clusters import Host
 from ai_how.site.spec import Site
 
 
 def observe_site_hosts(site: Site) -> dict[str, HostCapacity]:
-    """Capacity by host name.
+    """By name, what the hosts have that the site file does not declare.
 
     Raises:
-        SpecError: a host is another machine, and nothing is declared about it.
+        SpecError: one of them is another machine.
+        ProviderError: this machine does not tell what it has.
     """
-    found = {}
-    for host in hosts_of(site):
-        if host.declared is not None:
-            continue
-        if site.provider != "libvirt" or "://" not in host.uri or host.uri.split("://", 1)[1].split("/", 1)[0]:
-            raise SpecError(
-                f"what host {host.name} has is not known",
-                evidence=f"{host.address or host.uri} is another machine, which this version does not look at",
-                next_step=f"write what it has under hosts, {host.name}: declared (cores, memory_gib, disk_gib, gpus)",
-            )
-        found[host.name] = observe_capacity(Root(), name=host.name, disk_path=host.storage_path)
-    return found
+    return {host.name: _observed(site, host) for host in hosts_of(site) if host.declared is None}
+
+
+def site_hosts(site: Site) -> tuple[HostCapacity, ...]:
+    """What every host of the site has, declared or observed, in the file's order; of provider local, this machine."""
+    observed = observe_site_hosts(site)
+    return tuple(
+        declared_capacity(host.name, host.declared) if host.declared else observed[host.name] for host in hosts_of(site)
+    )
+
+
+def _observed(site: Site, host: Host) -> HostCapacity:
+    if not _is_this_machine(site, host):
+        raise SpecError(
+            f"what host {host.name} has is not known",
+            evidence=f"{host.address or host.uri} is another machine, which this version does not look at",
+            next_step=f"write what it has under hosts, {host.name}: declared (cores, memory_gib, disk_gib, gpus)",
+        )
+    return observe_capacity(Root(), name=host.name, disk_path=_disk_path(site, host))
+
+
+def _is_this_machine(site: Site, host: Host) -> bool:
+    if site.provider == "libvirt":
+        # without a host name, libvirt's address means this machine: qemu:///system, but not qemu+ssh://far/system
+        return bool(urlsplit(host.uri).scheme) and not urlsplit(host.uri).netloc
+    return site.provider == "local"
+
+
+def _disk_path(site: Site, host: Host) -> str:
+    """The folder where images and volumes will lie."""
+    return host.storage_path if site.provider == "libvirt" else site.state_dir or "."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ai_how.capacity.tiers import Tier
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.compare import plural, version_text
 from ai_how.host.checks.cpu import check_cores
@@ -15,7 +16,6 @@ from ai_how.host.facts.gpus import Gpu
 from ai_how.host.facts.memory import MemoryFacts
 from ai_how.host.facts.network import NetworkFacts
 from ai_how.host.facts.storage import StorageFacts
-from ai_how.host.tiers import Tier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def check_gpu_count(gpus: tuple[Gpu, ...] | None, *, tier: Tier) -> Check:
         id="gpu.count",
         title="NVIDIA GPUs",
         found=found,
-        wanted=f"{plural(tier.gpus, 'GPU')}, capability {version_text(tier.compute_capability)}",
+        wanted=f"{plural(tier.gpus.least, 'GPU')}, capability {version_text(tier.compute_capability)}",
         verdict=verdict,
         why="Each GPU node of the cluster gets one or more whole GPUs.",
         fix="Add GPUs, or use a smaller layout: ai-how plan --fit",
@@ -81,9 +81,9 @@ def _count_gpus(gpus: tuple[Gpu, ...] | None, tier: Tier) -> tuple[Verdict, str]
     found = plural(len(gpus), "GPU")
     found += f", {old} below capability {version_text(tier.compute_capability)}" if old else ""
     found += f", {unknown} of unknown capability" if unknown else ""
-    if new_enough >= tier.gpus:
+    if new_enough >= tier.gpus.least:
         return Verdict.PASS, found
-    return Verdict.UNKNOWN if new_enough + unknown >= tier.gpus else Verdict.FAIL, found
+    return Verdict.UNKNOWN if new_enough + unknown >= tier.gpus.least else Verdict.FAIL, found
 
 
 def assess(hardware: Hardware, *, tiers: tuple[Tier, ...]) -> TierAnswer:

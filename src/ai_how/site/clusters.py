@@ -28,6 +28,8 @@ class DeclaredGpus(Section):
     """How many of them."""
     memory_gib: Annotated[float, Field(gt=0)] | None = None
     """Memory of one card, GiB; needed for a card that the catalogue does not know."""
+    power_limit_w: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Power limit of one card, watts, for its cost; needed for a card that the catalogue does not know."""
     numa_node: Annotated[int, Field(ge=0, le=63)] | None = None
     """NUMA node that they are attached to; default: dealt out over the nodes in turn."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ai_how.capacity.tiers import Tier
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.compare import at_least, plural
 from ai_how.host.facts.cpu import CpuFacts
 from ai_how.host.facts.limits import Limits
 from ai_how.host.facts.numa import NumaNode
-from ai_how.host.tiers import Tier
 
 # drivers whose "powersave" still follows the load: the processor itself chooses the frequency
 _SELF_SCALING = ("intel_pstate", "amd-pstate-epp", "amd_pstate_epp")
@@ -38,8 +38,8 @@ def check_cores(cpu: CpuFacts, *, tier: Tier) -> Check:
         id="cpu.cores",
         title="CPU cores",
         found=found,
-        wanted=f"{tier.cpu_cores} cores",
-        verdict=at_least(cpu.cores, tier.cpu_cores),
+        wanted=f"{tier.cores.least} cores",
+        verdict=at_least(cpu.cores, tier.cores.least),
         why="The cluster's virtual machines share these cores; threads of one core are not two.",
         fix="Use a host with more cores, or a smaller layout: ai-how plan --fit",
     )

@@ -9,7 +9,7 @@ from ai_how.host.facts.cpu import CpuFacts
 from ai_how.host.facts.limits import Limits
 from ai_how.host.facts.memory import MemoryFacts
 from ai_how.host.facts.storage import StorageFacts
-from ai_how.host.tiers import LocalNeeds
+from ai_how.host.requirements import LocalNeeds
 
 
 def check_local(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from ai_how.capacity.tiers import Tier
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.compare import at_least
 from ai_how.host.facts.limits import Limits
 from ai_how.host.facts.memory import MemoryFacts
-from ai_how.host.tiers import Tier
 
 
 def check_memory(memory: MemoryFacts, *, limits: Limits, tier: Tier) -> list[Check]:
@@ -29,8 +29,8 @@ def check_installed(memory: MemoryFacts, *, tier: Tier) -> Check:
         id="memory.installed",
         title="Memory",
         found=", ".join(filter(None, parts)) or "cannot be read",
-        wanted=f"{tier.memory_gib} GB",
-        verdict=at_least(known, tier.memory_gib),
+        wanted=f"{tier.memory_gib.least} GB",
+        verdict=at_least(known, tier.memory_gib.least),
         why="Memory of virtual machines is not shared out twice: what is not there cannot be given.",
         fix="Add memory, or use a smaller layout: ai-how plan --fit",
     )

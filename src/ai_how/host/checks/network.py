@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 
+from ai_how.capacity.tiers import Tier
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.compare import at_least, speed_text
 from ai_how.host.facts.network import NetworkFacts
 from ai_how.host.facts.routes import Route
-from ai_how.host.tiers import Tier
 
 
 def check_network(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from ai_how.capacity.tiers import Tier
 from ai_how.capacity.types import GpuCapacity
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.compare import version_text
@@ -12,7 +13,6 @@ from ai_how.host.checks.gpus import gpu_checks, model_check
 from ai_how.host.checks.iommu import group_checks, iommu_checks
 from ai_how.host.facts.gpus import Gpu
 from ai_how.host.facts.passthrough import PassthroughFacts
-from ai_how.host.tiers import Tier
 
 _GUEST_DRIVERS = ("vfio-pci", "pci-stub")
 _INSTALL = "Debian (non-free): sudo apt install nvidia-driver; Ubuntu: sudo ubuntu-drivers install --gpgpu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ai_how.host.check import Check, Verdict
 from ai_how.host.facts.sockets import Listener
-from ai_how.host.tiers import PortRange
+from ai_how.host.requirements import PortRange
 
 _SHOWN = 3
 

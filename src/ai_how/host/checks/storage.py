@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from ai_how.capacity.tiers import Tier
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.compare import at_least
 from ai_how.host.facts.storage import Medium, StorageFacts
-from ai_how.host.tiers import Tier
 
 _GB = 1e9
 
 
 def check_storage(storage: StorageFacts, *, tier: Tier) -> list[Check]:
     """Free space, the disk's size where the tier names one, and what the disk is."""
-    size = [_size(storage, tier)] if tier.disk_gb else []
+    size = [_size(storage, tier)] if tier.disk_gb.least else []
     return [_free(storage, tier), *size, _medium(storage, tier)]
 
 
@@ -40,8 +40,8 @@ def _size(storage: StorageFacts, tier: Tier) -> Check:
         id="disk.size",
         title="Disk size",
         found=gb_text(known) if known is not None else storage.unclear or "cannot be read",
-        wanted=f"{gb_text(tier.disk_gb * _GB)}",
-        verdict=at_least(known, tier.disk_gb * _GB),
+        wanted=f"{gb_text(tier.disk_gb.least * _GB)}",
+        verdict=at_least(known, tier.disk_gb.least * _GB),
         why="Models of 5 to 50 GB each, metrics and logs grow; the requirements advise twice the space for six months.",
         fix=f"Add a disk and mount it at {storage.path}",
     )

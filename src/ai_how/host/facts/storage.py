@@ -17,6 +17,8 @@ from ai_how.host.facts.mounts import Mount, mount_of
 from ai_how.host.facts.parse import settings
 from ai_how.host.root import Root
 
+IMAGES_FOLDER = "/var/lib/libvirt/images"
+"""Where libvirt keeps images and volumes unless told otherwise."""
 _SECTOR_BYTES = 512
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", "9p", "virtiofs", "afs", "beegfs"})
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})

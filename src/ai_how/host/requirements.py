@@ -1,4 +1,7 @@
-"""What the resource requirements ask of a host: the three tiers, software, ports, as read from ``tiers.toml``. Pure."""
+"""What the resource requirements ask of a host: the three tiers, software, ports. Pure.
+
+The tiers are ``capacity``'s, the rest is read from ``requirements.toml``.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ai_how.capacity.tiers import Tier, stated_hosts
 from ai_how.host.facts.sockets import Protocol
-
-TIER_NAMES = ("minimum", "recommended", "production")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tier:
-    """One configuration of a host. 0 and False: this tier asks for none.
-
-    Args:
-        section: Where the requirements say so.
-        disk_free_gb: Free space, decimal gigabytes.
-        disk_gb: Size of the disk.
-        nvme: Whether the disk must be NVMe.
-        bonding: Whether network cards must be bonded.
-    """
-
-    name: str
-    section: str
-    cpu_cores: int
-    memory_gib: int
-    disk_free_gb: int
-    gpus: int
-    compute_capability: tuple[int, ...]
-    network_mbps: int
-    disk_gb: int = 0
-    nvme: bool = False
-    bonding: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +51,23 @@ class Requirements:
     local: LocalNeeds
 
     def tier(self, name: str) -> Tier:
-        """The tier of a name out of ``TIER_NAMES``."""
+        """The tier of a name."""
         return next(tier for tier in self.tiers if tier.name == name)
 
 
 @cache
 def load_requirements() -> Requirements:
     """The requirements, tiers from the least to the greatest."""
-    data: dict[str, Any] = tomllib.loads(files("ai_how.host").joinpath("tiers.toml").read_text(encoding="utf-8"))
+    data: dict[str, Any] = tomllib.loads(files("ai_how.host").joinpath("requirements.toml").read_text(encoding="utf-8"))
     software = data["software"]
     return Requirements(
-        tiers=tuple(_tier(entry) for entry in data["tier"]),
+        tiers=tuple(stated_hosts().tiers.values()),
         software={name: _parts(text) for name, text in software.items() if name not in ("section", "systems")},
         systems={name: _parts(text) for name, text in software["systems"].items()},
         subnet=data["network"]["subnet"],
         ports=tuple(PortRange(**{"last": entry["first"], **entry}) for entry in data["port"]),
         local=LocalNeeds(**{**data["local"], "architectures": tuple(data["local"]["architectures"])}),
     )
-
-
-def _tier(entry: dict[str, Any]) -> Tier:
-    return Tier(**{**entry, "compute_capability": _parts(entry["compute_capability"])})
 
 
 def _parts(text: str) -> tuple[int, ...]:
