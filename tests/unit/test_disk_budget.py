@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,9 +20,12 @@ from ai_how.capacity.disk_budget import (
     wanted_gib,
 )
 from ai_how.capacity.ranges import Range, between, exactly
+from ai_how.capacity.storage_plan import StoragePlan, plan_storage, storage_to_json
 from ai_how.capacity.storage_table import storage_contradictions, storage_volumes
-from ai_how.cli.disk_budget import disk_budget_json, disk_budget_lines
+from ai_how.cli.disk_budget import disk_budget_lines
 from ai_how.errors import SpecError
+from ai_how.site.clusters import Storage
+from tests.sizing import host, node
 
 sizes = st.floats(0.1, 10_000)
 ranges = st.tuples(st.floats(0, 1_000), st.floats(0, 1_000)).map(lambda ends: between(min(ends), max(ends)))
@@ -173,14 +177,18 @@ class TestBudget:
         assert budget.over_promised_gib == 0
 
 
+def made_of(volumes: Sequence[Volume], disk_gib: float | None = 1000) -> StoragePlan:
+    return StoragePlan(
+        budget=disk_budget(volumes, disk_gib=disk_gib),
+        hosts=1,
+        advice=tuple(growth_advice(each) for each in volumes if each.component in ("models", "metrics", "logs")),
+        contradictions=storage_contradictions(),
+    )
+
+
 class TestText:
     def lines(self, **table: object) -> list[str]:
-        kept = storage_volumes(**table)  # type: ignore[arg-type]
-        return disk_budget_lines(
-            disk_budget(kept, disk_gib=1000),
-            advice=[growth_advice(each) for each in kept if each.component in ("models", "metrics", "logs")],
-            contradictions=storage_contradictions(),
-        )
+        return disk_budget_lines(made_of(storage_volumes(**table)))  # type: ignore[arg-type]
 
     def test_it_fits_80_columns(self) -> None:
         assert max(map(len, self.lines(models_per_month=2.5, rotate_logs=False))) <= 80
@@ -191,15 +199,35 @@ class TestText:
             assert said in text
 
     def test_without_a_host_its_disk_is_not_known(self) -> None:
-        assert "host's disk  not known" in disk_budget_lines(disk_budget(storage_volumes(), disk_gib=None))
+        assert "host's disk  not known" in disk_budget_lines(made_of(storage_volumes(), disk_gib=None))
 
     def test_the_json_form_is_plain_data(self) -> None:
-        kept = storage_volumes()
-        data = disk_budget_json(
-            disk_budget(kept, disk_gib=1000),
-            advice=[growth_advice(each) for each in kept],
-            contradictions=storage_contradictions(),
-        )
-        again = json.loads(json.dumps(data, allow_nan=False))
+        again = json.loads(json.dumps(storage_to_json(made_of(storage_volumes())), allow_nan=False))
         assert again["over_promised_gib"] == 150
         assert again["volumes"][4]["full"] == {"earliest": 25, "latest": None}
+
+
+class TestPlan:
+    def test_the_root_disks_are_those_of_the_nodes_and_the_table_is_each_clouds(self) -> None:
+        nodes, hosts = [node("a", disk_gib=70), node("b", disk_gib=30)], [host("x"), host("y")]
+        one, two = (plan_storage(nodes, hosts, Storage(), clouds=n, with_document=False) for n in (1, 2))
+        assert one is not None
+        assert two is not None
+        sizes = [[each.volume.size_gib.high for each in plan.budget.volumes] for plan in (one, two)]
+        assert sizes == [[10, 100, 100, 20, 50, 50, 20], [10, 100, 200, 40, 100, 100, 40]]
+        assert [each.full for each in one.budget.volumes] == [each.full for each in two.budget.volumes]
+        assert (one.budget.disk_gib, one.hosts, one.contradictions) == (2000, 2, ())
+
+    def test_what_the_site_says_of_growth_counts(self) -> None:
+        storage = Storage(models_per_month=4, metrics_retention_days=20)
+        plan = plan_storage([node()], [host()], storage, clouds=1, with_document=True)
+        assert plan is not None
+        by_name = {each.volume.component: each for each in plan.budget.volumes}
+        # 4 models of 5 to 50 GiB a month fill 100 GiB in 15 days to 5 months
+        full = by_name["models"].full
+        assert (full.earliest, full.latest) == (pytest.approx(15.2, abs=0.1), pytest.approx(152, abs=1))
+        assert by_name["metrics"].full == FullDay(earliest=None, latest=None)
+        assert plan.contradictions == storage_contradictions()
+
+    def test_without_a_cloud_cluster_there_is_no_table(self) -> None:
+        assert plan_storage([node()], [host()], Storage(), clouds=0, with_document=True) is None

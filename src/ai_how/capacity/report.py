@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,8 +19,10 @@ from ai_how.capacity.sizing import (
     warnings_of,
     with_schedule,
 )
+from ai_how.capacity.storage_plan import StoragePlan, plan_storage
 from ai_how.capacity.tiers import Stated, stated_hosts
 from ai_how.capacity.types import SizingRequest
+from ai_how.site.clusters import Storage
 from ai_how.site.roles import Kind
 
 
@@ -66,6 +68,8 @@ class SizingReport:
     other: Solution | None
     fitted: Fitted | None
     with_smt: Solution | None
+    growth: Storage
+    clouds: int
 
     @property
     def shown(self) -> tuple[SizingRequest, Solution]:
@@ -89,15 +93,31 @@ class SizingReport:
         return contended_gpus(self.shown[1].placed)
 
     @property
+    def storage(self) -> StoragePlan | None:
+        request, _ = self.shown
+        return plan_storage(
+            request.needs, request.hosts, self.growth, clouds=self.clouds, with_document=bool(self.tier)
+        )
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         request, solution = self.shown
         return tuple(warnings_of(request, solution.placed))
 
 
 def make_report(
-    request: SizingRequest, *, site: str, kinds: frozenset[Kind], tier: str = "", to_fit: bool = False
+    request: SizingRequest,
+    *,
+    site: str,
+    kinds: Collection[Kind],
+    tier: str = "",
+    to_fit: bool = False,
+    growth: Storage = Storage(),  # noqa: B008 - a frozen value
 ) -> SizingReport:
-    """Solve a request, under both schedules where there are several clusters, and fit it where that is asked for."""
+    """Solve a request, under both schedules where there are several clusters, and fit it where that is asked for.
+
+    ``kinds`` has one entry a cluster; ``growth`` is the site's, for the disk budget.
+    """
     solution = solve(request)
     other = None
     if len(request.clusters) > 1:
@@ -105,12 +125,14 @@ def make_report(
     return SizingReport(
         site=site,
         tier=tier,
-        kinds=kinds,
+        kinds=frozenset(kinds),
         request=request,
         solution=solution,
         other=other,
         fitted=fit(request) if to_fit else None,
         with_smt=solve(_with_smt(request)) if tier else None,
+        growth=growth,
+        clouds=sum(kind == "cloud" for kind in kinds),
     )
 
 

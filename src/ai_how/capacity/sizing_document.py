@@ -8,6 +8,7 @@ from typing import Any
 from ai_how.capacity.report import SizingReport, rule_verdicts, totals
 from ai_how.capacity.rooms import RULES, demand_of
 from ai_how.capacity.sizing import Solution
+from ai_how.capacity.storage_plan import storage_to_json
 from ai_how.capacity.types import PlacedNode, SizingRequest
 
 FORMAT = "ai-how/sizing/v1"
@@ -41,6 +42,7 @@ def sizing_to_json(report: SizingReport) -> dict[str, Any]:
         "contended_gpus": [
             {"host": host, "gpu": gpu, "nodes": list(nodes)} for (host, gpu), nodes in report.contended.items()
         ],
+        "storage": _rounded(storage_to_json(report.storage)) if report.storage else None,
         "warnings": list(report.warnings),
     }
 
@@ -115,6 +117,8 @@ def _rounded(value: Any) -> Any:
     """Numbers with three decimals at most, so that the text does not depend on how a sum was made."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
     if isinstance(value, float):
         return int(value) if value == int(value) else round(value, 3)
     return value

@@ -1,55 +1,33 @@
-"""The disk budget as text for 80 columns and as plain data for JSON. Decides nothing."""
+"""The disk budget as text for 80 columns. Decides nothing."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
-from ai_how.capacity.disk_budget import DiskBudget, FullDay, GrowthAdvice, VolumeForecast
+from ai_how.capacity.disk_budget import FullDay, GrowthAdvice, VolumeForecast
 from ai_how.capacity.ranges import Range
-from ai_how.capacity.storage_table import Contradiction
+from ai_how.capacity.relief import amount
+from ai_how.capacity.storage_plan import StoragePlan
 
 
-def disk_budget_lines(
-    budget: DiskBudget,
-    *,
-    advice: Sequence[GrowthAdvice] = (),
-    contradictions: Sequence[Contradiction] = (),
-) -> list[str]:
-    """The table of volumes, the host's disk, the advice, and what the document says against itself."""
+def disk_budget_lines(plan: StoragePlan) -> list[str]:
+    """The table of volumes, the hosts' disk, the advice, and what the document says against itself."""
+    budget = plan.budget
     after = f"AFTER {budget.days:.0f} DAYS"
     rows = [("DISK", "SIZE GiB", "GiB A DAY", after, "FULL"), *(_row(forecast) for forecast in budget.volumes)]
     promised = _span(budget.promised_gib)
     rows.append(("all volumes", promised, "", _span(budget.used_after_gib), ""))
-    lines = [*_columns(rows), *_host_lines(budget)]
+    lines = [*_columns(rows), *_host_lines(plan)]
     if budget.unstated:
         lines += _wrapped(f"not counted, as nobody states how they grow: {', '.join(budget.unstated)}", bullet="")
-    if advice:
-        lines.append("")
-    for advised in advice:
+    for advised in plan.advice:
         lines += _wrapped(_advice_text(advised))
-    if contradictions:
+    if plan.contradictions:
         lines += ["", "The resource requirements against themselves:"]
-        for each in contradictions:
+        for each in plan.contradictions:
             lines += _wrapped(f"{each.subject}: say {each.says}; computed: {each.computed}. Way out: {each.way_out}.")
     return lines
-
-
-def disk_budget_json(
-    budget: DiskBudget,
-    *,
-    advice: Sequence[GrowthAdvice] = (),
-    contradictions: Sequence[Contradiction] = (),
-) -> dict[str, Any]:
-    """The same as plain data; a day that never comes is null."""
-    return {
-        **asdict(budget),
-        "over_promised_gib": budget.over_promised_gib,
-        "growth_advice": [asdict(each) for each in advice],
-        "contradictions": [asdict(each) for each in contradictions],
-    }
 
 
 def _row(forecast: VolumeForecast) -> tuple[str, ...]:
@@ -60,13 +38,16 @@ def _row(forecast: VolumeForecast) -> tuple[str, ...]:
     return volume.component, _span(volume.size_gib), rate, after, when
 
 
-def _host_lines(budget: DiskBudget) -> list[str]:
+def _host_lines(plan: StoragePlan) -> list[str]:
+    budget = plan.budget
     if budget.disk_gib is None or budget.full is None:
         return ["host's disk  not known"]
-    lines = [f"host's disk  {budget.disk_gib:g} GiB; thin disks fill it: {_when(budget.full)}"]
+    disk = "the host's disk" if plan.hosts == 1 else f"the disks of {plan.hosts} hosts"
+    said = [f"{disk}: {amount(budget.disk_gib)} GiB; thin disks fill it, by the growth stated: {_when(budget.full)}"]
     if budget.over_promised_gib:
-        lines.append(f"             {budget.over_promised_gib:g} GiB more promised than it has: thick disks do not fit")
-    return lines
+        over = f"{amount(budget.over_promised_gib)} GiB more promised than there is"
+        said.append(f"{over}: with thick disks it does not fit")
+    return _wrapped("; ".join(said), bullet="")
 
 
 def _advice_text(advice: GrowthAdvice) -> str:

@@ -95,8 +95,8 @@ def _report(site: Site, *, tier: TierName | None, to_fit: bool) -> SizingReport:
     from ai_how.capacity.report import make_report
 
     request = request_of(site, observed_hosts(site)) if tier is None else _request_for_tier(site, tier)
-    kinds = frozenset(cluster.kind for cluster in site.planned_clusters.values())
-    return make_report(request, site=site.name, kinds=kinds, tier=tier or "", to_fit=to_fit)
+    kinds = [cluster.kind for cluster in site.planned_clusters.values()]
+    return make_report(request, site=site.name, kinds=kinds, tier=tier or "", to_fit=to_fit, growth=site.storage)
 
 
 def _request_for_tier(site: Site, tier: TierName) -> SizingRequest:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ai_how.capacity.relief import amount
 from ai_how.capacity.report import SizingReport, rule_verdicts, totals
 from ai_how.capacity.sizing import Fit, Solution
+from ai_how.cli.disk_budget import disk_budget_lines
 
 _WIDTH = 80
 # with more hosts than these, one line each is easier to read than a table each
@@ -30,6 +31,9 @@ def sizing_lines(report: SizingReport) -> Iterator[str]:
     yield ""
     yield from _totals(report)
     yield from _contended(report)
+    if report.storage:
+        yield ""
+        yield from disk_budget_lines(report.storage)
     for warning in report.warnings:
         yield from _wrapped("warning: ", warning)
 

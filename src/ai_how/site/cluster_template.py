@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from ai_how.site.clusters import Cluster, Placement, Reserve
+from ai_how.site.clusters import Cluster, Placement, Reserve, Storage
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, SUBNETS, Role
 from ai_how.site.template import SCHEMA_FILE, found_words, quoted
 
@@ -127,5 +127,10 @@ def _rules() -> list[str]:
         "#  # Virtual processors that may share a hardware thread, by role.",
         "#  vcpu_overcommit:",
         *(f"#    {key}: {getattr(factors, key):g}" for key in ("control_plane", "cpu_worker", "gpu_worker")),
+        "",
+        "# How volumes grow, for the day on which each disk is full.",
+        "#storage:",
+        "#  models_per_month: 2",
+        f"#  metrics_retention_days: {Storage().metrics_retention_days:g}",
         "",
     ]

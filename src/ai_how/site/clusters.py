@@ -184,6 +184,15 @@ class Placement(Section):
     """How far the nodes' disks together may exceed the usable disk, as thin disks hold only what was written."""
 
 
+class Storage(Section):
+    """How the volumes of cloud clusters grow, for the disk budget of `ai-how plan`; rates are the requirements' own."""
+
+    models_per_month: Annotated[float, Field(ge=0, le=100_000)] | None = None
+    """Models that are kept each month; default: not stated, so their growth is unknown."""
+    metrics_retention_days: Annotated[float, Field(gt=0, le=36_500)] = 30
+    """How long metrics are kept, days."""
+
+
 def default_nodes(kind: Kind) -> tuple[Node, ...]:
     """The nodes of a cluster that names none."""
     return tuple(Node(role=role, count=DEFAULTS[role].count) for role in KIND_ROLES[kind])

@@ -28,7 +28,7 @@ Rules for all keys:
 - Unknown keys are refused, so that a slip of the pen never changes a default
   in silence.
 - A key's name ends in its unit: `_s` seconds, `_ms` milliseconds, `_mib` MiB,
-  `_gib` GiB, `_mbps` Mbit/s, `_w` watts, `_tokens` tokens, `_percent` percent. Values are
+  `_gib` GiB, `_mbps` Mbit/s, `_w` watts, `_days` days, `_tokens` tokens, `_percent` percent. Values are
   plain numbers: `300`, not `5m`.
 - Secrets never stand in this file: keys that end in `_file` name a file that
   holds them, with mode 0600. Relative paths start from the site file's folder.

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ai_how.site.clusters import Cluster, ClusterName, Host, Placement
+from ai_how.site.clusters import Cluster, ClusterName, Host, Placement, Storage
 from ai_how.site.section import Section
 
 Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
@@ -142,6 +142,7 @@ class Site(Section):
     schedule: Literal["side-by-side", "in-turns"] = "side-by-side"
     """side-by-side: all clusters run at once; in-turns: one at a time, the others stopped, their disks kept."""
     placement: Placement = Placement()
+    storage: Storage = Storage()
 
     @property
     def planned_clusters(self) -> dict[str, Cluster]:

@@ -41,6 +41,7 @@ _UNITS: tuple[tuple[str, str, Mapping[str, float]], ...] = (
     ),
     ("_mbps", "Mbit/s", {"mbps": 1, "mbit/s": 1, "gbps": 1000, "gbit/s": 1000, "m": 1, "g": 1000}),
     ("_mib", "MiB", {f"{letter}{end}": factor for letter, factor in _MIB.items() for end in ("", "b", "i", "ib")}),
+    ("_days", "days", {"d": 1, "day": 1, "w": 7, "week": 7}),
     ("_w", "watts", {"w": 1, "watt": 1, "kw": 1000}),
     ("_ms", "milliseconds", {unit: factor * 1000 for unit, factor in _TIME_S.items()}),
     ("_s", "seconds", _TIME_S),
