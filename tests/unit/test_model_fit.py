@@ -16,8 +16,12 @@ from ai_how.accelerators.catalogue import load_catalogue
 from ai_how.capacity.weight_types import QUANTIZATIONS, WEIGHT_TYPES
 from ai_how.cli import model_fit
 from ai_how.cli.app import root
+from ai_how.endpoints.engines.base import Accelerator, EngineHost
+from ai_how.endpoints.memory import memory_warning
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
 from ai_how.errors import AiHowError, NotFoundError, SpecError
 from ai_how.models.shape import read_model
+from ai_how.site.spec import Serving
 from tests.checkpoints import write_sharded
 from tests.published_memory import figures
 from tests.tiny_model import CONTEXT_TOKENS, write_tiny_adapter, write_tiny_checkpoint, write_tiny_gguf
@@ -309,3 +313,84 @@ def test_a_configuration_that_may_not_be_read_is_said(tmp_path: Path) -> None:
     file.chmod(0)
     with pytest.raises(SpecError, match="cannot be read"):
         read_model(file)
+
+
+SITE = (
+    "name: lab\nprovider: libvirt\nhosts:\n"
+    "  - {name: a, declared: {cores: 8, memory_gib: 64, disk_gib: 800, gpus: [{model: T4, count: 4}]}}\n"
+    "  - {name: b, declared: {cores: 8, memory_gib: 64, disk_gib: 800, gpus: [{model: RTX A6000}, {model: T4}]}}\n"
+)
+
+
+def test_a_sites_gpus_are_judged(llama: str, tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(SITE)
+    result = run(llama, "--site", str(site))
+    assert result.stderr == "host a: 4x Tesla T4\nhost b: 1x RTX A6000, 1x Tesla T4\n"
+    found = {each["gpu"]["name"]: each["fits"] for each in run_json(llama, "--site", str(site))["gpus"]}
+    assert found == {"NVIDIA RTX A6000": "yes", "NVIDIA Tesla T4": "no"}
+    # split over four, only the host that has four counts
+    found = {each["gpu"]["name"]: each["fits"] for each in run_json(llama, "-s", str(site), "--gpus", "4")["gpus"]}
+    assert found == {"NVIDIA Tesla T4": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "said"),
+    [
+        (["--gpus", "8"], SITE, "no host of site lab has 8 equal GPUs"),
+        (["--gpu", "T4"], SITE, "--gpu and --site exclude each other"),
+        ([], SITE[: SITE.index(", gpus")] + "}}\n", "no host of site lab has an NVIDIA GPU of known memory"),
+        ([], "nam: lab\n", "has 2 mistakes"),
+    ],
+)
+def test_a_site_that_gives_no_gpu_is_said(llama: str, tmp_path: Path, words: list[str], text: str, said: str) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        run(llama, "--site", str(site), *words)
+    assert said in caught.value.brief
+
+
+A100, T4 = (
+    Accelerator(name="nvidia_a100_80gb", memory_gib=80, compute_capability=8.0),
+    Accelerator(name="nvidia_tesla_t4", memory_gib=15, compute_capability=7.5),
+)
+
+
+def spec_on(gpu: Accelerator, **changes: Any) -> EndpointSpec:
+    values: dict[str, Any] = {
+        "name": "e",
+        "model_name": "m",
+        "model_version": "1",
+        "model_uri": "s3://m",
+        "model_digest": "0",
+        "engine": "vllm",
+        "hardware": Hardware(accelerator=gpu.name, count=1),
+        "autoscaling": Autoscaling(),
+        "created_at": "",
+    }
+    return EndpointSpec(**values | changes)
+
+
+def test_a_checkpoint_that_is_too_large_for_the_gpus_is_warned_of(tmp_path: Path) -> None:
+    folder = write_tiny_checkpoint(tmp_path / "tiny")
+    host = EngineHost(accelerators=(A100, T4))
+    assert memory_warning(folder, spec_on(T4), serving=Serving(), host=host) == ()
+    config = Path(write_config(tmp_path, "Llama-3.1-8B"))
+    said = memory_warning(config, spec_on(T4), serving=Serving(context_tokens=8192), host=host)
+    assert said[0] == (
+        "warning: by our estimate it does not fit on 1x nvidia_tesla_t4 with 4 requests of 8192 tokens at once"
+    )
+    assert said[1].startswith("what would help: ")
+    command = said[2].removeprefix("details: ai-how model fit ")
+    run(*shlex.split(command), code=model_fit.DOES_NOT_FIT)
+    assert memory_warning(config, spec_on(A100), serving=Serving(context_tokens=8192), host=host) == ()
+
+
+def test_what_cannot_be_judged_is_not_warned_of(tmp_path: Path) -> None:
+    config = Path(write_config(tmp_path, "Llama-3.1-8B"))
+    for spec in (spec_on(T4, engine="llamacpp"), spec_on(T4, adapter_base_uri="s3://base")):
+        assert memory_warning(config, spec, serving=Serving(), host=EngineHost(accelerators=(T4,))) == ()
+    assert memory_warning(config, spec_on(T4), serving=Serving(), host=EngineHost()) == ()
+    unknown = Path(write_config(tmp_path, "Llama-3.1-8B", architectures=["Unheard"]))
+    assert memory_warning(unknown, spec_on(T4), serving=Serving(), host=EngineHost(accelerators=(T4,))) == ()

@@ -6,11 +6,12 @@ memory and error correction lose a sixteenth, all lose some hundred MiB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ai_how.accelerators.catalogue import Accelerator, by_name
-from ai_how.capacity.types import GpuCapacity
+from ai_how.capacity.types import GpuCapacity, HostCapacity
 
 _SEEN: Mapping[str, tuple[float, str]] = {
     "Tesla T4": (14.62, "nvidia-smi of driver 515: total 15,360 MiB, 388 MiB of it reserved"),
@@ -56,3 +57,18 @@ def usable_gpu(gpu: Accelerator | GpuCapacity) -> UsableGpu:
         source=source,
         compute_capability=gpu.compute_capability or (known.compute_capability if known else None),
     )
+
+
+def kinds_on_hosts(hosts: Sequence[HostCapacity], *, gpus: int) -> list[UsableGpu]:
+    """The kinds of GPU of which one host has ``gpus`` at least, by name; of unknown memory none.
+
+    A model that is split is split over the GPUs of one host.
+    """
+    kinds: dict[tuple[str, float], UsableGpu] = {}
+    for host in hosts:
+        alike = Counter((gpu.name, gpu.memory_gib) for gpu in host.gpus)
+        for gpu in host.gpus:
+            key = gpu.name, gpu.memory_gib
+            if gpu.memory_gib and alike[key] >= gpus:
+                kinds.setdefault(key, usable_gpu(gpu))
+    return [kinds[key] for key in sorted(kinds)]

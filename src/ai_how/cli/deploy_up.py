@@ -54,6 +54,7 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
         site_path=site_path,
         wait=wait,
         quiet=quiet,
+        source=source,
     )
     answers = []
     for prompt in wanted.test_prompts if wait else ():
@@ -92,27 +93,35 @@ def serve_version(
     site_path: Path | None,
     wait: bool,
     quiet: bool,
+    source: str = "",
 ) -> Applied:
-    """Create or change the endpoint; with ``wait``, until a replica is ready."""
+    """Create or change the endpoint; with ``wait``, until a replica is ready.
+
+    ``source`` is where the model was pushed from, to look at what memory it needs.
+    """
     from dataclasses import replace
 
     from ai_how.cli.deploy_common import say_state
     from ai_how.endpoints.deploy import apply_spec, make_spec, wait_for_state
     from ai_how.endpoints.engines.host import observe_engine_host
+    from ai_how.endpoints.memory import memory_warning
     from ai_how.endpoints.types import EndpointState
     from ai_how.local.site_access import open_gateway, open_stores
     from ai_how.models.library import resolve
 
     site = open_gateway(site_path).site
+    host = observe_engine_host()
     spec = make_spec(
         name,
         version,
         hardware=hardware,
         autoscaling=autoscaling,
         serving=site.serving,
-        host=observe_engine_host(),
+        host=host,
         base=resolve(base_model, open_stores(site_path)) if base_model else None,
     )
+    for line in memory_warning(Path(source), spec, serving=site.serving, host=host) if Path(source).is_dir() else ():
+        note(line)
     client = open_client(site_path)
 
     applied = apply_spec(client, spec)

@@ -10,12 +10,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from ai_how.cli.options import Number, output_option
-from ai_how.cli.output import print_json, print_table
+from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
     from ai_how.capacity.gpu_memory import UsableGpu
     from ai_how.capacity.model_memory import Load, Verdict
+    from ai_how.capacity.types import HostCapacity
     from ai_how.models.shape import PlannedModel
 
 _CONTEXT_TOKENS = 8192
@@ -89,6 +90,14 @@ def _gpu_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
 @click.option(
     "--base", type=click.Path(path_type=Path), default=None, help="Base model of an adapter: its folder or config.json."
 )
+@click.option(
+    "--site",
+    "-s",
+    "site_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Judge the GPUs of this site's hosts: declared, or this machine's.",
+)
 @click.option("--list-gpus", is_flag=True, help="List the GPUs that are known, with what a program gets of each.")
 @output_option
 def fit(
@@ -102,6 +111,7 @@ def fit(
     kv_dtype: str,
     utilization: float,
     base: Path | None,
+    site_path: Path | None,
     list_gpus: bool,
     output: str,
 ) -> None:
@@ -115,11 +125,12 @@ def fit(
     Example:
       ai-how model fit output/my-model --gpu T4 --gpu A6000
       ai-how model fit config.json --gpu A6000 --gpus 2 --quantization fp8
+      ai-how model fit output/my-model --site ai-how.yaml
       ai-how model fit --list-gpus
     """
     from ai_how.capacity.model_memory import Load, judge
 
-    kinds = _kinds(gpu_names)
+    kinds = _kinds(gpu_names) if site_path is None else _kinds_of_site(site_path, gpu_names, gpus)
     if list_gpus:
         _print_gpus(kinds, output)
         return
@@ -150,6 +161,37 @@ def _kinds(names: tuple[str, ...]) -> list[UsableGpu]:
     if names:
         return [usable_gpu(gpu) for gpu in dict.fromkeys(find(name) for name in names)]
     return sorted((usable_gpu(gpu) for gpu in load_catalogue()), key=lambda gpu: (gpu.usable_gib, gpu.name))
+
+
+def _kinds_of_site(site_path: Path, names: tuple[str, ...], gpus: int) -> list[UsableGpu]:
+    """The kinds of GPU of the site's hosts, of which one host has as many as asked for; by name."""
+    from ai_how.capacity.gpu_memory import kinds_on_hosts
+    from ai_how.host.site_hosts import site_hosts
+    from ai_how.site.load import load_site
+
+    if names:
+        raise SpecError("--gpu and --site exclude each other", next_step="give one of them")
+    site = load_site(site_path)
+    hosts = site_hosts(site)
+    has = "\n".join(f"host {host.name}: {_counted(host)}" for host in hosts)
+    kinds = kinds_on_hosts(hosts, gpus=gpus)
+    if kinds:
+        note(has)
+        return kinds
+    if gpus > 1 and any(host.gpus for host in hosts):
+        raise SpecError(f"no host of site {site.name} has {gpus} equal GPUs", evidence=has, next_step="fewer --gpus")
+    raise SpecError(
+        f"no host of site {site.name} has an NVIDIA GPU of known memory",
+        evidence=has,
+        next_step="name a kind of GPU: ai-how model fit MODEL --gpu NAME",
+    )
+
+
+def _counted(host: HostCapacity) -> str:
+    from collections import Counter
+
+    counts = Counter(gpu.name.removeprefix("NVIDIA ") for gpu in host.gpus)
+    return ", ".join(f"{count}x {name}" for name, count in sorted(counts.items())) or "no NVIDIA GPU"
 
 
 def _read(model: Path | None, *, dtype: str | None, quantization: str | None, base: Path | None) -> PlannedModel:
