@@ -193,6 +193,7 @@ def test_validate_says_what_the_clusters_are() -> None:
         "  provider      libvirt (virtual machines)",
         "  hosts         h",
         "  clusters      cloud (cloud, 4 nodes), hpc (hpc, 3 nodes), side by side",
+        "  versions      release set current",
     ]
 
 

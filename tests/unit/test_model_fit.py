@@ -340,7 +340,7 @@ def test_a_sites_gpus_are_judged(llama: str, tmp_path: Path) -> None:
         (["--gpus", "8"], SITE, "no host of site lab has 8 equal GPUs"),
         (["--gpu", "T4"], SITE, "--gpu and --site exclude each other"),
         ([], SITE[: SITE.index(", gpus")] + "}}\n", "no host of site lab has an NVIDIA GPU of known memory"),
-        ([], "nam: lab\n", "has 2 mistakes"),
+        ([], "nam: lab\n", "site.yaml has 1 mistake"),
     ],
 )
 def test_a_site_that_gives_no_gpu_is_said(llama: str, tmp_path: Path, words: list[str], text: str, said: str) -> None:

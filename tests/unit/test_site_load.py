@@ -294,6 +294,8 @@ def test_find_site_looks_here_and_above(tmp_path: Path) -> None:
 def test_every_pattern_has_words() -> None:
     schemas = "".join(str(model.model_json_schema()) for model in (Site, DeployKeys, Prices))
     patterns = set(re.findall(r"'pattern': '(.*?)'[,}]", schemas))
+    # of the names in a mapping too
+    patterns |= set(re.findall(r"'patternProperties': \{'(.*?)':", schemas))
     assert {pattern.replace("\\\\", "\\") for pattern in patterns} == set(FORMS)
 
 

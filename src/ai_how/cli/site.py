@@ -17,6 +17,7 @@ from ai_how.errors import AiHowError, ConflictError, SpecError
 from ai_how.run.process import run, which
 
 if TYPE_CHECKING:
+    from ai_how.site.mistakes import Mistake
     from ai_how.site.spec import Site
 
 
@@ -139,19 +140,31 @@ def validate(site_path: Path | None, output: str) -> None:
 
     path = site_path or find_site(Path.cwd())
     site, mistakes, warnings = read_site_file(path)
+    if site is not None and site.provider != "local":
+        mistakes = _version_mistakes(site, path)
     for warning in warnings:
         note(f"warning: {warning}")
     if output == "json":
         print_json(mistakes)
-    elif site is not None:
+    elif site is not None and not mistakes:
         click.echo(f"{shown_path(path)}: ok")
         for word, meaning in _summary(site):
             click.echo(f"  {word:<12}  {meaning}")
     for mistake in mistakes if output == "text" else []:
         click.echo(str(mistake))
+    if mistakes and site is not None:
+        note(f"Next: ai-how versions check --site {shlex.quote(str(path))}")
     if mistakes:
         note("1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes")
         raise SystemExit(1)
+
+
+def _version_mistakes(site: Site, path: Path) -> list[Mistake]:
+    from ai_how.releases.site_pins import version_mistakes
+    from ai_how.site.yaml_lines import parse, read_text, shown_path
+
+    text, _ = read_text(path, where_from="")
+    return list(version_mistakes(site, parse(text, shown_path(path))))
 
 
 def _summary(site: Site) -> list[tuple[str, str]]:
@@ -180,6 +193,7 @@ def _cluster_summary(site: Site) -> list[tuple[str, str]]:
         ("provider", f"{site.provider} ({words})"),
         ("hosts", ", ".join(host.name for host in site.hosts) or "this machine"),
         ("clusters", f"{', '.join(clusters)}, {site.schedule.replace('-', ' ')}"),
+        ("versions", " with ".join(filter(None, (f"release set {site.release}", ", ".join(site.pins))))),
     ]
 
 

@@ -61,20 +61,27 @@ def plan_sizing(
     Exit code 1: does not fit; else 0 for a tier, 2 for a site that only can be planned.
     """
     from ai_how.capacity.sizing_document import sizing_to_json
+    from ai_how.cli import site_versions
 
     report = _report(site, tier=tier, to_fit=to_fit)
-    builds = report.fits and tier is None and not to_fit and site.provider == "libvirt"
+    versions = site_versions.answer(site)
+    fits = report.fits and (versions is None or versions.fit)
+    builds = fits and tier is None and not to_fit and site.provider == "libvirt"
+    document = sizing_to_json(report) | {"versions": versions.data if versions else None}
     if output == "text":
         from ai_how.cli.sizing_text import sizing_lines
 
-        for line in sizing_lines(report):
+        for line in (*sizing_lines(report), *(versions.lines(site_path) if versions else ())):
             click.echo(line)
-        click.echo() if builds else note(_next(report, site_path))
+        if builds:
+            click.echo()
+        elif fits or not report.fits:
+            note(_next(report, site_path))
     elif not builds:
-        print_json(sizing_to_json(report))
+        print_json(document)
     if builds:
-        return {"sizing": sizing_to_json(report)}
-    sys.exit(1 if not report.fits else 0 if tier else 2)
+        return {"sizing": document}
+    sys.exit(1 if not fits else 0 if tier else 2)
 
 
 def _next(report: SizingReport, site_path: Path | None) -> str:

@@ -6,6 +6,7 @@ import datetime
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -139,10 +140,24 @@ def explain(component: str, name: str, output: str) -> None:
     metavar="PIN",
     help="A version that must hold, such as kubernetes=1.34.",
 )
+@click.option(
+    "--site",
+    "-s",
+    "site_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Check the release set and the pins of this site file.",
+)
 @click.option("--document", is_flag=True, help="Add every version that the resource requirements name.")
 @on_option
 @output_option
-def check(name: str | None, pins: tuple[str, ...], document: bool, on: datetime.datetime | None, output: str) -> None:
+def check(
+    name: str | None,
+    pins: tuple[str, ...],
+    site_path: Path | None,
+    document: bool,
+    on: datetime.datetime | None,
+    output: str,
+) -> None:
     """Check versions against each other and against their ends of life.
 
     Without options it checks the set `current`. With pins it looks for the
@@ -159,12 +174,15 @@ def check(name: str | None, pins: tuple[str, ...], document: bool, on: datetime.
       ai-how versions check --document
       ai-how versions check --pin kubernetes=1.28.0 --pin 'calico>=3.30.3'
       ai-how versions check --release 2025.10 --on 2025-10-27
+      ai-how versions check --site ai-how.yaml
     """
     from ai_how.cli import versions_text as text
 
-    if not pins and not document and name is None:
-        name = "current"
     try:
+        if site_path is not None:
+            name, pins = _of_site(site_path, name, pins)
+        elif not pins and not document and name is None:
+            name = "current"
         code, data = _answer(name, pins, document, _day(on))
     except (SpecError, NotFoundError) as error:
         fail(error, exit_code=CONFLICT)
@@ -175,6 +193,16 @@ def check(name: str | None, pins: tuple[str, ...], document: bool, on: datetime.
         if document:
             text.print_elsewhere()
     sys.exit(code)
+
+
+def _of_site(site_path: Path, name: str | None, pins: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    from ai_how.releases.pins import make_pin
+    from ai_how.site.load import load_site
+
+    if name or pins:
+        raise SpecError("--site excludes --release and --pin", next_step="write release and pins into the site file")
+    site = load_site(site_path)
+    return site.release, tuple(str(make_pin(component, text)) for component, text in site.pins.items())
 
 
 def _answer(name: str | None, pins: tuple[str, ...], document: bool, day: datetime.date) -> tuple[int, dict[str, Any]]:
@@ -214,12 +242,9 @@ def _demanded(name: str | None, texts: tuple[str, ...], document: bool) -> list[
     """All pins: those given; then the document's and the set's, but for components that are named already."""
     from ai_how.releases.conflict import read_pins
     from ai_how.releases.files import load_world
-    from ai_how.releases.sets import load_document, load_set
+    from ai_how.releases.sets import filled, load_document, load_set
 
     demanded = list(read_pins(texts, load_world()))
-    layers = [[pin for pin, _ in load_document().pins]] if document else []
-    layers += [list(load_set(name).pins())] if name else []
-    for layer in layers:
-        named = {pin.component for pin in demanded}
-        demanded += [pin for pin in layer if pin.component not in named]
-    return demanded
+    if document:
+        demanded = filled(demanded, [pin for pin, _ in load_document().pins])
+    return filled(demanded, load_set(name).pins()) if name else demanded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -95,6 +95,12 @@ def load_document() -> Document:
         pins=tuple((parse_pin(entry.pin, f"resource requirements, {entry.table}"), entry.table) for entry in file.pin),
         elsewhere=file.elsewhere,
     )
+
+
+def filled(pins: Sequence[Pin], layer: Sequence[Pin]) -> list[Pin]:
+    """The pins, then those of a layer below for components that are not named yet."""
+    named = {pin.component for pin in pins}
+    return [*pins, *(pin for pin in layer if pin.component not in named)]
 
 
 def departures(world: World, versions: Mapping[str, str]) -> tuple[Departure, ...]:

@@ -22,6 +22,7 @@ from ai_how.site.words import (
     SECTION,
     SECTIONS,
     SECTIONS_BY_NAME,
+    TEXTS_BY_NAME,
     Schema,
     either,
     expected,
@@ -191,6 +192,7 @@ class _Words:
             SECTION: "write its keys below it",
             SECTIONS: "write its items below it, each behind a dash",
             SECTIONS_BY_NAME: "write names below it, and their keys below each",
+            TEXTS_BY_NAME: "write names below it, each with a value behind it",
         }.get(takes)
         if value is None:
             return "has no value", f"{below or f'write {takes}'}, or remove the line"

@@ -40,7 +40,7 @@ def cluster_mistakes(site: Site, document: Document) -> Iterator[Mistake]:
 
 
 def _not_for_local(document: Document) -> Iterator[Mistake]:
-    for key in ("hosts", "clusters", "schedule", "placement", "storage"):
+    for key in ("release", "pins", "hosts", "clusters", "schedule", "placement", "storage"):
         if document.data.get(key):
             yield document.at_key((key,), "is not for provider local", "write provider: libvirt or inventory")
 

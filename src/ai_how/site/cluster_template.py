@@ -44,6 +44,11 @@ def _head(name: str, found: str) -> list[str]:
         f"name: {quoted(name)}",
         "provider: libvirt  # virtual machines on the hosts below",
         "",
+        "# Versions of the software: ai-how versions. In quotes, as 1.30 is a number.",
+        "#release: current",
+        "#pins:",
+        '#  kubernetes: "1.34"',
+        "",
     ]
 
 

@@ -46,23 +46,31 @@ def _shape(annotation: Any) -> Shape | None:
 def walk(model: type[BaseModel], location: Key) -> tuple[Key, Shape | None]:
     """Follow a location as far as it leads through sections: the part that was followed, and where it ended.
 
-    The part after the last section is a plain key, and list indices below it.
+    The part after the last section is a plain key, and list indices or a name below it.
     """
     path: list[str | int] = []
     current: Shape | None = Shape(model, "section")
+    by_name = False
     for part in location:
-        if current is None and isinstance(part, str):
+        if current is None and isinstance(part, str) and not by_name:
             break
         path.append(part)
         if current is None:
+            by_name = False
             continue
         if current.kind == "section":
+            by_name = _is_mapping(current.model, str(part))
             current = field_shape(current.model, str(part))
         elif isinstance(part, int) == (current.kind == "list"):
             current = Shape(current.model, "section")
         else:
             current = None
     return tuple(path), current
+
+
+def _is_mapping(model: type[BaseModel], key: str) -> bool:
+    field = model.model_fields.get(key)
+    return field is not None and get_origin(field.annotation) is dict
 
 
 def model_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:

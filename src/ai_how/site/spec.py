@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ai_how.site.clusters import Cluster, ClusterName, Host, Placement, Storage
 from ai_how.site.section import Section
 
+ComponentName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
 
 
@@ -126,6 +127,10 @@ class Site(Section):
     """Name of the site: lower-case letters, digits and dashes, 32 at most."""
     provider: Literal["local", "libvirt", "inventory"] = "local"
     """Where it runs. local: processes on this machine; libvirt: virtual machines; inventory: servers that are there."""
+    release: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")] = "current"
+    """Release set of the clusters' software: a name of `ai-how versions`. Not for provider local."""
+    pins: dict[ComponentName, str] = Field(default_factory=dict)
+    """Versions that must hold instead of the set's, by component: `kubernetes: "1.34"`. Not for provider local."""
     state_dir: str | None = None
     """Where data, logs and secrets lie; default .ai-how/<name> beside this file."""
     gateway: Gateway = Gateway()

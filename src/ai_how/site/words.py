@@ -11,6 +11,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 SECTION, SECTIONS, SECTIONS_BY_NAME = "a section", "a list of sections", "sections by name"
+TEXTS_BY_NAME = "text by name"
 
 FORMS = {
     r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$": "lower-case letters, digits and dashes, beginning with a letter, 32 at most",
@@ -21,6 +22,8 @@ FORMS = {
     r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$": "lower-case letters, digits, dots and dashes, 63 at most",
     r"^/[^\s]*$": "a folder's full path, such as /data/images",
     r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,14}$": "the name of a bridge, 15 characters at most",
+    r"^[a-z0-9][a-z0-9.-]*$": "lower-case letters, digits, dots and dashes",
+    r"^[A-Za-z][A-Za-z0-9-]*$": "letters, digits and dashes, beginning with a letter",
     r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$": "an IPv4 network, such as 192.168.200.0/24",
 }
 """What each pattern of our files means to people."""
@@ -76,6 +79,8 @@ def _one(schema: Schema) -> str:
             words = FORMS.get(schema.get("pattern", ""), "text")
         case {"type": "array", "items": items}:
             words = SECTIONS if _one(items) == SECTION else f"a list of {_one(items)}"
+        case {"patternProperties": inner} if all(each.get("type") == "string" for each in inner.values()):
+            words = TEXTS_BY_NAME
         case {"patternProperties": _} | {"additionalProperties": {}}:
             words = SECTIONS_BY_NAME
         case _:
