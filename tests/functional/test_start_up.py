@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.golden.conftest import ROOT
+
 HEAVY = {
     "aiohttp",
     "boto3",
@@ -24,7 +26,17 @@ HEAVY = {
 
 @pytest.mark.parametrize(
     "words",
-    ["['--help']", "['deploy', '--help']", "['model', '--help']", "['bench', '--help']", "['doctor', '--help']"],
+    [
+        "['--help']",
+        "['deploy', '--help']",
+        "['model', '--help']",
+        "['bench', '--help']",
+        "['doctor', '--help']",
+        "['plan', '--help']",
+        "['cost', '--help']",
+        "['versions', 'check', '--help']",
+        "['model', 'fit', '--help']",
+    ],
 )
 def test_help_imports_nothing_heavy(words: str) -> None:
     code = (
@@ -36,6 +48,31 @@ def test_help_imports_nothing_heavy(words: str) -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "Usage: ai-how" in said
     assert HEAVY.isdisjoint(said.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        # a machine is read without the site file's model, and without anything to draw, serve or send with
+        (["doctor", "--only", "system"], set()),
+        (["plan", "--tier", "minimum"], {"pydantic"}),
+        (["plan", "--site", "examples/libvirt.yaml"], {"pydantic", "ruamel"}),
+        (["versions"], {"pydantic"}),
+        (["cost"], {"pydantic", "ruamel"}),
+        (["model", "fit", "--list-gpus"], set()),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(words: list[str], needed: set[str]) -> None:
+    code = (
+        "import contextlib, io, sys\n"
+        "from ai_how.cli.app import root\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as said:\n"
+        f"    root.main({words}, prog_name='ai-how', standalone_mode=False)\n"
+        "assert said.getvalue()\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert HEAVY & set(done.stdout.split()) <= needed
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -194,7 +194,7 @@ class TestText:
         assert max(map(len, self.lines(models_per_month=2.5, rotate_logs=False))) <= 80
 
     def test_it_says_when_each_disk_is_full_and_what_is_not_known(self) -> None:
-        text = "\n".join(self.lines(rotate_logs=False))
+        text = " ".join(" ".join(self.lines(rotate_logs=False)).split())
         for said in ("day 25, or never", "day 40", "150 GiB more promised", "not stated", "not enough (needs 4.6)"):
             assert said in text
 

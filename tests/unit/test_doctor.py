@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from ai_how.capacity.tiers import TIER_NAMES
 from ai_how.cli import doctor as command
+from ai_how.cli import options
 from ai_how.cli.app import root
 from ai_how.errors import SpecError
 from ai_how.host.check import Check, Verdict
@@ -56,7 +57,7 @@ def verdicts(answer: dict[str, Any]) -> dict[str, str]:
 
 def test_the_words_of_the_command_line_are_the_library_s() -> None:
     assert command._PROVIDERS == PROVIDERS == get_args(Provider)
-    assert command._TIERS == TIER_NAMES
+    assert options.TIERS == TIER_NAMES
     assert command._GROUPS == GROUPS
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ai_how.cli.options import named_site_option, tier_option
 from ai_how.cli.output import note, print_json
 from ai_how.errors import SpecError
 
@@ -37,11 +38,7 @@ class _Number(click.ParamType[float]):
 
 
 @click.command(epilog="What is computed, and from which sources: docs/explanation/cost.md")
-@click.option(
-    "--tier",
-    type=click.Choice(["minimum", "recommended", "production"]),
-    help="A tier of the resource requirements instead of a site. Default: recommended.",
-)
+@tier_option("A tier of the resource requirements instead of a site. Default: recommended.")
 @click.option(
     "--hours-per-day", type=_Number(0, 24, "hours"), default=24, show_default=True, help="Hours of use; else idle."
 )
@@ -66,14 +63,7 @@ class _Number(click.ParamType[float]):
 @click.option(
     "--output", "-o", type=click.Choice(["text", "json", "html"]), default="text", help="Format of the result."
 )
-@click.option(
-    "--site",
-    "-s",
-    "site_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="AI_HOW_SITE",
-    help="Site file whose hosts are meant: declared, or this machine. Default: $AI_HOW_SITE, else a tier.",
-)
+@named_site_option("Site file whose hosts are meant: declared, or this machine. Default: $AI_HOW_SITE, else a tier.")
 def cost(
     tier: TierName | None,
     hours_per_day: float,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ from ai_how.capacity.payback import Payback
 from ai_how.capacity.prices import Prices
 from ai_how.capacity.ranges import Range
 from ai_how.capacity.unit_cost import UnitCost
+from ai_how.cli.output import wrap
 
 NOT_MEASURED = "not measured: keep a result of `ai-how bench run` and give it with --benchmark"
 
@@ -20,12 +20,12 @@ NOT_MEASURED = "not measured: keep a result of `ai-how bench run` and give it wi
 def cost_lines(cost: Cost, *, claims: Sequence[Claim] = (), unit: UnitCost | None = None) -> list[str]:
     """The whole report."""
     lines = [
-        *_wrapped(f"own machines  {cost.equipment.name}: {machines(cost)}", indent=" " * 14),
+        *wrap(f"own machines  {cost.equipment.name}: {machines(cost)}", hanging=" " * 14),
         f"use           {cost.use.hours_per_day:g} hours a day, busy {cost.use.utilisation:.0%} of them",
-        *_wrapped(f"prices        {cost.prices_title}, in {cost.currency}", indent=" " * 14),
+        *wrap(f"prices        {cost.prices_title}, in {cost.currency}", hanging=" " * 14),
         "",
         *_columns(_money_rows(cost)),
-        *_wrapped(
+        *wrap(
             f"Machines draw {_span(cost.draw.average_w)} W on average: {_span(cost.energy_kwh_per_month)} kWh a month "
             "with cooling."
         ),
@@ -35,11 +35,11 @@ def cost_lines(cost: Cost, *, claims: Sequence[Claim] = (), unit: UnitCost | Non
         *_unit_lines(unit, cost),
     ]
     for caution in cost.cautions:
-        lines += _wrapped(f"Mind: {caution}.")
+        lines += wrap(f"Mind: {caution}.")
     if claims:
         lines += ["", "What the source of the prices says of its own figures:"]
         for claim in claims:
-            lines += _wrapped(f"- {claim_text(claim)}", indent="  ")
+            lines += wrap(f"- {claim_text(claim)}", hanging="  ")
     lines += ["", "Sources of all figures: -o json or -o html."]
     return lines
 
@@ -119,9 +119,9 @@ def _payback_lines(cost: Cost) -> list[str]:
     rows += [_payback_row(f"against {cloud.provider}", cloud.payback) for cloud in cost.clouds]
     if len(cost.clouds) > 1:
         rows.append(_payback_row("against any of them", cost.payback))
-    lines = [*_columns(rows), *_wrapped(break_even_text(cost))]
+    lines = [*_columns(rows), *wrap(break_even_text(cost))]
     if cost.sensitivities:
-        lines += ["", *_wrapped(f"What moves it most; with all figures at their middle: {_likely(cost)}.")]
+        lines += ["", *wrap(f"What moves it most; with all figures at their middle: {_likely(cost)}.")]
         lines += _columns(
             [
                 ("ONE FIGURE ALONE", "AT ITS LOW", "AT ITS HIGH", "", ""),
@@ -150,7 +150,7 @@ def _payback_row(name: str, payback: Payback) -> tuple[str, ...]:
 
 def _unit_lines(unit: UnitCost | None, cost: Cost) -> list[str]:
     if unit is None:
-        return _wrapped(f"Cost of a million tokens: {NOT_MEASURED}.")
+        return wrap(f"Cost of a million tokens: {NOT_MEASURED}.")
     rows = [
         ("MEASURED THROUGHPUT", "LOW", "MIDDLE", "HIGH", ""),
         _row("million tokens, own", unit.million_tokens_own),
@@ -158,7 +158,7 @@ def _unit_lines(unit: UnitCost | None, cost: Cost) -> list[str]:
         _row("1,000 requests, own", unit.request_own * 1000),
         _row("1,000 requests, cloud", unit.request_cloud * 1000),
     ]
-    return [*_columns(rows), *_wrapped(throughput_text(unit, cost))]
+    return [*_columns(rows), *wrap(throughput_text(unit, cost))]
 
 
 def throughput_text(unit: UnitCost, cost: Cost) -> str:
@@ -188,7 +188,3 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
         cells = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))]
         lines.append("  ".join([*cells, remark]).rstrip())
     return lines
-
-
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, 78, subsequent_indent=indent, break_on_hyphens=False)

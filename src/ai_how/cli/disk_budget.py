@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
-
 from ai_how.capacity.disk_budget import FullDay, GrowthAdvice, VolumeForecast
 from ai_how.capacity.ranges import Range
 from ai_how.capacity.relief import amount
 from ai_how.capacity.storage_plan import StoragePlan
+from ai_how.cli.output import columns, wrap
 
 
 def disk_budget_lines(plan: StoragePlan) -> list[str]:
@@ -18,15 +16,16 @@ def disk_budget_lines(plan: StoragePlan) -> list[str]:
     rows = [("DISK", "SIZE GiB", "GiB A DAY", after, "FULL"), *(_row(forecast) for forecast in budget.volumes)]
     promised = _span(budget.promised_gib)
     rows.append(("all volumes", promised, "", _span(budget.used_after_gib), ""))
-    lines = [*_columns(rows), *_host_lines(plan)]
+    lines = [*columns(rows), *_host_lines(plan)]
     if budget.unstated:
-        lines += _wrapped(f"not counted, as nobody states how they grow: {', '.join(budget.unstated)}", bullet="")
+        lines += wrap(f"not counted, as nobody states how they grow: {', '.join(budget.unstated)}")
     for advised in plan.advice:
-        lines += _wrapped(_advice_text(advised))
+        lines += wrap(_advice_text(advised), first="- ", hanging="  ")
     if plan.contradictions:
         lines += ["", "The resource requirements against themselves:"]
         for each in plan.contradictions:
-            lines += _wrapped(f"{each.subject}: say {each.says}; computed: {each.computed}. Way out: {each.way_out}.")
+            said = f"{each.subject}: say {each.says}; computed: {each.computed}. Way out: {each.way_out}."
+            lines += wrap(said, first="- ", hanging="  ")
     return lines
 
 
@@ -47,7 +46,7 @@ def _host_lines(plan: StoragePlan) -> list[str]:
     if budget.over_promised_gib:
         over = f"{amount(budget.over_promised_gib)} GiB more promised than there is"
         said.append(f"{over}: with thick disks it does not fit")
-    return _wrapped("; ".join(said), bullet="")
+    return wrap("; ".join(said))
 
 
 def _advice_text(advice: GrowthAdvice) -> str:
@@ -72,12 +71,3 @@ def _span(range_: Range, digits: int = 2) -> str:
     if max(range_.low, range_.high) >= 10 and digits > 1:
         low, high = f"{range_.low:.0f}", f"{range_.high:.0f}"
     return low if low == high else f"{low}-{high}"
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _wrapped(text: str, bullet: str = "- ") -> list[str]:
-    return textwrap.wrap(text, 78, initial_indent=bullet, subsequent_indent=" " * len(bullet))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ai_how.cli.options import named_site_option, tier_option
 from ai_how.cli.output import note, print_json
 from ai_how.errors import SpecError
 
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
 
 # spelled out here so that `--help` and completion import no reader; a test holds them to the library's
 _PROVIDERS = ("local", "libvirt", "inventory")
-_TIERS = ("minimum", "recommended", "production")
 _GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
 
 
 @click.command()
-@click.option("--tier", type=click.Choice(_TIERS), default="minimum", show_default=True, help="Judge by this tier.")
+@tier_option("Judge by this tier.", default="minimum")
 @click.option("--for", "provider", type=click.Choice(_PROVIDERS), help="Only what this provider needs. Default: all.")
 @click.option("--only", multiple=True, type=click.Choice(_GROUPS), help="Only this group of checks; may be repeated.")
 @click.option("--disk", type=click.Path(path_type=Path), help="Folder for images and volumes, to look at its disk.")
@@ -36,14 +36,7 @@ _GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "net
     default=Path("/"),
     help="Read a captured tree with /sys, /proc and /etc instead of this machine.",
 )
-@click.option(
-    "--site",
-    "-s",
-    "site_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="AI_HOW_SITE",
-    help="Take provider and folder from this site file. Default: $AI_HOW_SITE, else none.",
-)
+@named_site_option("Take provider and folder from this site file. Default: $AI_HOW_SITE, else none.")
 @click.option(
     "--output", "-o", type=click.Choice(["text", "json", "junit"]), default="text", help="Format of the result."
 )

@@ -11,7 +11,7 @@ import click
 from ai_how.cli.confirm import confirm, want_terminal
 from ai_how.cli.next_step import for_this_site, say_next
 from ai_how.cli.open_site import open_site, provider_of
-from ai_how.cli.options import output_option, site_option, yes_option
+from ai_how.cli.options import output_option, site_option, tier_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import (
     AiHowError,
@@ -32,11 +32,7 @@ if TYPE_CHECKING:
 @click.command()
 @site_option
 @output_option
-@click.option(
-    "--tier",
-    type=click.Choice(["minimum", "recommended", "production"]),
-    help="Size the clusters for a host of the resource requirements instead of yours.",
-)
+@tier_option("Size the clusters for a host of the resource requirements instead of yours.")
 @click.option("--fit", "to_fit", is_flag=True, help="Show the largest clusters that fit the hosts.")
 def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: bool) -> None:
     """Show what `up` would do, action by action, with reasons.

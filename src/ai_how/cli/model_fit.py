@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from ai_how.cli.options import Number, output_option
+from ai_how.cli.options import Number, named_site_option, output_option
 from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import SpecError
 
@@ -90,14 +90,7 @@ def _gpu_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
 @click.option(
     "--base", type=click.Path(path_type=Path), default=None, help="Base model of an adapter: its folder or config.json."
 )
-@click.option(
-    "--site",
-    "-s",
-    "site_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="Judge the GPUs of this site's hosts: declared, or this machine's.",
-)
+@named_site_option("Judge the GPUs of this site's hosts: declared, or this machine's.", envvar=None)
 @click.option("--list-gpus", is_flag=True, help="List the GPUs that are known, with what a program gets of each.")
 @output_option
 def fit(

@@ -11,6 +11,9 @@ import click
 
 from ai_how.cli.next_step import SITE_KEY
 
+# spelled out here so that `--help` and completion import no reader; a test holds them to the library's
+TIERS = ("minimum", "recommended", "production")
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -43,6 +46,24 @@ def _remember_site(context: click.Context, parameter: click.Parameter, value: Pa
     if value and context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE:
         context.meta[SITE_KEY] = value
     return value
+
+
+def named_site_option(text: str, *, envvar: str | None = "AI_HOW_SITE") -> Callable[[Function], Function]:
+    """``--site FILE`` for commands that do without one: only what is named counts, no file is looked for."""
+    return click.option(
+        "--site",
+        "-s",
+        "site_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=envvar,
+        help=text,
+    )
+
+
+def tier_option(text: str, *, default: str | None = None) -> Callable[[Function], Function]:
+    """``--tier NAME``, a host of the resource requirements."""
+    shown = default is not None
+    return click.option("--tier", type=click.Choice(TIERS), default=default, show_default=shown, help=text)
 
 
 def output_option(function: Function) -> Function:

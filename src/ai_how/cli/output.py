@@ -17,6 +17,8 @@ import click
 
 from ai_how.errors import AiHowError
 
+WIDTH = 80
+
 
 def print_json(data: Any) -> None:
     """Print data (dataclasses, paths and enums allowed) as indented JSON."""
@@ -34,10 +36,33 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, emp
     if not rows:
         click.echo(empty)
         return
-    cells = [[str(cell) for cell in row] for row in (headers, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
-    for row in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in columns([[str(cell) for cell in row] for row in (headers, *rows)]):
+        click.echo(line)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of left-aligned columns two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def wrap(text: str, *, first: str = "", hanging: str = "") -> list[str]:
+    """A paragraph in 80 columns; words, paths and names with hyphens stay whole.
+
+    Args:
+        first: What stands before the first line.
+        hanging: What stands before all others.
+    """
+    import textwrap
+
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def note(text: str) -> None:

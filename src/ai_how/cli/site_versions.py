@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ai_how.cli.output import wrap
+
 if TYPE_CHECKING:
     from ai_how.site.spec import Site
-
-_WIDTH = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +26,10 @@ class SiteVersions:
     def lines(self, site_path: Path | None) -> Iterator[str]:
         """An empty line, the answer, and for a clash its ways out and where the reasons are."""
         yield ""
-        yield from textwrap.wrap(f"Versions: {self.summary}", _WIDTH, subsequent_indent="    ")
+        yield from wrap(f"Versions: {self.summary}", hanging="    ")
         for number, way in enumerate(self.ways):
             words = f"or {way}" if number else f"to mend it, {way}"
-            yield from textwrap.wrap(words, _WIDTH, initial_indent="    ", subsequent_indent="      ")
+            yield from wrap(words, first="    ", hanging="      ")
         file = shlex.quote(str(site_path or "ai-how.yaml"))
         yield f"    all of it, with sources: ai-how versions check --site {file}"
 

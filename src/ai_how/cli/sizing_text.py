@@ -9,8 +9,8 @@ from ai_how.capacity.relief import amount
 from ai_how.capacity.report import SizingReport, rule_verdicts, totals
 from ai_how.capacity.sizing import Fit, Solution
 from ai_how.cli.disk_budget import disk_budget_lines
+from ai_how.cli.output import WIDTH, wrap
 
-_WIDTH = 80
 # with more hosts than these, one line each is easier to read than a table each
 _HOSTS_IN_FULL = 3
 _WORDS = {"vcpus": "vCPUs, threads", "memory_gib": "memory GiB", "disk_gib": "disk GiB", "gpus": "GPUs"}
@@ -160,7 +160,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: b
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         before = "  ".join(aligned[:-1])
-        room = max(20, _WIDTH - len(before) - 2)
+        room = max(20, WIDTH - len(before) - 2)
         last = [aligned[-1].rstrip()] if right else textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""]
         yield f"{before}  {last[0]}".rstrip()
         for more in last[1:]:
@@ -168,6 +168,4 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: b
 
 
 def _wrapped(lead: str, text: str) -> Iterator[str]:
-    yield from textwrap.wrap(
-        lead + text, _WIDTH, subsequent_indent=" " * (len(lead) - len(lead.lstrip()) + 4), break_on_hyphens=False
-    )
+    yield from wrap(lead + text, hanging=" " * (len(lead) - len(lead.lstrip()) + 4))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ai_how.cli.options import Function, output_option
+from ai_how.cli.options import Function, named_site_option, output_option
 from ai_how.cli.output import fail, print_json
 from ai_how.errors import NotFoundError, SpecError
 
@@ -140,13 +140,7 @@ def explain(component: str, name: str, output: str) -> None:
     metavar="PIN",
     help="A version that must hold, such as kubernetes=1.34.",
 )
-@click.option(
-    "--site",
-    "-s",
-    "site_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Check the release set and the pins of this site file.",
-)
+@named_site_option("Check the release set and the pins of this site file.", envvar=None)
 @click.option("--document", is_flag=True, help="Add every version that the resource requirements name.")
 @on_option
 @output_option

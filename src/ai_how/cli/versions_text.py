@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from ai_how.cli.output import print_table
+from ai_how.cli.output import print_table, wrap
 from ai_how.releases.ageing import Notice, notices, supported_until
 from ai_how.releases.conflict import Conflict, Solution
 from ai_how.releases.explain import explain
@@ -18,17 +17,11 @@ from ai_how.releases.files import load_world
 from ai_how.releases.sets import ReleaseSet, departures, load_document, needed_by
 from ai_how.releases.world import Component, Need
 
-WIDTH = 80
-
 
 def wrapped(text: str, indent: str = "", first: str | None = None) -> None:
     """Print a paragraph in 80 columns."""
-    first = indent if first is None else first
-    click.echo(
-        textwrap.fill(
-            text, WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        )
-    )
+    for line in wrap(text, first=indent if first is None else first, hanging=indent):
+        click.echo(line)
 
 
 def set_data(release_set: ReleaseSet, on: datetime.date) -> dict[str, Any]:
