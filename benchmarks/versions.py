@@ -10,6 +10,8 @@ import argparse
 import dataclasses
 import datetime
 import json
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -86,6 +88,8 @@ def main() -> None:
     if options.output == "json":
         print(json.dumps(found, indent=2))
         return
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {options.runs} runs, load {load:.1f}; medians")
     print(f"{'releases':>8}  {'kubernetes':>10}  {'newest':>9}  {'one pin':>9}  {'document':>9}  {'ratio':>6}")
     for releases, row in found.items():
         times = "  ".join(f"{row[name]:>7.3f} s" for name in ("newest_s", "one_pin_s", "document_s"))

@@ -27,18 +27,13 @@ HEAVY = {
 @pytest.mark.parametrize(
     "words",
     [
-        "['--help']",
-        "['deploy', '--help']",
-        "['model', '--help']",
-        "['bench', '--help']",
-        "['doctor', '--help']",
-        "['plan', '--help']",
-        "['cost', '--help']",
-        "['versions', 'check', '--help']",
-        "['model', 'fit', '--help']",
+        ["--help"],
+        *([name, "--help"] for name in ("deploy", "model", "bench", "doctor", "plan", "cost")),
+        ["versions", "check", "--help"],
+        ["model", "fit", "--help"],
     ],
 )
-def test_help_imports_nothing_heavy(words: str) -> None:
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
     code = (
         "import sys\n"
         "from ai_how.cli.app import root\n"
