@@ -351,6 +351,12 @@ def test_any_values_give_a_site_or_mistakes_with_lines(chosen: dict[tuple[str, s
     assert all(mistake.line > 0 for mistake in found) or data == {}
 
 
+def test_a_character_written_as_two_escapes_is_one() -> None:
+    text = '{"name": "a", "clusters": {"\\ud800\\udc00": {"": null}, "\\ud800": 1}}'
+    _, mistakes = check_site_text(text, Path("f"))
+    assert [mistake.key for mistake in mistakes][:2] == ["clusters.\U00010000", "clusters.\U00010000."]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost", "gpu-1.example.org", "1a.example"])
 def test_addresses_and_host_names_are_taken(host: str) -> None:
     site, mistakes = check_site_text(f"name: a\ngateway: {{host: '{host}'}}\n", Path("ai-how.yaml"))

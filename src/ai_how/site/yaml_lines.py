@@ -5,6 +5,7 @@ Owns reading, decoding and YAML's own mistakes, for every file that a user write
 
 from __future__ import annotations
 
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,15 +197,17 @@ class _Walk:
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
                 self._refuse(key_node, at, "a key must be plain text", "write key: value")
-            elif str(key_node.tag) == f"{_TAG}merge":
+                continue
+            key_node.value = _characters(str(key_node.value))
+            if str(key_node.tag) == f"{_TAG}merge":
                 merged.append(value_node)
             elif key_node.value in data:
                 first = self.document.places[(*at, key_node.value)].line
                 self._refuse(key_node, (*at, key_node.value), f"written twice, first in line {first}", "keep one")
             else:
-                key = (*at, str(key_node.value))
+                key = (*at, key_node.value)
                 self.document.places[key] = _place(self.document.file, key_node, value_node)
-                data[str(key_node.value)] = self.value(value_node, key)
+                data[key_node.value] = self.value(value_node, key)
         for value_node in merged:
             self._merge(data, value_node, at)
         return data
@@ -255,7 +258,7 @@ class _Walk:
                 return self.constructor.construct_object(node)
             except (ValueError, KeyError, IndexError):
                 return str(node.value)
-        return str(node.value)
+        return _characters(str(node.value))
 
     def _refuse(self, node: Node, at: Key, problem: str, remedy: str) -> None:
         mark = node.start_mark
@@ -269,6 +272,13 @@ class _Walk:
                 remedy=remedy,
             )
         )
+
+
+def _characters(text: str) -> str:
+    """Text as it was meant: JSON writes some characters as two escapes, which are one; half of one is none."""
+    if not re.search("[\ud800-\udfff]", text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _place(file: str, key_node: Node, value_node: Node) -> Place:
