@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("ai_how.cli.cost:cost", "Compare own machines with a cloud: payback, cost of tokens."),
     "versions": ("ai_how.cli.versions:versions", "Show release sets; check whether versions fit together."),
     "image": ("ai_how.cli.image:image", "Build and list the disk images of virtual machines."),
+    "vm": ("ai_how.cli.vm:vm", "List, start, stop, enter, keep and resize virtual machines."),
     "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),
     "logs": ("ai_how.cli.lifecycle:logs", "Print a component's log."),
     "events": ("ai_how.cli.lifecycle:events", "Show what was done to this site, newest last."),

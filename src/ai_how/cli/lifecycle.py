@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ai_how.cli.apply import carry_out, print_plan
 from ai_how.cli.confirm import confirm, want_terminal
 from ai_how.cli.next_step import for_this_site, say_next
-from ai_how.cli.open_site import open_site, provider_of
+from ai_how.cli.nodes import cluster_option
+from ai_how.cli.open_site import open_machines, open_site, provider_of
 from ai_how.cli.options import output_option, site_option, tier_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
-from ai_how.errors import (
-    AiHowError,
-    InterruptionError,
-    MissingToolError,
-    SpecError,
-    TryAgainError,
-    WorldChangedError,
-)
+from ai_how.errors import AiHowError, MissingToolError, SpecError, TryAgainError, WorldChangedError
 
 if TYPE_CHECKING:
     from ai_how.apply.engine import Outcome
@@ -64,7 +59,7 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
     if output == "json":
         print_json({**plan_to_json(made), **sizing})
     else:
-        _print_plan(made)
+        print_plan(made)
     sys.exit(0 if made.empty else 2)
 
 
@@ -79,7 +74,10 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
     help="Apply exactly this plan (from `ai-how plan -o json`); refuse if the world has changed.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, dry_run: bool) -> None:
+@cluster_option("Start this cluster too, although it is started by hand.")
+def up(
+    site_path: Path | None, output: str, yes: bool, plan_file: Path | None, dry_run: bool, cluster: str | None
+) -> None:
     """Make the site as its file says. Safe to run again at any time.
 
     What exists and works is left alone; what is missing, changed or broken is
@@ -89,16 +87,14 @@ def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, d
     Example:
       ai-how up
       ai-how up --yes -o json
+      ai-how up --cluster hpc
     """
-    from ai_how.apply.engine import apply_plan
-    from ai_how.apply.events import EventLog
     from ai_how.apply.files import make_state_folder
     from ai_how.apply.lock import locked
-    from ai_how.cli.progress import ActionProgress
 
-    provider = open_site(site_path)
+    provider = open_site(site_path, cluster=cluster)
     if dry_run:
-        _print_plan(provider.plan())
+        print_plan(provider.plan())
         return
     make_state_folder(provider.folder.root)
     with locked(provider.folder.lock):
@@ -107,19 +103,12 @@ def up(site_path: Path | None, output: str, yes: bool, plan_file: Path | None, d
             _finish_up(provider, wanted, [], output)
             return
         if output == "text":
-            _print_plan(wanted)
+            print_plan(wanted)
         if plan_file is None and not yes:
             confirm("Do this?", what="up", otherwise="ai-how up --yes", default=True)
-        with ActionProgress(quiet=output == "json") as progress:
-            events = EventLog(provider.folder.events)
-            try:
-                outcomes = apply_plan(
-                    wanted, provider.perform, events=events, report=progress, parallel=provider.parallel
-                )
-            except KeyboardInterrupt:
-                # a saved plan would be refused: the world is no longer what it was made for
-                again = "go on with: ai-how up" if plan_file else "run the same command again to go on"
-                raise InterruptionError("interrupted", next_step=again) from None
+        # a saved plan would be refused: the world is no longer what it was made for
+        again = "go on with: ai-how up" if plan_file else "run the same command again to go on"
+        outcomes = carry_out(provider, wanted, quiet=output == "json", again=again)
     _finish_up(provider, wanted, outcomes, output)
 
 
@@ -162,7 +151,8 @@ def status(site_path: Path | None, output: str) -> None:
 
 @click.command()
 @site_option
-def down(site_path: Path | None) -> None:
+@cluster_option("Stop this cluster's machines only.")
+def down(site_path: Path | None, cluster: str | None) -> None:
     """Stop everything, keep all data. `ai-how up` brings it back.
 
     Requests in flight are finished first.
@@ -170,11 +160,15 @@ def down(site_path: Path | None) -> None:
     \b
     Example:
       ai-how down
+      ai-how down --cluster hpc
     """
     from ai_how.apply.events import EventLog
     from ai_how.apply.lock import locked
 
-    provider = open_site(site_path)
+    provider = open_site(site_path, cluster=cluster)
+    if cluster is not None:
+        _down_cluster(site_path, cluster)
+        return
     if not provider.exists():
         click.echo(f"site {provider.site.name} is not up: nothing to stop")
         return
@@ -186,6 +180,20 @@ def down(site_path: Path | None) -> None:
         if was_running
         else f"site {provider.site.name} was stopped already"
     )
+
+
+def _down_cluster(site_path: Path | None, cluster: str) -> None:
+    from ai_how.apply.events import EventLog
+    from ai_how.apply.lock import locked
+    from ai_how.machines.power import stop_cluster
+
+    provider = open_machines(site_path)
+    with locked(provider.folder.lock):
+        stopped = stop_cluster(provider, cluster, note)
+        for node, how in stopped.items():
+            EventLog(provider.folder.events).append(f"machine/{node}", "stop", "done", detail=how)
+            click.echo(f"{node}: {how}")
+    click.echo(f"cluster {cluster} is stopped" if stopped else f"cluster {cluster} was stopped already")
 
 
 @click.command()
@@ -294,15 +302,6 @@ def _saved_plan(provider: Provider, plan_file: Path) -> Plan:
     return saved
 
 
-def _print_plan(made: Plan) -> None:
-    if made.empty:
-        click.echo(f"Site {made.site} is as its file says: nothing to do.")
-        return
-    click.echo(f"Plan for site {made.site}: {len(made.actions)} action(s)\n")
-    print_table(("VERB", "RESOURCE", "WHY"), [(a.verb, a.resource, a.reason) for a in made.actions])
-    click.echo()
-
-
 def _finish_up(provider: Provider, made: Plan, outcomes: list[Outcome], output: str) -> None:
     failed = [outcome for outcome in outcomes if outcome.result != "done"]
     if output == "json":
@@ -322,7 +321,7 @@ def _finish_up(provider: Provider, made: Plan, outcomes: list[Outcome], output: 
         raise error
     if output == "text":
         if made.empty:
-            _print_plan(made)
+            print_plan(made)
         else:
             click.echo(f"\nSite {provider.site.name} is up.")
         local = provider.site.provider == "local"

@@ -9,11 +9,15 @@ from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
     from ai_how.apply.provider import Provider
+    from ai_how.machines.provider import LibvirtProvider
     from ai_how.site.spec import Site
 
 
-def open_site(site_path: Path | None) -> Provider:
+def open_site(site_path: Path | None, *, cluster: str | None = None) -> Provider:
     """The provider of a site file; None looks for ai-how.yaml here and in the folders above.
+
+    Args:
+        cluster: A cluster that ``up`` starts, although it is started by hand.
 
     Raises:
         SpecError: the site is for a provider that can only be planned. Nothing has been done then.
@@ -21,11 +25,33 @@ def open_site(site_path: Path | None) -> Provider:
     from ai_how.site.load import find_site, load_site
 
     path = site_path or find_site(Path.cwd())
-    return provider_of(load_site(path), path)
+    return provider_of(load_site(path), path, cluster=cluster)
 
 
-def provider_of(site: Site, site_file: Path) -> Provider:
+def open_machines(site_path: Path | None) -> LibvirtProvider:
+    """A site of virtual machines, for the commands that work on one.
+
+    Raises:
+        SpecError: the site has none.
+    """
+    from ai_how.machines.provider import LibvirtProvider
+
+    provider = open_site(site_path)
+    if isinstance(provider, LibvirtProvider):
+        return provider
+    raise SpecError(
+        f"site {provider.site.name} has no virtual machines",
+        evidence=f"provider: {provider.site.provider}",
+        next_step="write provider: libvirt and clusters in the site file (ai-how schema)",
+    )
+
+
+def provider_of(site: Site, site_file: Path, *, cluster: str | None = None) -> Provider:
     """As ``open_site``, for a site that has been loaded."""
+    if cluster is not None:
+        from ai_how.machines.turns import check_cluster
+
+        check_cluster(site, cluster)
     if site.provider == "local":
         from ai_how.local.provider import LocalProvider
 
@@ -33,7 +59,7 @@ def provider_of(site: Site, site_file: Path) -> Provider:
     if site.provider == "libvirt":
         from ai_how.machines.provider import LibvirtProvider
 
-        return LibvirtProvider(site, site_file)
+        return LibvirtProvider(site, site_file, cluster=cluster)
     raise SpecError(
         f"provider {site.provider} can be planned in this version, not built yet",
         evidence=f"{site_file}: provider: {site.provider}",

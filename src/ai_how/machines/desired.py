@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ai_how.capacity.types import NodeNeed, PlacedNode
 from ai_how.errors import SpecError
 from ai_how.machines.addresses import node_address
-from ai_how.machines.marks import bridge_name, mac_address, network_name, object_uuid
+from ai_how.machines.marks import bridge_name, mac_address, network_name, object_uuid, pool_name
+from ai_how.machines.seed import StaticAddress
 from ai_how.machines.types import (
     Card,
     Cpu,
@@ -26,7 +28,7 @@ from ai_how.machines.types import (
 )
 from ai_how.machines.xml.network import network_xml, settings_of
 from ai_how.plan.model import Resource
-from ai_how.site.clusters import Node
+from ai_how.site.clusters import Cluster, Node
 from ai_how.site.roles import SUBNETS
 from ai_how.site.spec import Site
 
@@ -73,6 +75,8 @@ class MachineWish:
     address: str
     domain: str
     start: bool
+    static: StaticAddress | None = None
+    """Its address where no DHCP of ours gives it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,7 @@ def desired_of(
     hosts: Mapping[str, HostSetting],
     images: Mapping[str, ImageFile],
     to_build: Sequence[str] = (),
+    running: AbstractSet[str] | None = None,
 ) -> Desired:
     """What libvirt shall have for a site.
 
@@ -114,18 +119,28 @@ def desired_of(
         owner: Who made it, kept in every machine's mark: the site's folder.
         images: By node name: a machine that is there keeps the image that it was made from.
         to_build: Names of images that this machine does not have yet.
+        running: Clusters whose machines shall be on; None: those that start by themselves.
 
     Raises:
         SpecError: a cluster is spread over hosts by a network that ends at each of them.
     """
+    if running is None:
+        running = {name for name, cluster in site.planned_clusters.items() if cluster.start == "always"}
     machines = {
-        node.need.name: _wish(site, node, owner=owner, host=hosts[node.host], image=images[node.need.name])
+        node.need.name: _wish(
+            site,
+            node,
+            owner=owner,
+            host=hosts[node.host],
+            image=images[node.need.name],
+            start=node.need.cluster in running,
+        )
         for node in sorted(placed, key=lambda node: node.need.name)
     }
     used = {wish.host for wish in machines.values()}
     networks = dict(_networks(site, machines))
     return Desired(
-        pool=f"ai-how-{site.name}",
+        pool=pool_name(site.name),
         pool_uuid=object_uuid(site.name, "pool", site.name),
         to_build=tuple(sorted(to_build)),
         pool_paths={name: f"{hosts[name].storage_path}/{site.name}" for name in sorted(used)},
@@ -143,14 +158,38 @@ def image_name_of(site: Site, need: NodeNeed) -> str:
 
 def group_of(site: Site, need: NodeNeed) -> tuple[Node, int]:
     """The entry of the site file that a node comes from, and its number among the nodes of its role, from 1."""
-    number = int(need.name.rpartition("-")[2])
-    left = number
-    for group in site.planned_clusters[need.cluster].node_groups:
+    return site.planned_clusters[need.cluster].node_groups[entry_of(site, need)], number_of(need)
+
+
+def number_of(need: NodeNeed) -> int:
+    """A node's number among the nodes of its role in its cluster, from 1."""
+    return int(need.name.rpartition("-")[2])
+
+
+def entry_of(site: Site, need: NodeNeed) -> int:
+    """Which of its cluster's entries a node comes from, from 0."""
+    left = number_of(need)
+    for index, group in enumerate(site.planned_clusters[need.cluster].node_groups):
         if group.role == need.role:
             if left <= group.count:
-                return group, number
+                return index
             left -= group.count
     raise ValueError(f"{need.name} comes from no entry of the site file")
+
+
+def address_of(site: Site, need: NodeNeed) -> str:
+    """The IPv4 address of a node.
+
+    Raises:
+        SpecError: its cluster's subnet is full.
+    """
+    cluster = site.planned_clusters[need.cluster]
+    return str(node_address(subnet_of(cluster), kind=cluster.kind, role=need.role, number=number_of(need)))
+
+
+def subnet_of(cluster: Cluster) -> str:
+    """A cluster's IPv4 network, in CIDR form."""
+    return cluster.subnet or SUBNETS[cluster.kind]
 
 
 def resources(wanted: Desired) -> list[Resource]:
@@ -210,12 +249,13 @@ def machine_settings(wish: MachineWish) -> dict[str, Any]:
     }
 
 
-def _wish(site: Site, placed: PlacedNode, *, owner: str, host: HostSetting, image: ImageFile) -> MachineWish:
+def _wish(
+    site: Site, placed: PlacedNode, *, owner: str, host: HostSetting, image: ImageFile, start: bool
+) -> MachineWish:
     need = placed.need
     cluster = site.planned_clusters[need.cluster]
-    group, number = group_of(site, need)
-    subnet = cluster.subnet or SUBNETS[cluster.kind]
-    address = str(node_address(subnet, kind=cluster.kind, role=need.role, number=number))
+    group, _ = group_of(site, need)
+    address = address_of(site, need)
     size_bytes = need.disk_gib * GIB
     if size_bytes < image.virtual_size_bytes:
         raise SpecError(
@@ -247,7 +287,7 @@ def _wish(site: Site, placed: PlacedNode, *, owner: str, host: HostSetting, imag
             hugepage_kib=_HUGEPAGE_KIB[site.placement.hugepages],
             host_numa_node=placed.numa_node,
         ),
-        pool=f"ai-how-{site.name}",
+        pool=pool_name(site.name),
         disks=tuple(disks),
         seed=f"{need.name}-seed.iso",
         nics=(nic,),
@@ -262,11 +302,20 @@ def _wish(site: Site, placed: PlacedNode, *, owner: str, host: HostSetting, imag
         image=image,
         address=address,
         domain=domain_of(site, need.cluster),
-        start=cluster.start == "always",
+        start=start,
+        static=_static(cluster, address),
     )
     mark = {"site": site.name, "owner": owner, "cluster": need.cluster, "node": need.name}
     text = json.dumps({**mark, "settings": machine_settings(wish)}, sort_keys=True, separators=(",", ":"))
     return replace(wish, machine=replace(machine, mark=text))
+
+
+def _static(cluster: Cluster, address: str) -> StaticAddress | None:
+    network = cluster.network
+    if network.mode != "bridge" or network.gateway is None:
+        return None
+    prefix = subnet_of(cluster).partition("/")[2]
+    return StaticAddress(address=f"{address}/{prefix}", gateway=network.gateway, nameservers=tuple(network.nameservers))
 
 
 def domain_of(site: Site, cluster: str) -> str:
@@ -290,7 +339,7 @@ def _networks(site: Site, machines: Mapping[str, MachineWish]) -> Iterator[tuple
             uuid=object_uuid(site.name, "network", name),
             mode=mode,
             bridge=cluster.network.bridge or bridge_name(site.name, name),
-            subnet=cluster.subnet or SUBNETS[cluster.kind],
+            subnet=subnet_of(cluster),
             domain=domain_of(site, name),
             reservations=tuple(
                 Reservation(name=wish.machine.node, mac=wish.machine.nics[0].mac, address=wish.address)

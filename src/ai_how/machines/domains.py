@@ -86,6 +86,13 @@ def stop_machine(connect: Connect, name: str, *, timeout_s: float) -> str:
         return "shut down"
 
 
+def grow_disk(connect: Connect, name: str, device: str, *, size_bytes: int) -> None:
+    """Grow a disk of a running machine, named as the guest's device (``vda``); the guest sees it at once."""
+    libvirt = load_libvirt()
+    with explained(f"grow disk {device} of machine {name}"):
+        _domain(connect, name).blockResize(device, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+
 def remove_machine(connect: Connect, name: str, uuid: str) -> bool:
     """End and forget a machine of ours with its firmware variables and snapshots' records; whether there was one."""
     libvirt = load_libvirt()

@@ -34,3 +34,8 @@ def bridge_name(site_id: str, network: str) -> str:
 def network_name(site_id: str, cluster: str) -> str:
     """libvirt's name of a cluster's network."""
     return f"ai-how-{site_id}-{cluster}"
+
+
+def pool_name(site_id: str) -> str:
+    """libvirt's name of a site's storage pool."""
+    return f"ai-how-{site_id}"

@@ -19,6 +19,7 @@ from ai_how.capacity.types import PlacedNode
 from ai_how.errors import NotFoundError, ProviderError
 from ai_how.host.site_hosts import observe_site_hosts
 from ai_how.machines import domains, networks, storage
+from ai_how.machines.components import components_of
 from ai_how.machines.connection import Connect, open_connection
 from ai_how.machines.desired import (
     BUILD,
@@ -32,14 +33,19 @@ from ai_how.machines.desired import (
     image_name_of,
     resources,
 )
+from ai_how.machines.disks import ensure_machine_disk
 from ai_how.machines.images.recipe import RECIPES, find_recipe
 from ai_how.machines.images.store import ImageStore
 from ai_how.machines.keys import Keys
-from ai_how.machines.marks import network_name, object_uuid
+from ai_how.machines.marks import network_name, object_uuid, pool_name
 from ai_how.machines.placing import place_nodes
+from ai_how.machines.power import STOP_TIMEOUT_S, stop_machines
 from ai_how.machines.ready import wait_ready
-from ai_how.machines.seed import Seed, seed_image
+from ai_how.machines.seed import seed_image
+from ai_how.machines.seeding import seed_of
 from ai_how.machines.serial_log import readable
+from ai_how.machines.standing import Standing, find_standing, standing_machines
+from ai_how.machines.turns import check_turn, clusters_to_run
 from ai_how.machines.types import Virtualization
 from ai_how.machines.virtualization import guests_run
 from ai_how.machines.world import HostWorld, observe_all, observed_resources, ours
@@ -50,7 +56,6 @@ from ai_how.site.spec import Site
 
 USER = "ai-how"
 """The account on machines that may log in and become root."""
-STOP_TIMEOUT_S = 120
 START_TIMEOUT_S = 900
 """A machine that is emulated beside others takes minutes until cloud-init has finished."""
 
@@ -67,8 +72,10 @@ class Sight:
 class LibvirtProvider:
     """One site on libvirt hosts."""
 
-    def __init__(self, site: Site, site_file: Path) -> None:
+    def __init__(self, site: Site, site_file: Path, *, cluster: str | None = None) -> None:
+        """``cluster``: one that ``up`` starts, although the site file says that it is started by hand."""
         self.site = site
+        self.cluster = cluster
         self.site_file = site_file
         self.folder = SiteFolder(root=site_root(site, site_file))
         self.state = State(self.folder, site.name)
@@ -93,8 +100,24 @@ class LibvirtProvider:
             opened = pool.map(lambda host: open_connection(host.uri), self.hosts.values())
             return dict(zip(self.hosts, opened, strict=True))
 
+    @cached_property
+    def standing(self) -> dict[str, Standing]:
+        """The site's machines that are defined on its hosts, by node."""
+        return standing_machines(self.connections, self.site, owner=self.owner)
+
+    def find(self, node: str) -> Standing:
+        """A machine that is defined; NotFoundError where it is not."""
+        return find_standing(self.standing, self.site, node)
+
+    @property
+    def running_clusters(self) -> set[str]:
+        """The clusters with a machine that is on."""
+        return {machine.cluster for machine in self.standing.values() if machine.found.state != "off"}
+
     def plan(self) -> Plan:
         """What ``up`` would do now. Changes nothing."""
+        if self.cluster is not None:
+            check_turn(self.site, self.cluster, running=self.running_clusters)
         sight = self.look
         return compute_plan(self.site.name, resources(sight.wanted), sight.observed)
 
@@ -105,12 +128,7 @@ class LibvirtProvider:
     @cached_property
     def look(self) -> Sight:
         """What is wanted and what is there, looked at once: a command acts on one look at the world."""
-        machines = {
-            str(found.mark["node"]): (host, found.mark.get("settings") or {})
-            for host, connect in self.connections.items()
-            for found in domains.observe_machines(connect, site=self.site.name).values()
-            if "node" in found.mark
-        }
+        machines = {node: (machine.host, machine.made_with) for node, machine in self.standing.items()}
         capacities = observe_site_hosts(self.site)
         placed = place_nodes(self.site, capacities, kept={node: host for node, (host, _) in machines.items()})
         images, to_build = self._images(placed, {node: made for node, (_, made) in machines.items()})
@@ -121,6 +139,7 @@ class LibvirtProvider:
             hosts={name: self._host_setting(name, machines) for name in self.hosts},
             images=images,
             to_build=to_build,
+            running=clusters_to_run(self.site, running=self.running_clusters, asked=self.cluster),
         )
         worlds = observe_all(self.connections, wanted, site=self.site.name, owner=self.owner)
         observed = observed_resources(worlds, wanted, ready=self.state.resources())
@@ -204,7 +223,7 @@ class LibvirtProvider:
 
     def _send_image(self, name: str, resource: Resource, _action: Action) -> str:
         image = self.store.find(name.removeprefix(IMAGE_PREFIX).removesuffix(".qcow2"))
-        pool = self._pool(resource.settings["host"])
+        pool = self.pool_of(resource.settings["host"])
         return storage.ensure_image(pool, resource.settings["volume"], image.path, sha256=image.sha256)
 
     def _make_network(self, name: str, resource: Resource, _action: Action) -> str:
@@ -213,27 +232,16 @@ class LibvirtProvider:
 
     def _make_disk(self, name: str, resource: Resource, _action: Action) -> str:
         host = resource.settings["host"]
-        volume = f"{name}.qcow2"
         for wish in self.look.wanted.machines.values():
             for disk in wish.machine.disks:
-                if disk.volume == volume:
-                    return storage.ensure_disk(self._pool(host), disk)
+                if disk.volume == f"{name}.qcow2":
+                    pool, target = self.pool_of(host), self.target(wish)
+                    return ensure_machine_disk(self.connections[host], pool, wish.machine, disk, target=target)
         raise NotFoundError(f"no machine has a disk {name}")
 
     def _make_seed(self, node: str, resource: Resource, _action: Action) -> str:
-        wish = self.look.wanted.machines[node]
-        host_key = self.keys.host(node)
-        seed = Seed(
-            hostname=node,
-            domain=wish.domain,
-            user=USER,
-            authorized_keys=(self.keys.login.public,),
-            host_key=host_key.private.read_text(encoding="utf-8"),
-            host_key_public=host_key.public,
-            interfaces=tuple(nic.mac for nic in wish.machine.nics),
-            data_disk_serial=next((disk.serial for disk in wish.machine.disks if disk.serial), ""),
-        )
-        storage.put_bytes(self._pool(resource.settings["host"]), resource.settings["volume"], seed_image(seed))
+        seed = seed_of(self.look.wanted.machines[node], self.keys, user=USER)
+        storage.put_bytes(self.pool_of(resource.settings["host"]), resource.settings["volume"], seed_image(seed))
         return "written"
 
     def _make_machine(self, node: str, resource: Resource, action: Action) -> str:
@@ -241,14 +249,25 @@ class LibvirtProvider:
         connect = self.connections[wish.host]
         if action.verb in (Verb.CREATE, Verb.UPDATE):
             domains.define_machine(connect, wish.machine)
+        was_on = node in self.standing and self.standing[node].found.state != "off"
         if action.verb is Verb.UPDATE:
             domains.stop_machine(connect, wish.machine.name, timeout_s=STOP_TIMEOUT_S)
         self.state.record(resource.name, None)
-        if not wish.start:
+        if not (wish.start or was_on):
             return "defined; it is started by hand"
-        domains.start_machine(connect, wish.machine.name)
+        return self.bring_up(wish)
+
+    def bring_up(self, wish: MachineWish) -> str:
+        """Start a machine that is defined, and wait until it is ready; says how it came up.
+
+        Raises:
+            ProviderError: it did not come up; the evidence is the end of its serial log.
+        """
+        resource = f"machine/{wish.machine.node}"
+        self.state.record(resource, None)
+        domains.start_machine(self.connections[wish.host], wish.machine.name)
         said = self.wait_ready(wish)
-        self.state.record(resource.name, {"ready": True})
+        self.state.record(resource, {"ready": True})
         return f"{wish.address}, {said}"
 
     def wait_ready(self, wish: MachineWish, *, timeout_s: float = START_TIMEOUT_S) -> str:
@@ -271,24 +290,36 @@ class LibvirtProvider:
 
     def target(self, wish: MachineWish) -> SshTarget:
         """How a machine is reached by SSH; through its host where that is another machine."""
+        return self._target(wish.host, wish.address)
+
+    def target_of(self, machine: Standing) -> SshTarget:
+        """As ``target``, for a machine as it was made."""
+        return self._target(machine.host, machine.address)
+
+    def _target(self, host: str, address: str) -> SshTarget:
         return SshTarget(
-            host=wish.address,
+            host=address,
             user=USER,
             key_file=self.keys.login.private,
             known_hosts=self.keys.known_hosts,
-            jump=jump_of(self.hosts[wish.host].uri),
+            jump=jump_of(self.hosts[host].uri),
         )
 
     def serial_log(self, wish: MachineWish, *, lines: int) -> str:
         """The last lines of a machine's serial log, without terminal codes."""
         name = Path(wish.machine.serial_log).name
-        return readable(storage.tail_bytes(self._pool(wish.host), name), lines=lines)
+        return readable(storage.tail_bytes(self.pool_of(wish.host), name), lines=lines)
 
-    def _pool(self, host: str) -> storage.Pool:
-        wanted = self.look.wanted
-        pool = storage.find_pool(self.connections[host], name=wanted.pool, uuid=wanted.pool_uuid)
+    def pool_of(self, host: str) -> storage.Pool:
+        """The site's pool on a host.
+
+        Raises:
+            ProviderError: it does not run.
+        """
+        name = self.site.name
+        pool = storage.find_pool(self.connections[host], name=pool_name(name), uuid=object_uuid(name, "pool", name))
         if pool is None:
-            raise ProviderError(f"storage pool {wanted.pool} does not run on {host}", next_step="ai-how up")
+            raise ProviderError(f"storage pool {pool_name(name)} does not run on {host}", next_step="ai-how up")
         return pool
 
     def _delete(self, name: str) -> str:
@@ -300,37 +331,22 @@ class LibvirtProvider:
         if kind == "machine":
             domains.stop_machine(connect, f"{self.site.name}-{rest}", timeout_s=STOP_TIMEOUT_S)
             domains.remove_machine(connect, f"{self.site.name}-{rest}", object_uuid(self.site.name, "machine", rest))
-            storage.remove_volume(self._pool(host), f"{rest}.log")
+            storage.remove_volume(self.pool_of(host), f"{rest}.log")
             self.state.record(name, None)
         elif kind == "network":
             network = network_name(self.site.name, rest)
             networks.remove_network(connect, name=network, uuid=object_uuid(self.site.name, "network", rest))
         elif kind == "image":
-            storage.remove_image(self._pool(host), rest)
+            storage.remove_image(self.pool_of(host), rest)
         elif kind in ("disk", "seed"):
-            storage.remove_volume(self._pool(host), f"{rest}.qcow2" if kind == "disk" else f"{rest}-seed.iso")
+            storage.remove_volume(self.pool_of(host), f"{rest}.qcow2" if kind == "disk" else f"{rest}-seed.iso")
         else:
             return "left as it is"
         return "removed"
 
     def components(self) -> list[ComponentStatus]:
-        """Every machine and how it is doing."""
-        if not self.exists():
-            return []
-        return [self._component(node, wish) for node, wish in self.look.wanted.machines.items()]
-
-    def _component(self, node: str, wish: MachineWish) -> ComponentStatus:
-        observed = self.look.observed.get(f"machine/{node}")
-        condition = observed.condition if observed else Condition.ABSENT
-        remedies = {Condition.HEALTHY: "", Condition.FAILING: f"ai-how logs {node}, then: ai-how up"}
-        return ComponentStatus(
-            name=node,
-            condition=condition,
-            address=wish.address,
-            version=wish.image.name,
-            detail=observed.detail if observed else "is not made yet",
-            remedy=remedies.get(condition, "ai-how up"),
-        )
+        """Every machine, network and pool, and how it is doing."""
+        return list(components_of(self.look.wanted, self.look.observed)) if self.exists() else []
 
     def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
         """The serial log of a machine."""
@@ -351,25 +367,14 @@ class LibvirtProvider:
 
     def stop(self, say: Say) -> bool:
         """Shut every machine down, side by side; disks and networks stay."""
-        running = [(host, found) for host, found in self._machines() if found.state != "off"]
-        for host, found in running:
-            say(f"stopping {found.mark.get('node', found.name)}{f' on {host}' if len(self.hosts) > 1 else ''}")
-        with ThreadPoolExecutor(max_workers=max(1, len(running))) as pool:
-            list(
-                pool.map(
-                    lambda one: domains.stop_machine(self.connections[one[0]], one[1].name, timeout_s=STOP_TIMEOUT_S),
-                    running,
-                )
-            )
-        return bool(running)
+        return bool(stop_machines([one for one in self.standing.values() if one.found.state != "off"], say))
 
     def remove(self, say: Say) -> list[str]:
         """Remove the site's machines, disks, networks, pools and keys; what is in a pool that is not ours stays."""
         left: list[str] = []
-        for host, found in self._machines():
-            say(f"removing {found.mark.get('node', found.name)}")
-            node = str(found.mark.get("node", ""))
-            domains.remove_machine(self.connections[host], found.name, object_uuid(self.site.name, "machine", node))
+        for node, machine in self.standing.items():
+            say(f"removing {node}")
+            domains.remove_machine(machine.connect, machine.name, object_uuid(self.site.name, "machine", node))
         for host, connect in self.connections.items():
             for cluster in networks.observe_networks(connect, site=self.site.name):
                 name = network_name(self.site.name, cluster)
@@ -379,7 +384,7 @@ class LibvirtProvider:
         return left
 
     def _remove_pool(self, host: str, connect: Connect) -> list[str]:
-        name, uuid = f"ai-how-{self.site.name}", object_uuid(self.site.name, "pool", self.site.name)
+        name, uuid = pool_name(self.site.name), object_uuid(self.site.name, "pool", self.site.name)
         pool = storage.find_pool(connect, name=name, uuid=uuid, start=True)
         if pool is None:
             return []
@@ -387,11 +392,3 @@ class LibvirtProvider:
             if ours(volume):
                 storage.remove_volume(pool, volume)
         return [f"{volume} on {host}" for volume in storage.remove_pool(pool)]
-
-    def _machines(self) -> list[tuple[str, domains.Found]]:
-        return [
-            (host, found)
-            for host, connect in self.connections.items()
-            for found in domains.observe_machines(connect, site=self.site.name).values()
-            if found.mark.get("owner") == self.owner
-        ]

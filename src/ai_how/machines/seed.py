@@ -9,9 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 _VOLUME_NAME = "cidata"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticAddress:
+    """An IPv4 address with its prefix length (``192.168.200.10/24``), and how the world is reached from it."""
+
+    address: str
+    gateway: str
+    nameservers: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +29,8 @@ class Seed:
     """The settings of one machine's first start.
 
     ``host_key`` is the private ed25519 host key in OpenSSH's form, ``host_key_public`` its public line;
-    ``authorized_keys`` may log in as ``user``. ``interfaces`` are MAC addresses, each configured by DHCP.
+    ``authorized_keys`` may log in as ``user``. ``interfaces`` are MAC addresses, each configured by
+    DHCP, but for those that ``static`` has an address for.
     """
 
     hostname: str
@@ -29,6 +40,7 @@ class Seed:
     host_key: str
     host_key_public: str
     interfaces: tuple[str, ...]
+    static: Mapping[str, StaticAddress] = field(default_factory=dict)
     data_disk_serial: str = ""
     data_path: str = "/var/lib/ai-how/models"
 
@@ -62,7 +74,9 @@ def user_data(seed: Seed) -> str:
     if seed.data_disk_serial:
         device = f"/dev/disk/by-id/virtio-{seed.data_disk_serial}"
         config["fs_setup"] = [{"device": device, "filesystem": "ext4", "label": "models", "overwrite": False}]
-        config["mounts"] = [[device, seed.data_path, "ext4", "defaults,nofail,x-systemd.makefs", "0", "2"]]
+        config["mounts"] = [
+            [device, seed.data_path, "ext4", "defaults,nofail,x-systemd.makefs,x-systemd.growfs", "0", "2"]
+        ]
     return "#cloud-config\n" + json.dumps(config, indent=1, sort_keys=True) + "\n"
 
 
@@ -75,10 +89,22 @@ def meta_data(seed: Seed) -> str:
 def network_config(seed: Seed) -> str:
     """cloud-init's ``network-config``: every interface by its MAC address, so that names do not matter."""
     ethernets = {
-        f"lan{number}": {"match": {"macaddress": mac}, "dhcp4": True, "dhcp6": False, "dhcp-identifier": "mac"}
+        f"lan{number}": {"match": {"macaddress": mac}, **_addressing(seed.static.get(mac))}
         for number, mac in enumerate(seed.interfaces)
     }
     return json.dumps({"version": 2, "ethernets": ethernets}, indent=1, sort_keys=True) + "\n"
+
+
+def _addressing(static: StaticAddress | None) -> dict[str, object]:
+    if static is None:
+        return {"dhcp4": True, "dhcp6": False, "dhcp-identifier": "mac"}
+    return {
+        "dhcp4": False,
+        "dhcp6": False,
+        "addresses": [static.address],
+        "routes": [{"to": "default", "via": static.gateway}],
+        "nameservers": {"addresses": list(static.nameservers)},
+    }
 
 
 def seed_image(seed: Seed) -> bytes:

@@ -9,6 +9,10 @@ _CODES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][A-Z0-9]|[@-
 
 def readable(data: bytes, *, lines: int) -> str:
     """The last lines that say something."""
-    text = _CODES.sub("", data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n"))
-    said = [line.rstrip() for line in text.splitlines() if line.strip()]
+    said = [line.rstrip() for line in without_codes(data).splitlines() if line.strip()]
     return "\n".join(said[-lines:])
+
+
+def without_codes(data: bytes) -> str:
+    """The text of a part of the log."""
+    return _CODES.sub("", data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n"))

@@ -114,6 +114,13 @@ def image_is_whole(pool: Pool, name: str, *, sha256: str) -> bool:
         return mark is not None and there and _read(pool, mark) == sha256.encode()
 
 
+def allocations(pool: Pool) -> dict[str, tuple[int, int]]:
+    """Every volume of a pool by name: its size and what it takes on the host's disk, bytes."""
+    with explained("list the volumes"):
+        found = {volume.name(): volume.info() for volume in pool.listAllVolumes(0)}
+        return {name: (int(size), int(taken)) for name, (_, size, taken) in found.items()}
+
+
 def put_bytes(pool: Pool, name: str, data: bytes) -> None:
     """Have a raw volume with exactly these bytes; what was there before is replaced."""
     with explained(f"write volume {name}"):
@@ -167,6 +174,23 @@ def tail_bytes(pool: Pool, name: str, *, most_bytes: int = 16384) -> bytes:
             return b""
         size = volume.info()[1]
         return _read(pool, volume, offset=max(0, size - most_bytes), most_bytes=most_bytes)
+
+
+def read_from(pool: Pool, name: str, offset: int, *, most_bytes: int = 1 << 20) -> bytes:
+    """What a file in the pool that something else writes has after ``offset``; empty where there is no more yet."""
+    with explained(f"read {name}"):
+        _refresh(pool)
+        volume = optional(pool.storageVolLookupByName, name)
+        more = volume is not None and volume.info()[1] > offset
+        return _read(pool, volume, offset=offset, most_bytes=most_bytes) if more else b""
+
+
+def size_of(pool: Pool, name: str) -> int:
+    """Size of a file in the pool, bytes; 0 where there is none."""
+    with explained(f"look for {name}"):
+        _refresh(pool)
+        volume = optional(pool.storageVolLookupByName, name)
+        return 0 if volume is None else int(volume.info()[1])
 
 
 def remove_volume(pool: Pool, name: str) -> bool:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ai_how.errors import MissingToolError, ProviderError, TryAgainError
 
@@ -75,6 +77,21 @@ def run(
             evidence="\n".join(tail),
         )
     return completed
+
+
+def replace_process(argv: Sequence[str | Path]) -> NoReturn:
+    """Become another program: terminal, signals and exit code are its own from here on.
+
+    Raises:
+        MissingToolError: the program does not exist.
+    """
+    words = [str(word) for word in argv]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvp(words[0], words)  # noqa: S606 - no shell is wanted
+    except FileNotFoundError as error:
+        raise MissingToolError(f"{words[0]} is not installed", next_step=f"install it: {words[0]}") from error
 
 
 def which(program: str) -> Path | None:

@@ -9,7 +9,7 @@ the hosts is not looked at here. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from ai_how.accelerators.catalogue import by_name
 from ai_how.site.clusters import Cluster, Host, Node
@@ -143,10 +143,24 @@ def _subnets(site: Site, document: Document) -> Iterator[Mistake]:
         if network.num_addresses - 3 < nodes:
             problem = f"{text} has no addresses for {nodes} nodes"
             yield document.at_value(at, problem, "write a larger one, such as 192.168.200.0/22")
+        yield from _bridge(cluster, network, document, ("clusters", name, "network"))
         for other, taken in networks.items():
             if network.overlaps(taken):
                 yield document.at_value(at, f"{text} overlaps {taken} of cluster {other}", "write another subnet")
         networks[name] = network
+
+
+def _bridge(cluster: Cluster, subnet: IPv4Network, document: Document, at: Key) -> Iterator[Mistake]:
+    written = [((*at, "gateway"), cluster.network.gateway)] if cluster.network.gateway else []
+    written += [((*at, "nameservers", index), text) for index, text in enumerate(cluster.network.nameservers)]
+    for key, text in written:
+        try:
+            address = IPv4Address(text)
+        except ValueError as error:
+            yield document.at_value(key, f"{text} is no address", str(error))
+            continue
+        if key[-1] == "gateway" and address not in subnet:
+            yield document.at_value(key, f"{text} is not in the cluster's subnet {subnet}", "write one that is")
 
 
 def _turns(site: Site, document: Document) -> Iterator[Mistake]:

@@ -16,6 +16,7 @@ from ai_how.site.section import Section
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Subnet = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$")]
+_ADDRESS = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
 Factor = Annotated[float, Field(ge=1, le=8)]
 
 
@@ -117,12 +118,18 @@ class ClusterNetwork(Section):
     mode: Literal["nat", "routed", "isolated", "bridge"] = "nat"
     """nat: out through the host; routed: others know the way; isolated: no way out; bridge: one that the host has."""
     bridge: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,14}$")] | None = None
-    """The host's bridge, for mode bridge; its network must give out the addresses."""
+    """The host's bridge, for mode bridge; the machines' addresses are fixed, no DHCP of its network is asked."""
+    gateway: Annotated[str, Field(pattern=_ADDRESS)] | None = None
+    """Router of the bridge's network, an IPv4 address in the cluster's subnet (mode bridge)."""
+    nameservers: list[Annotated[str, Field(pattern=_ADDRESS)]] = Field(default_factory=list)
+    """DNS servers for the machines, IPv4 addresses (mode bridge)."""
 
     @model_validator(mode="after")
-    def _bridge_is_named(self) -> ClusterNetwork:
-        if (self.mode == "bridge") != (self.bridge is not None):
-            raise ValueError("mode: bridge needs bridge, and only it")
+    def _bridge_is_whole(self) -> ClusterNetwork:
+        if self.mode == "bridge" and not (self.bridge and self.gateway and self.nameservers):
+            raise ValueError("mode: bridge needs bridge, gateway and nameservers")
+        if self.mode != "bridge" and (self.bridge or self.gateway or self.nameservers):
+            raise ValueError("bridge, gateway and nameservers are for mode: bridge only")
         return self
 
 
