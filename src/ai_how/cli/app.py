@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "versions": ("ai_how.cli.versions:versions", "Show release sets; check whether versions fit together."),
     "image": ("ai_how.cli.image:image", "Build and list the disk images of virtual machines."),
     "vm": ("ai_how.cli.vm:vm", "List, start, stop, enter, keep and resize virtual machines."),
+    "topology": ("ai_how.cli.topology:topology", "Show hosts, machines, networks, GPUs and conflicts."),
     "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),
     "logs": ("ai_how.cli.lifecycle:logs", "Print a component's log."),
     "events": ("ai_how.cli.lifecycle:events", "Show what was done to this site, newest last."),

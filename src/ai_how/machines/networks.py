@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Any
 
 from ai_how.errors import ConflictError
 from ai_how.machines.connection import Connect, explained, optional
 from ai_how.machines.marks import network_name, object_uuid
 from ai_how.machines.types import Network
-from ai_how.machines.xml.network import network_xml, settings_of
+from ai_how.machines.xml.network import network_xml, settings_of, subnet_in
 
 
 def ensure_network(connect: Connect, network: Network) -> str:
@@ -45,6 +46,18 @@ def observe_networks(connect: Connect, *, site: str) -> dict[str, tuple[dict[str
             if ours:
                 seen[cluster] = settings_of(found.XMLDesc(0)), bool(found.isActive())
     return seen
+
+
+def foreign_subnets(connect: Connect, *, site: str) -> dict[str, IPv4Network]:
+    """The IPv4 networks of libvirt's networks that run on a host and are not the site's, by name."""
+    ours, found = observe_networks(connect, site=site), {}
+    with explained("list the networks"):
+        for network in connect.listAllNetworks(0):
+            subnet = subnet_in(network.XMLDesc(0)) if network.isActive() else None
+            if subnet is not None:
+                found[network.name()] = subnet
+    mine = {network_name(site, cluster) for cluster in ours}
+    return {name: subnet for name, subnet in found.items() if name not in mine}
 
 
 def remove_network(connect: Connect, *, name: str, uuid: str) -> bool:

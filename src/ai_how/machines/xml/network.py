@@ -51,3 +51,12 @@ def settings_of(xml: str) -> dict[str, Any]:
         "netmask": ip.get("netmask", "") if ip is not None else "",
         "hosts": {host.get("name", ""): [host.get("mac"), host.get("ip")] for host in root.findall("ip/dhcp/host")},
     }
+
+
+def subnet_in(xml: str) -> IPv4Network | None:
+    """The first IPv4 network that a libvirt network gives addresses of; None where it has none."""
+    for ip in parse(xml).findall("ip"):
+        if ip.get("family", "ipv4") == "ipv4" and ip.get("address"):
+            mask = ip.get("netmask") or ip.get("prefix") or "32"
+            return IPv4Network(f"{ip.get('address')}/{mask}", strict=False)
+    return None
