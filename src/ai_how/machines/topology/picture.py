@@ -15,7 +15,7 @@ from ai_how.machines.topology.types import GpuView, HostView, MachineView, Netwo
 _WIDTH, _MARGIN, _GAP = 960, 16, 12
 _COLUMNS = 3
 _BOX_WIDTH = (_WIDTH - 2 * _MARGIN - (_COLUMNS + 1) * _GAP) // _COLUMNS
-_MACHINE_HEIGHT, _GPU_HEIGHT, _NETWORK_HEIGHT, _HEAD = 76, 42, 30, 52
+_MACHINE_HEIGHT, _GPU_HEIGHT, _NETWORK_HEIGHT, _HEAD = 62, 42, 30, 52
 # Okabe and Ito's palette, told apart by most colour-blind people; red is kept for conflicts
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#f0e442")
 _RED, _INK, _SOFT, _PAPER = "#c00000", "#1a1a1a", "#666666", "#ffffff"
@@ -46,7 +46,13 @@ def _title(found: Topology, _colours: Mapping[str, str], y: int) -> Drawn:
     machines, hosts = found.machine_count, len(found.hosts)
     turns = ", one cluster at a time" if found.schedule == "in-turns" else ""
     parts = [
-        _text(_MARGIN, y + 18, f"Site {found.site}: {hosts} host(s), {machines} machine(s){turns}", size=18, bold=True)
+        _text(
+            _MARGIN,
+            y + 18,
+            f"Site {found.site}: {_count(hosts, 'host')}, {_count(machines, 'machine')}{turns}",
+            size=18,
+            bold=True,
+        )
     ]
     y += 32
     if found.unseen:
@@ -73,7 +79,7 @@ def _networks(found: Topology, colours: Mapping[str, str], y: int) -> Drawn:
 def _network_words(network: NetworkView) -> str:
     mode = f"{network.mode} {network.bridge}".strip()
     words = [f"cluster {network.cluster} ({network.kind})", network.subnet, mode]
-    words += [f"{network.machines} machine(s)", "" if network.start == "always" else "started by hand"]
+    words += [_count(network.machines, "machine"), "" if network.start == "always" else "started by hand"]
     return f"{'! ' if network.conflict else ''}{' · '.join(word for word in words if word)}" + (
         f" · {network.conflict}" if network.conflict else ""
     )
@@ -186,3 +192,7 @@ def _rect(
 def _text(x: int, y: int, words: str, *, size: int = 13, bold: bool = False, fill: str = _INK) -> str:
     weight = ' font-weight="600"' if bold else ""
     return f'<text x="{x}" y="{y}" font-size="{size}" fill="{fill}"{weight}>{escape(words)}</text>'
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
