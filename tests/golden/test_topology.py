@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from ai_how.capacity.demand import request_of
@@ -34,5 +35,5 @@ def pictures() -> dict[str, Topology]:
 @pytest.mark.parametrize("name", ["libvirt", "bridge", "conflicts"])
 def test_topology(golden: Golden, name: str) -> None:
     found = pictures()[name]
-    golden(f"tests/golden/topology/{name}.txt", "\n".join(topology_lines(found)) + "\n")
+    golden(f"tests/golden/topology/{name}.txt", click.unstyle("\n".join(topology_lines(found))) + "\n")
     golden(f"tests/golden/topology/{name}.svg", picture(found))
