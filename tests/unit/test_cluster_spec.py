@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_how.capacity.demand import request_of
+from ai_how.capacity.sizing import solve
+from ai_how.errors import SpecError
+from ai_how.machines.desired import HostSetting, ImageFile, desired_of
+from ai_how.machines.types import Virtualization
 from ai_how.site.cluster_template import render_cluster_template
 from ai_how.site.clusters import Declared, DeclaredGpus, Host, Node
 from ai_how.site.load import check_site_text, read_site_text
 from ai_how.site.roles import DEFAULTS
 from ai_how.site.shapes import all_sections
 from ai_how.site.spec import Site
+from tests.golden.conftest import ROOT
 
 LIBVIRT = "name: a\nprovider: libvirt\n"
 INVENTORY = "name: a\nprovider: inventory\n"
@@ -344,3 +349,37 @@ def test_what_is_commented_out_in_it_loads_too() -> None:
     assert site is not None
     assert site.planned_clusters["hpc"].start == "manual"
     assert site.hosts[0].declared is not None
+
+
+BRIDGE = "bridge: br0, gateway: 10.0.0.1, nameservers: [192.0.2.1]"
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (f"mode: bridge, {BRIDGE}", None),
+        ("mode: bridge, bridge: br0", "mode: bridge needs bridge, gateway and nameservers"),
+        ("mode: bridge, bridge: br0, gateway: 10.0.0.1", "mode: bridge needs bridge, gateway and nameservers"),
+        ("gateway: 10.0.0.1", "bridge, gateway and nameservers are for mode: bridge only"),
+        (f"mode: bridge, {BRIDGE}".replace("10.0.0.1", "10.1.0.1"), "10.1.0.1 is not in the cluster's subnet"),
+        (f"mode: bridge, {BRIDGE}".replace("192.0.2.1", "192.0.2.300"), "192.0.2.300 is no address"),
+        (f"mode: bridge, {BRIDGE}".replace("192.0.2.1", "dns"), "an IPv4 address, such as 192.168.200.1"),
+    ],
+)
+def test_a_bridge_needs_what_its_machines_are_told(network: str, message: str | None) -> None:
+    found = mistakes(f"{LIBVIRT}clusters:\n  c: {{subnet: 10.0.0.0/24, network: {{{network}}}}}\n")
+    assert [message in line for line in found] == ([True] if message else [])
+
+
+def test_a_router_is_no_machine() -> None:
+    text = (ROOT / "examples" / "bridge.yaml").read_text().replace("gateway: 10.20.30.1", "gateway: 10.20.30.10")
+    site, _ = check_site_text(text, Path("f"))
+    assert site is not None
+    placed = tuple(node for node in solve(request_of(site, {})).placed if not node.gpus)
+    hosts = {
+        host.name: HostSetting(name=host.name, uri="", storage_path="/p", virtualization=Virtualization.EMULATED)
+        for host in site.hosts
+    }
+    images = {node.need.name: ImageFile(name="i", virtual_size_bytes=1) for node in placed}
+    with pytest.raises(SpecError, match="is a router or name server"):
+        desired_of(site, placed, owner="/o", hosts=hosts, images=images)

@@ -418,3 +418,12 @@ def test_becoming_a_program_that_is_not_there() -> None:
 
     with pytest.raises(MissingToolError, match="no-such-program is not installed"):
         replace_process(["no-such-program"])
+
+
+def test_down_needs_no_placement(make: Make) -> None:
+    host = make()
+    host.domain(HAND).create()
+    host.site_file.write_text(SITE.replace("memory_gib: 128", "memory_gib: 5"))
+    assert "do not fit" in refused(SpecError, "up", "--dry-run").brief
+    assert f"stopping {HAND}" in ai_how("down").stderr
+    assert listed()[HAND]["state"] == "off"

@@ -18,7 +18,7 @@ def components_of(wanted: Desired, observed: Mapping[str, Observed]) -> Iterator
             observed.get(f"machine/{node}"),
             address=wish.address,
             version=wish.image.name,
-            remedy=f"ai-how logs {node}, then: ai-how up",
+            remedy=f"ai-how logs {node}, then: ai-how {'up' if wish.start else f'vm start {node}'}",
         )
     for cluster, net in wanted.networks.items():
         if net.network.mode is not NetworkMode.BRIDGE:
@@ -34,12 +34,14 @@ def _component(
     name: str, seen: Observed | None, *, address: str, version: str = "", remedy: str = "ai-how up"
 ) -> ComponentStatus:
     condition = seen.condition if seen else Condition.ABSENT
-    healthy, failing = condition is Condition.HEALTHY, condition is Condition.FAILING
+    healthy = condition is Condition.HEALTHY
+    detail = seen.detail or ("" if healthy else f"is {condition}") if seen else "is not made yet"
+    known = healthy or condition is Condition.FAILING
     return ComponentStatus(
         name=name,
         condition=condition,
         address=address,
         version=version,
-        detail=seen.detail or ("" if healthy else f"is {condition}") if seen else "is not made yet",
-        remedy="" if healthy else remedy if failing else "ai-how up",
+        detail=detail,
+        remedy=(remedy if known else "ai-how up") if detail else "",
     )

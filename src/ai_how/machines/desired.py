@@ -314,6 +314,12 @@ def _static(cluster: Cluster, address: str) -> StaticAddress | None:
     network = cluster.network
     if network.mode != "bridge" or network.gateway is None:
         return None
+    if address in (network.gateway, *network.nameservers):
+        raise SpecError(
+            f"{address} is a router or name server and would be a machine's address too",
+            evidence=f"subnet {subnet_of(cluster)}",
+            next_step="write another subnet for the cluster, or another gateway",
+        )
     prefix = subnet_of(cluster).partition("/")[2]
     return StaticAddress(address=f"{address}/{prefix}", gateway=network.gateway, nameservers=tuple(network.nameservers))
 

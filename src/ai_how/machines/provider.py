@@ -361,8 +361,11 @@ class LibvirtProvider:
 
     def exists(self) -> bool:
         """Whether a host has anything of the site, or its folder is there."""
-        return self.folder.root.exists() or any(
-            world.pool or world.machines or world.networks for world in self.look.worlds.values()
+        name, uuid = pool_name(self.site.name), object_uuid(self.site.name, "pool", self.site.name)
+        return bool(self.folder.root.exists() or self.standing) or any(
+            networks.observe_networks(connect, site=self.site.name)
+            or storage.find_pool(connect, name=name, uuid=uuid) is not None
+            for connect in self.connections.values()
         )
 
     def stop(self, say: Say) -> bool:

@@ -144,8 +144,9 @@ def _machine(host: str, node: str, found: domains.Found, wanted: Desired, ready:
     if not found.running:
         off = found.state == "off"
         condition, detail = Condition.STOPPED, found.reason or f"is {found.state}"
-        if off and not found.reason and wish is not None and not wish.start:
-            condition, detail = Condition.HEALTHY, ""
+        if off and wish is not None and not wish.start:
+            # nothing to repair, but worth a word where it did not go off by itself
+            condition, detail = Condition.HEALTHY, found.reason
     elif name not in ready:
         condition, detail = Condition.FAILING, "has not been seen ready"
     needs = [f"disk/{str(volume).removesuffix(_DISK)}" for volume in (settings or {}).get("disks", [])]
