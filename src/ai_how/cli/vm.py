@@ -11,8 +11,8 @@ import click
 
 from ai_how.cli.nodes import node_argument, nodes_argument
 from ai_how.cli.open_site import open_machines
-from ai_how.cli.options import output_option, site_option
-from ai_how.cli.output import human_bytes, note, print_json, print_table
+from ai_how.cli.options import Number, output_option, site_option
+from ai_how.cli.output import note, print_json, print_table
 from ai_how.cli.vm_change import delete, resize, rollback, snapshot
 from ai_how.errors import ConflictError
 
@@ -47,6 +47,9 @@ for command in (snapshot, rollback, resize, delete):
 def list_(site_path: Path | None, output: str) -> None:
     """List the machines: where they are, their state and size, what is odd.
 
+    DISK GiB: what the disks take on the host, of their size. AGENT: whether the
+    guest agent answers. The JSON has cluster, host and snapshots too.
+
     \b
     Example:
       ai-how vm list
@@ -68,12 +71,11 @@ def list_(site_path: Path | None, output: str) -> None:
 
 def _headers(*, several: bool) -> tuple[str, ...]:
     host = ("HOST",) if several else ()
-    return ("MACHINE", *host, "STATE", "ADDRESS", "CPU", "MEMORY", "DISK", "GPU", "AGENT", "IMAGE")
+    return ("MACHINE", *host, "STATE", "ADDRESS", "CPU", "GiB", "DISK GiB", "GPU", "AGENT", "IMAGE")
 
 
 def _cells(row: MachineRow, *, several: bool) -> tuple[object, ...]:
-    size = f"{row.disk_size_bytes / 2**30:.0f} GiB"
-    used = f"{human_bytes(row.disk_used_bytes)} of " if row.disk_used_bytes is not None else ""
+    used = "-" if row.disk_used_bytes is None else f"{row.disk_used_bytes / 2**30:.3g}"
     agent = {None: "-", True: "yes", False: "no"}[row.agent]
     return (
         row.node,
@@ -81,8 +83,8 @@ def _cells(row: MachineRow, *, several: bool) -> tuple[object, ...]:
         row.state,
         row.address,
         row.vcpus,
-        f"{row.memory_mib / 1024:g} GiB",
-        used + size,
+        f"{row.memory_mib / 1024:g}",
+        f"{used}/{row.disk_size_bytes / 2**30:.0f}",
         row.gpus,
         agent,
         row.image or "-",
@@ -115,7 +117,7 @@ def start(nodes: tuple[str, ...], site_path: Path | None) -> None:
     "--timeout-s",
     default=120.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     help="How long each may take to shut down, seconds, before it is ended hard.",
 )
 def stop(nodes: tuple[str, ...], site_path: Path | None, timeout_s: float) -> None:
@@ -138,7 +140,7 @@ def stop(nodes: tuple[str, ...], site_path: Path | None, timeout_s: float) -> No
     "--timeout-s",
     default=120.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     help="How long each may take to shut down, seconds, before it is ended hard.",
 )
 def restart(nodes: tuple[str, ...], site_path: Path | None, timeout_s: float) -> None:
