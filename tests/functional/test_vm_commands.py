@@ -100,7 +100,7 @@ def lab() -> Iterator[Lab]:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def test_a_machine_by_hand_from_off_to_gone(lab: Lab) -> None:
+def test_a_machine_is_started_by_hand_and_put_back(lab: Lab) -> None:
     assert lab.machine()["state"] == "not made"
     assert "not made yet" in lab.run("vm", "start", NODE, code=1).stderr
     lab.run("up", "--yes")
@@ -115,6 +115,11 @@ def test_a_machine_by_hand_from_off_to_gone(lab: Lab) -> None:
 
     _started_by_hand(lab)
     _back_with_memory(lab)
+
+
+def test_a_running_machine_is_resized_and_made_anew(lab: Lab) -> None:
+    lab.run("up", "--yes")
+    lab.run("vm", "start", NODE)
     _grown_while_it_runs(lab)
     _restarted_with_more(lab)
     _made_anew(lab)
@@ -174,7 +179,8 @@ def _restarted_with_more(lab: Lab) -> None:
 
 
 def _made_anew(lab: Lab) -> None:
-    assert "it is off" in lab.run("vm", "rollback", NODE, "--name", "fresh", "--yes").stdout
+    lab.run("vm", "snapshot", NODE, "--name", "off")
+    assert "it is off" in lab.run("vm", "rollback", NODE, "--name", "off", "--yes").stdout
     lab.run("vm", "delete", NODE, "--yes")
     assert lab.machine()["state"] == "not made"
     left = {path.name for path in (lab.folder / "pool" / "vmtest").iterdir()}

@@ -11,6 +11,7 @@ import click
 
 from ai_how.cli.apply import carry_out, print_plan
 from ai_how.cli.confirm import confirm
+from ai_how.cli.next_step import say_next
 from ai_how.cli.nodes import node_argument
 from ai_how.cli.open_site import open_machines
 from ai_how.cli.options import output_option, site_option, yes_option
@@ -65,7 +66,8 @@ def snapshot(
         print_json(taken)
     else:
         kept = "with its memory" if taken.with_memory else "its disks, as it was off"
-        click.echo(f"{node}: snapshot {taken.name} is taken ({kept})\nBack to it: ai-how vm rollback {node}")
+        click.echo(f"{node}: snapshot {taken.name} is taken ({kept})")
+        say_next(f"ai-how vm rollback {node}    (to go back to it)")
 
 
 def _print_snapshots(found: list[Snapshot], output: str) -> None:
@@ -106,8 +108,10 @@ def rollback(node: str, site_path: Path | None, name: str | None, *, yes: bool) 
     with locked(provider.folder.lock):
         roll_back(machine, wanted.name)
         _record(provider, node, "rollback", wanted.name)
-        said = _clock(provider, machine) if wanted.with_memory else f"it is off; start it: ai-how vm start {node}"
+        said = _clock(provider, machine) if wanted.with_memory else "it is off"
     click.echo(f"{node} is back at snapshot {wanted.name}: {said}")
+    if not wanted.with_memory:
+        say_next(f"ai-how vm start {node}")
 
 
 def _clock(provider: LibvirtProvider, machine: Standing) -> str:
@@ -121,7 +125,7 @@ def _clock(provider: LibvirtProvider, machine: Standing) -> str:
     try:
         run_remote(provider.target_of(machine), ["sudo", "-n", "date", "-u", "-s", f"@{int(time.time())}"])
     except AiHowError as error:
-        return f"it runs, but its clock could not be set ({error.brief}); restart it: ai-how vm restart {machine.node}"
+        return f"it runs, but its clock could not be set ({error.brief}): restart it"
     return "it runs, and its clock is set"
 
 
@@ -205,7 +209,8 @@ def delete(node: str, site_path: Path | None, *, yes: bool) -> None:
         removed = remove_node(provider, machine)
         _record(provider, node, "delete", ", ".join(removed))
     with_what = f", with {', '.join(removed)}" if removed else ""
-    click.echo(f"{node} is removed{with_what}\nMake it anew: ai-how up")
+    click.echo(f"{node} is removed{with_what}")
+    say_next("ai-how up    (makes it anew)")
 
 
 def _options(changes: Mapping[str, int]) -> str:
