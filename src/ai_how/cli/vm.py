@@ -45,7 +45,7 @@ for command in (snapshot, rollback, resize, delete):
 @site_option
 @output_option
 def list_(site_path: Path | None, output: str) -> None:
-    """List the machines: where they are, their state and size, what is odd.
+    """List the machines: place, state, size, what is odd.
 
     DISK GiB: what the disks take on the host, of their size. AGENT: whether the
     guest agent answers. The JSON has cluster, host and snapshots too.
@@ -95,7 +95,7 @@ def _cells(row: MachineRow, *, several: bool) -> tuple[object, ...]:
 @nodes_argument
 @site_option
 def start(nodes: tuple[str, ...], site_path: Path | None) -> None:
-    """Start machines and wait until each can be worked on.
+    """Start machines and wait until each is ready.
 
     Also those of clusters with `start: manual`. If one does not come up, the
     end of its serial log is shown.
@@ -121,8 +121,9 @@ def start(nodes: tuple[str, ...], site_path: Path | None) -> None:
     help="How long each may take to shut down, seconds, before it is ended hard.",
 )
 def stop(nodes: tuple[str, ...], site_path: Path | None, timeout_s: float) -> None:
-    """Shut machines down, hard where one does not obey; says which it was.
+    """Shut machines down.
 
+    One that does not obey in time is ended hard; it says which it was.
     `ai-how up` starts them again, unless their cluster has `start: manual`.
 
     \b
@@ -144,7 +145,9 @@ def stop(nodes: tuple[str, ...], site_path: Path | None, timeout_s: float) -> No
     help="How long each may take to shut down, seconds, before it is ended hard.",
 )
 def restart(nodes: tuple[str, ...], site_path: Path | None, timeout_s: float) -> None:
-    """Shut machines down, start them again and wait until each is ready.
+    """Shut machines down and start them again.
+
+    Waits until each is ready.
 
     \b
     Example:
@@ -163,9 +166,9 @@ def restart(nodes: tuple[str, ...], site_path: Path | None, timeout_s: float) ->
 @node_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(site_path: Path | None, node: str, command: tuple[str, ...]) -> None:
-    """Log in to a machine, or run a COMMAND on it; its exit code is passed on.
+    """Log in to a machine, or run a COMMAND on it.
 
-    With the site's own key, as a user that may use sudo; the machine's host key
+    The command's exit code is passed on. With the site's own key, as a user that may use sudo; the machine's host key
     is the one that ai-how gave it. Goes through the host where that is another
     machine. Options for ai-how stand before NODE.
 
@@ -190,7 +193,9 @@ def ssh(site_path: Path | None, node: str, command: tuple[str, ...]) -> None:
 @node_argument
 @click.option("--log", "log_only", is_flag=True, help="Follow the serial log only, even where virsh is installed.")
 def console(site_path: Path | None, node: str, *, log_only: bool) -> None:
-    """Open a machine's serial console; without virsh, follow its serial log.
+    """Open a machine's serial console.
+
+    Without virsh, its serial log is followed instead.
 
     \b
     Example:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 def snapshot(
     node: str, site_path: Path | None, output: str, name: str | None, to_delete: str | None, *, list_only: bool
 ) -> None:
-    """Keep a machine as it is now, inside its own disk; `vm rollback` goes back.
+    """Keep a machine as it is now.
 
+    The snapshot lies in the machine's own disk; `ai-how vm rollback` goes back.
     A running machine that boots by BIOS is kept with its memory, and pauses for
     that. One that boots by UEFI or has a GPU must be off; its disks are kept.
 
@@ -87,9 +88,9 @@ def _print_snapshots(found: list[Snapshot], output: str) -> None:
 @yes_option
 @click.option("--name", metavar="NAME", help="Snapshot to go back to. Default: the newest.")
 def rollback(node: str, site_path: Path | None, name: str | None, *, yes: bool) -> None:
-    """Put a machine back to a snapshot; what it did since then is lost.
+    """Put a machine back to a snapshot.
 
-    From a snapshot with memory it goes on at once, and its clock is set right.
+    What it did since then is lost. From a snapshot with memory it goes on at once, and its clock is set right.
     From one without, it is off afterwards.
 
     \b
@@ -189,9 +190,9 @@ def resize(
 @site_option
 @yes_option
 def delete(node: str, site_path: Path | None, *, yes: bool) -> None:
-    """Remove a machine with its disks and snapshots; `ai-how up` makes it anew.
+    """Remove a machine with its disks and snapshots.
 
-    To be rid of it for good, take it out of the site file and run `ai-how up`.
+    `ai-how up` makes it anew. To be rid of it for good, take it out of the site file and run `ai-how up`.
 
     \b
     Example:
