@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from ai_how.cli.app import root
-from ai_how.errors import AiHowError, ConflictError, NotFoundError, SpecError
-from ai_how.machines import power, snapshots
+from ai_how.errors import AiHowError, ConflictError, NotFoundError, SpecError, TryAgainError
+from ai_how.machines import disks, power, snapshots
 from ai_how.machines.turns import check_turn, clusters_to_run
 from ai_how.run.process import Completed
 from ai_how.site.spec import Site
@@ -427,3 +428,43 @@ def test_down_needs_no_placement(make: Make) -> None:
     assert "do not fit" in refused(SpecError, "up", "--dry-run").brief
     assert f"stopping {HAND}" in ai_how("down").stderr
     assert listed()[HAND]["state"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (None, "grown from 8 to 10 GiB while it runs, with its file system"),
+        (
+            TryAgainError("ssh did not finish"),
+            "grown from 8 to 10 GiB while it runs; its file system grows at the next restart (ssh did not finish)",
+        ),
+    ],
+)
+def test_a_disk_grows_under_its_machine(
+    make: Make, monkeypatch: pytest.MonkeyPatch, ends: AiHowError | None, said: str
+) -> None:
+    host = make()
+    host.domain(HAND).create()
+    grown: list[tuple[str, int]] = []
+    scripts: list[str] = []
+
+    def run(_target: object, words: list[str], **_options: object) -> None:
+        scripts.append(words[-1])
+        if ends is not None:
+            raise ends
+
+    def grow(_connect: object, _name: str, device: str, *, size_bytes: int) -> None:
+        grown.append((device, size_bytes))
+
+    monkeypatch.setattr(disks, "run_remote", run)
+    monkeypatch.setattr("ai_how.machines.domains.grow_disk", grow)
+    machine = host.wanted.machines[HAND].machine
+    (disk,) = machine.disks
+    pool, target = host.provider.pool_of("one"), host.provider.target_of(host.provider.find(HAND))
+    larger = replace(disk, size_bytes=10 * 2**30)
+    machine = replace(machine, disks=(larger,))
+    assert disks.ensure_machine_disk(host.connect, pool, machine, larger, target=target) == said
+    assert grown == [("vda", 10 * 2**30)] and "growpart" in scripts[0]
+    # the driver knows no image under a disk
+    same = replace(disk, backing="")
+    assert disks.ensure_machine_disk(host.connect, pool, machine, same, target=target) == "was there"

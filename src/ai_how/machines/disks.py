@@ -23,6 +23,7 @@ btrfs) sudo -n btrfs filesystem resize max / ;;
 *) exit 3 ;;
 esac
 """
+_GROW_TIMEOUT_S = 300
 _GROW_DATA = "sudo -n resize2fs {device}"
 
 
@@ -36,7 +37,7 @@ def ensure_machine_disk(
     """
     found = domains.observe_machine(connect, machine.name)
     there = storage.allocations(pool).get(disk.volume)
-    if found is None or not found.running or there is None or there[0] >= disk.size_bytes:
+    if found is None or found.state == "off" or there is None or there[0] >= disk.size_bytes:
         return storage.ensure_disk(pool, disk)
     number = machine.disks.index(disk)
     device = f"vd{ascii_lowercase[number]}"
@@ -44,7 +45,7 @@ def ensure_machine_disk(
     said = f"grown from {there[0] / 2**30:.0f} to {disk.size_bytes / 2**30:.0f} GiB while it runs"
     script = _GROW_DATA.format(device=f"/dev/{device}") if number else _GROW_ROOT
     try:
-        run_remote(target, ["sh", "-c", script])
+        run_remote(target, ["sh", "-c", script], timeout_s=_GROW_TIMEOUT_S)
     except AiHowError as error:
         why = (error.evidence.splitlines() or [error.brief])[-1]
         return f"{said}; its file system grows at the next restart ({why})"
