@@ -105,6 +105,21 @@ def _of_gpus(needs: Sequence[NodeNeed], rooms: Sequence[Room]) -> Iterator[Short
     kinds = sorted({(need.gpu_model, need.gpu_memory_gib) for need in wanting} | {("", 0.0)} if wanting else set())
     gpus = [gpu for room in rooms for gpu in room.gpus if not gpu.blocked]
     host = rooms[0].name if len(rooms) == 1 else ""
+    free = {gpu.pci_address for gpu in gpus}
+    for need in wanting:
+        missing = len(set(need.gpu_addresses) - free)
+        if missing:
+            yield Shortage(
+                rule=Rule.GPUS,
+                clusters=(need.cluster,),
+                need=len(need.gpu_addresses),
+                room=len(need.gpu_addresses) - missing,
+                short=missing,
+                unit=f"GPUs at {', '.join(need.gpu_addresses)}",
+                nodes=(need,),
+                host=host,
+            )
+            return
     for model, memory_gib in kinds:
         choosy = [
             need

@@ -89,9 +89,10 @@ def _need(cluster: str, group: Node, number: int) -> NodeNeed:
         vcpus=usual.vcpus if group.vcpus is None else group.vcpus,
         memory_gib=usual.memory_gib if group.memory_gib is None else group.memory_gib,
         disk_gib=usual.disk_gib if group.disk_gib is None else group.disk_gib,
-        gpus=usual.gpus if group.gpus is None else group.gpus,
+        gpus=(len(group.gpu_addresses) or usual.gpus) if group.gpus is None else group.gpus,
         gpu_model=group.gpu_model or "",
         gpu_memory_gib=group.gpu_memory_gib or 0,
+        gpu_addresses=tuple(group.gpu_addresses),
         host=group.host or "",
     )
 
@@ -125,7 +126,7 @@ def _declared_gpus(kinds: Sequence[DeclaredGpus], numa_nodes: int) -> tuple[GpuC
     gpus: list[GpuCapacity] = []
     for kind in kinds:
         known = by_name(kind.model)
-        for _ in range(kind.count):
+        for number in range(kind.count):
             gpus.append(
                 GpuCapacity(
                     name=known.name if known else kind.model,
@@ -133,6 +134,7 @@ def _declared_gpus(kinds: Sequence[DeclaredGpus], numa_nodes: int) -> tuple[GpuC
                     memory_gib=kind.memory_gib or (known.memory_gib if known else 0),
                     compute_capability=known.compute_capability if known else None,
                     power_limit_w=kind.power_limit_w or (known.power_limit_w if known else None),
+                    pci_address=kind.addresses[number] if kind.addresses else "",
                     numa_node=len(gpus) % numa_nodes if kind.numa_node is None else kind.numa_node,
                 )
             )

@@ -92,7 +92,10 @@ def _shares(item: _Item, total: Mapping[str, int]) -> tuple[int, int, int]:
 
 
 def _in_order(items: Sequence[_Item], hosts: Sequence[Room], order: Order) -> list[_Item]:
-    """Pinned nodes, then those with GPUs, the choosiest first, then by size; names decide between equals."""
+    """Nodes with named cards, pinned ones, then those with GPUs, the choosiest first, then by size.
+
+    Names decide between equals.
+    """
     total = {
         "threads": max(1, sum(host.threads_m for host in hosts)),
         "memory": max(1, sum(host.memory_mib for host in hosts)),
@@ -101,6 +104,8 @@ def _in_order(items: Sequence[_Item], hosts: Sequence[Room], order: Order) -> li
     return sorted(
         items,
         key=lambda item: (
+            # named cards are not interchangeable with others: they go before anyone else could take them
+            not item.need.gpu_addresses,
             not item.need.host,
             -item.need.gpus,
             -item.need.gpu_memory_gib,

@@ -145,9 +145,10 @@ def _cells(offer: HostOffer) -> tuple[Cell, ...]:
 
 
 def gpu_serves(gpu: GpuCapacity, need: NodeNeed) -> bool:
-    """Whether a GPU can be passed through and is of the memory and model that a node asks for."""
+    """Whether a GPU can be passed through and is of the address, memory and model that a node asks for."""
     return (
         not gpu.blocked
+        and (not need.gpu_addresses or gpu.pci_address in need.gpu_addresses)
         and gpu.memory_gib >= need.gpu_memory_gib
         and (not need.gpu_model or same_card(gpu.name, need.gpu_model))
     )

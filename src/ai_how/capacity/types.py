@@ -79,7 +79,10 @@ class HostOffer:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeNeed:
-    """One node of a cluster with what it needs. ``gpu_model`` is a card's name, ``host`` a host's; empty: any."""
+    """One node of a cluster with what it needs. ``gpu_model`` is a card's name, ``host`` a host's; empty: any.
+
+    ``gpu_addresses`` are the PCI addresses of the only cards that will do, as many as ``gpus``; empty: any.
+    """
 
     name: str
     cluster: str
@@ -90,6 +93,7 @@ class NodeNeed:
     gpus: int = 0
     gpu_model: str = ""
     gpu_memory_gib: float = 0
+    gpu_addresses: tuple[str, ...] = ()
     host: str = ""
 
 

@@ -8,6 +8,8 @@ from ai_how.capacity.demand import declared_capacity, hosts_of
 from ai_how.capacity.types import HostCapacity
 from ai_how.errors import SpecError
 from ai_how.host.capacity import observe_capacity
+from ai_how.host.checks.passthrough import gpu_capacities
+from ai_how.host.facts.passthrough import observe_passthrough
 from ai_how.host.root import Root
 from ai_how.site.clusters import Host
 from ai_how.site.spec import Site
@@ -38,7 +40,9 @@ def _observed(site: Site, host: Host) -> HostCapacity:
             evidence=f"{host.address or host.uri} is another machine, which this version does not look at",
             next_step=f"write what it has under hosts, {host.name}: declared (cores, memory_gib, disk_gib, gpus)",
         )
-    return observe_capacity(Root(), name=host.name, disk_path=_disk_path(site, host))
+    taken = {card.address for card in host.cards if card.allow_in_use}
+    gpus = gpu_capacities(observe_passthrough(Root()), allow_in_use=taken)
+    return observe_capacity(Root(), name=host.name, disk_path=_disk_path(site, host), gpus=gpus)
 
 
 def _is_this_machine(site: Site, host: Host) -> bool:

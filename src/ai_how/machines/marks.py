@@ -11,6 +11,8 @@ import uuid
 
 METADATA_URI = "urn:ai-how:machine:1"
 """XML namespace of a domain's mark."""
+DRIVERS_URI = "urn:ai-how:drivers:1"
+"""XML namespace of what a domain records about its cards: the drivers that they had on the host."""
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, METADATA_URI)
 _LOCAL_QEMU_PREFIX = "52:54:00"
 

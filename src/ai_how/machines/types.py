@@ -141,6 +141,7 @@ class Machine:
 
     ``disks`` become vda, vdb, ... in order; ``seed`` is the volume with cloud-init's data. ``serial_log`` is a file on
     the host. ``mark`` is plain JSON without secrets, kept in the domain's metadata: whose it is, made with what.
+    ``drivers`` is JSON too, kept beside it: the driver that each function of the cards had on the host.
     """
 
     name: str
@@ -158,5 +159,6 @@ class Machine:
     serial_log: str
     mark: str
     cards: tuple[Card, ...] = ()
+    drivers: str = ""
     hide_hypervisor: bool = False
     autostart: bool = False

@@ -58,6 +58,12 @@ def _hosts(site: Site, document: Document) -> Iterator[Mistake]:
         if place and host.declared is None and places.setdefault(place, index) != index:
             other = site.hosts[places[place]].name
             yield document.at_key(at, f"is the same machine as host {other}: {place}", "write its own uri or address")
+        seen: set[str] = set()
+        for number, card in enumerate(host.cards):
+            if card.address in seen:
+                problem = f"{card.address} has another entry already"
+                yield document.at_value((*at, "cards", number, "address"), problem, "write one entry a card")
+            seen.add(card.address)
         if host.declared is not None:
             yield from _declared_gpus(host, document, (*at, "declared"))
 
@@ -68,7 +74,7 @@ def _address(site: Site, host: Host, document: Document, at: Key) -> Iterator[Mi
             (*at, "address"), "is for provider inventory", "write uri, such as qemu+ssh://host/system"
         )
     if site.provider == "inventory":
-        for key in ("uri", "reserve"):
+        for key in ("uri", "reserve", "cards"):
             if key in host.model_fields_set:
                 yield document.at_key((*at, key), "is for provider libvirt", "remove it: a server is a node as a whole")
         if host.address is None and host.declared is None:
@@ -84,6 +90,9 @@ def _declared_gpus(host: Host, document: Document, at: Key) -> Iterator[Mistake]
         if gpus.memory_gib is None and by_name(gpus.model) is None:
             problem = f"{gpus.model} is not in the catalogue of GPUs"
             yield document.at_value((*at, "gpus", index, "model"), problem, "write its memory_gib too")
+        if gpus.addresses and len(set(gpus.addresses)) != gpus.count:
+            problem = f"{len(set(gpus.addresses))} different addresses for {gpus.count} cards"
+            yield document.at_value((*at, "gpus", index, "addresses"), problem, "write one for each card, or none")
         if gpus.numa_node is not None and gpus.numa_node >= declared.numa_nodes:
             problem = f"{gpus.numa_node} is no NUMA node of {host.name}"
             remedy = f"it has {declared.numa_nodes}, counted from 0: see numa_nodes"
@@ -122,10 +131,25 @@ def _node(node: Node, cluster: Cluster, document: Document, at: Key) -> Iterator
     if limit and limit.gpus and node.gpus and node.gpus > limit.gpus:
         problem = f"{node.gpus} GPUs in one worker, the limit is {limit.gpus}"
         yield document.at_value((*at, "gpus"), problem, "use more workers with fewer GPUs each")
+    yield from _named_cards(node, document, at)
     if node.gpu_model is not None and by_name(node.gpu_model) is None and not node.gpu_model.strip():
         yield document.at_value(
             (*at, "gpu_model"), "is empty", "write a card's name, such as RTX A6000, or remove the line"
         )
+
+
+def _named_cards(node: Node, document: Document, at: Key) -> Iterator[Mistake]:
+    named = node.gpu_addresses
+    if not named:
+        return
+    if node.count > 1:
+        problem = f"{node.count} nodes cannot all have the same cards"
+        yield document.at_value((*at, "count"), problem, "write an entry for each node, with cards of its own")
+    if len(set(named)) < len(named):
+        yield document.at_value((*at, "gpu_addresses"), "names a card twice", "write each address once")
+    if node.gpus is not None and node.gpus != len(named):
+        problem = f"{node.gpus} GPUs, but {len(named)} in gpu_addresses"
+        yield document.at_value((*at, "gpus"), problem, "remove the line: it follows from gpu_addresses")
 
 
 def _subnets(site: Site, document: Document) -> Iterator[Mistake]:

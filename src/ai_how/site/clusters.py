@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, Kind, Role
 from ai_how.site.section import Section
@@ -18,6 +18,16 @@ ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?
 Subnet = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$")]
 _ADDRESS = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
 Factor = Annotated[float, Field(ge=1, le=8)]
+
+
+def whole_address(text: str) -> str:
+    """A PCI address as the kernel writes it: ``65:00.0`` is ``0000:65:00.0``."""
+    return text.lower() if text.count(":") == 2 else f"0000:{text.lower()}"
+
+
+PciFunction = Annotated[
+    str, Field(pattern=r"^([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$"), AfterValidator(whole_address)
+]
 
 
 class DeclaredGpus(Section):
@@ -33,6 +43,8 @@ class DeclaredGpus(Section):
     """Power limit of one card, watts, for its cost; needed for a card that the catalogue does not know."""
     numa_node: Annotated[int, Field(ge=0, le=63)] | None = None
     """NUMA node that they are attached to; default: dealt out over the nodes in turn."""
+    addresses: list[PciFunction] = Field(default_factory=list)
+    """PCI addresses, one for each card, such as 65:00.0; default: found on the host by their model."""
 
 
 class Declared(Section):
@@ -54,6 +66,21 @@ class Declared(Section):
     """Memory that is set aside as huge pages, GiB."""
     network_mbps: Annotated[int, Field(ge=1)] | None = None
     """Speed of its network, Mbit/s."""
+
+
+class CardSettings(Section):
+    """What one GPU of a host needs to be given to machines. Most cards need no entry here."""
+
+    address: PciFunction
+    """PCI address of the GPU, such as 65:00.0."""
+    allow_in_use: bool = False
+    """Give it away although the host shows its screen on it or programs use it; the host loses both."""
+    rom_file: Annotated[str, Field(pattern=r"^/[^\s]*$")] | None = None
+    """File on the host with the card's ROM, for a card whose own cannot be read."""
+    rom_bar: bool = True
+    """Whether the machine sees the card's ROM; without it a card whose ROM hangs the firmware can still compute."""
+    hide_hypervisor: bool = False
+    """Hide KVM from the machine, which GeForce drivers before 465 want."""
 
 
 class Reserve(Section):
@@ -83,6 +110,8 @@ class Host(Section):
     """Folder on the machine for images and disks (provider libvirt); each site has its own in it."""
     declared: Declared | None = None
     reserve: Reserve = Reserve()
+    cards: list[CardSettings] = Field(default_factory=list)
+    """Settings of single GPUs (provider libvirt); a GPU without an entry has the defaults."""
 
 
 class Node(Section):
@@ -104,6 +133,8 @@ class Node(Section):
     """Only cards of this name, such as RTX A6000; default: any."""
     gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
     """Only cards with at least so much memory, GiB; default: any."""
+    gpu_addresses: list[PciFunction] = Field(default_factory=list)
+    """Exactly the cards at these PCI addresses, such as [65:00.0]; for one node, best with host; default: any."""
     host: HostName | None = None
     """Only on this host; default: wherever they fit."""
     image: str | None = None

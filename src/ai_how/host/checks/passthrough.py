@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ai_how.capacity.tiers import Tier
 from ai_how.capacity.types import GpuCapacity
@@ -27,8 +27,12 @@ def passthrough_checks(facts: PassthroughFacts, *, tier: Tier, software: Mapping
     return checks
 
 
-def gpu_capacities(facts: PassthroughFacts) -> tuple[GpuCapacity, ...]:
-    """The NVIDIA GPUs, by address, each with what keeps it from a guest. Memory that is not known is 0."""
+def gpu_capacities(facts: PassthroughFacts, *, allow_in_use: Collection[str] = ()) -> tuple[GpuCapacity, ...]:
+    """The NVIDIA GPUs, by address, each with what keeps it from a guest. Memory that is not known is 0.
+
+    Args:
+        allow_in_use: Addresses of GPUs that may be taken although the host uses them.
+    """
     return tuple(
         GpuCapacity(
             name=gpu.name,
@@ -37,17 +41,24 @@ def gpu_capacities(facts: PassthroughFacts) -> tuple[GpuCapacity, ...]:
             pci_address=gpu.address,
             numa_node=gpu.device.numa_node,
             power_limit_w=gpu.power_limit_w,
-            blocked="; ".join(_blockers(gpu, facts)),
+            blocked="; ".join(blockers(gpu, facts, allow_in_use=gpu.address in allow_in_use)),
         )
         for gpu in facts.nvidia
     )
 
 
-def _blockers(gpu: Gpu, facts: PassthroughFacts) -> Iterable[str]:
-    """What failed. The card's age is none of it: that is a matter of what runs on it."""
+def blockers(gpu: Gpu, facts: PassthroughFacts, *, allow_in_use: bool = False) -> Iterable[str]:
+    """What keeps a GPU from a guest. The card's age is none of it: that is a matter of what runs on it.
+
+    That it is the firmware's first display is a warning for who owns the host, but no card to give away unasked.
+    """
     machine = [check for check in iommu_checks(facts) if check.id in ("iommu.interrupts", "iommu.vfio")]
     checks = [*machine, *group_checks(gpu, facts), *gpu_checks(gpu, facts)]
-    return (f"{check.title}: {check.found}" for check in checks if check.verdict is Verdict.FAIL)
+    use, screen = f"gpu.{gpu.address}.use", f"gpu.{gpu.address}.display"
+    for check in checks:
+        bad = check.verdict is Verdict.FAIL or (check.id == screen and check.verdict is Verdict.WARN)
+        if bad and not (allow_in_use and check.id in (use, screen)):
+            yield f"{check.title}: {check.found}"
 
 
 def _driver(facts: PassthroughFacts, *, least: tuple[int, ...]) -> Check:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from string import ascii_lowercase
 from xml.etree import ElementTree as ET
 
-from ai_how.machines.marks import METADATA_URI
+from ai_how.machines.marks import DRIVERS_URI, METADATA_URI
 from ai_how.machines.types import Card, Firmware, Machine, Nic, PciAddress, Virtualization
 from ai_how.machines.xml.tree import add, to_text
 
@@ -38,8 +38,11 @@ def domain_xml(machine: Machine) -> str:
 
 def _metadata(root: ET.Element, machine: Machine) -> None:
     ET.register_namespace("ai-how", METADATA_URI)
-    mark = ET.SubElement(add(root, "metadata"), f"{{{METADATA_URI}}}machine")
-    mark.text = machine.mark
+    metadata = add(root, "metadata")
+    ET.SubElement(metadata, f"{{{METADATA_URI}}}machine").text = machine.mark
+    if machine.drivers:
+        ET.register_namespace("ai-how-drivers", DRIVERS_URI)
+        ET.SubElement(metadata, f"{{{DRIVERS_URI}}}drivers").text = machine.drivers
 
 
 def _memory(root: ET.Element, machine: Machine) -> None:
