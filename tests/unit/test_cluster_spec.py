@@ -284,6 +284,7 @@ AROUND = {
     ),
     "clusters.<name>.network": ("clusters: {c: {network: {", "}}}"),
     "hosts[].reserve": ("hosts: [{name: h, reserve: {", "}}]"),
+    "hosts[].cards[]": ("hosts: [{name: h, cards: [{address: '65:00.0', ", "}]}]"),
     "clusters.<name>": ("clusters: {c: {", "}}"),
     "clusters.<name>.nodes[]": ("clusters: {c: {nodes: [{role: control-plane, ", "}]}}"),
     "placement": ("placement: {", "}"),

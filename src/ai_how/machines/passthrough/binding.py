@@ -54,9 +54,8 @@ def bind(sysfs: Sysfs, functions: Sequence[str]) -> list[str]:
         check_group(sysfs, functions)
     except AiHowError as error:
         back = _way_back(sysfs, {address: before[address] for address in changed})
-        raise type(error)(
-            error.brief, evidence=f"{error.evidence}\n{back}".strip(), next_step=error.next_step
-        ) from error
+        evidence = f"{error.evidence}\n{back}".strip()
+        raise type(error)(error.brief, evidence=evidence, next_step=error.next_step) from error
     return changed
 
 
@@ -114,7 +113,7 @@ def check_group(sysfs: Sysfs, functions: Sequence[str]) -> None:
 
 
 def _move(sysfs: Sysfs, address: str, override: str, *, probe: bool = True) -> None:
-    """Take a function's driver off and let the kernel bind it anew, to ``override`` or to whichever driver claims it."""
+    """Take a function's driver off and let the kernel bind it anew: to ``override``, or to whichever claims it."""
     _override(sysfs, address, override)
     place = f"{DEVICES}/{address}/driver"
     if sysfs.link(place):
@@ -159,7 +158,7 @@ def _expect_previous(sysfs: Sysfs, address: str, wanted: str | None) -> None:
 def _way_back(sysfs: Sysfs, before: Mapping[str, str]) -> str:
     """Put drivers back, each by itself; says in words how that went."""
     failed = []
-    for address in reversed(before):
+    for address in reversed(list(before)):
         try:
             release(sysfs, [address], previous=before)
         except AiHowError as error:

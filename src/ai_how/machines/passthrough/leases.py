@@ -82,9 +82,7 @@ def _holder(text: str, *, running: bool) -> Holder:
         running=running,
         functions=frozenset(_functions(root)),
         mark=_json(root.find(f"metadata/{{{METADATA_URI}}}machine")),
-        previous={
-            str(key): str(value) for key, value in _json(root.find(f"metadata/{{{DRIVERS_URI}}}drivers")).items()
-        },
+        previous=_drivers(root.find(f"metadata/{{{DRIVERS_URI}}}drivers")),
     )
 
 
@@ -103,6 +101,10 @@ def _json(element: ET.Element | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _drivers(element: ET.Element | None) -> dict[str, str]:
+    return {str(address): str(driver) for address, driver in _json(element).items()}
 
 
 def holder_of(holders: Sequence[Holder], functions: Collection[str]) -> Holder | None:
@@ -147,7 +149,7 @@ def recorded_drivers(connect: Connect, domain: str) -> dict[str, str]:
     with explained(f"look for machine {domain}"):
         found = optional(connect.lookupByName, domain)
         text = found and optional(found.metadata, libvirt.VIR_DOMAIN_METADATA_ELEMENT, DRIVERS_URI)
-    return {str(key): str(value) for key, value in _json(parse(text)).items()} if text else {}
+    return _drivers(parse(text)) if text else {}
 
 
 @contextlib.contextmanager

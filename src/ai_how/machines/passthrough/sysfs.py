@@ -71,7 +71,7 @@ class LocalSysfs:
 
     def names(self, path: str) -> list[str]:
         try:
-            return sorted(os.listdir(self.root / path))
+            return sorted(entry.name for entry in (self.root / path).iterdir())
         except OSError:
             return []
 
