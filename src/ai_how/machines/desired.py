@@ -245,8 +245,13 @@ def machine_settings(wish: MachineWish) -> dict[str, Any]:
         "disks": [disk.volume for disk in machine.disks],
         "seed": machine.seed,
         "nics": [asdict(nic) for nic in machine.nics],
-        "cards": [[str(function) for function in card.functions] for card in machine.cards],
+        "cards": [_card_settings(card) for card in machine.cards],
     }
+
+
+def _card_settings(card: Card) -> dict[str, Any]:
+    special = {"rom_file": card.rom_file, "rom_bar": card.rom_bar, "hide_hypervisor": card.hide_hypervisor}
+    return {"functions": [str(function) for function in card.functions], **special}
 
 
 def _wish(

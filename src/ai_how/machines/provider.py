@@ -38,6 +38,8 @@ from ai_how.machines.images.recipe import RECIPES, find_recipe
 from ai_how.machines.images.store import ImageStore
 from ai_how.machines.keys import Keys
 from ai_how.machines.marks import network_name, object_uuid, pool_name
+from ai_how.machines.passthrough.guest import check_cards_seen
+from ai_how.machines.passthrough.hosts import CardHost
 from ai_how.machines.placing import place_nodes
 from ai_how.machines.power import STOP_TIMEOUT_S, stop_machines
 from ai_how.machines.ready import wait_ready
@@ -46,7 +48,7 @@ from ai_how.machines.seeding import seed_of
 from ai_how.machines.serial_log import readable
 from ai_how.machines.standing import Standing, find_standing, standing_machines
 from ai_how.machines.turns import check_turn, clusters_to_run
-from ai_how.machines.types import Virtualization
+from ai_how.machines.types import Card, Virtualization
 from ai_how.machines.virtualization import guests_run
 from ai_how.machines.world import HostWorld, observe_all, observed_resources, ours
 from ai_how.plan.compute import changes_since, compute_plan
@@ -136,7 +138,10 @@ class LibvirtProvider:
             self.site,
             placed,
             owner=self.owner,
-            hosts={name: self._host_setting(name, machines) for name in self.hosts},
+            hosts={
+                name: self._host_setting(name, machines, self.card_hosts[name].given(placed, capacities))
+                for name in self.hosts
+            },
             images=images,
             to_build=to_build,
             running=clusters_to_run(self.site, running=self.running_clusters, asked=self.cluster),
@@ -149,7 +154,14 @@ class LibvirtProvider:
         observed[KEYS] = Observed(name=KEYS, condition=condition, settings=made, detail=trouble or "")
         return Sight(wanted=wanted, worlds=worlds, observed=observed)
 
-    def _host_setting(self, name: str, machines: Mapping[str, tuple[str, Mapping[str, Any]]]) -> HostSetting:
+    @cached_property
+    def card_hosts(self) -> dict[str, CardHost]:
+        """The hosts as far as their GPUs are concerned."""
+        return {name: CardHost(host, self.connections[name]) for name, host in self.hosts.items()}
+
+    def _host_setting(
+        self, name: str, machines: Mapping[str, tuple[str, Mapping[str, Any]]], cards: tuple[Card, ...]
+    ) -> HostSetting:
         host = self.hosts[name]
         kept = next((made["virtualization"] for where, made in machines.values() if where == name and made), None)
         return HostSetting(
@@ -157,6 +169,7 @@ class LibvirtProvider:
             uri=host.uri,
             storage_path=host.storage_path,
             virtualization=self._virtualization(host.uri, kept),
+            cards=cards,
         )
 
     def _virtualization(self, uri: str, kept: str | None) -> Virtualization:
@@ -248,7 +261,7 @@ class LibvirtProvider:
         wish = self.look.wanted.machines[node]
         connect = self.connections[wish.host]
         if action.verb in (Verb.CREATE, Verb.UPDATE):
-            domains.define_machine(connect, wish.machine)
+            domains.define_machine(connect, self.card_hosts[wish.host].with_record(wish.machine))
         was_on = node in self.standing and self.standing[node].found.state != "off"
         if action.verb is Verb.UPDATE:
             domains.stop_machine(connect, wish.machine.name, timeout_s=STOP_TIMEOUT_S)
@@ -265,10 +278,19 @@ class LibvirtProvider:
         """
         resource = f"machine/{wish.machine.node}"
         self.state.record(resource, None)
-        domains.start_machine(self.connections[wish.host], wish.machine.name)
-        said = self.wait_ready(wish)
+        said = self._start_ready(wish)
         self.state.record(resource, {"ready": True})
         return f"{wish.address}, {said}"
+
+    def _start_ready(self, wish: MachineWish) -> str:
+        """Start a machine that is defined, with its cards, and wait until it can be worked on and sees them."""
+        if not wish.machine.cards:
+            domains.start_machine(self.connections[wish.host], wish.machine.name)
+            return self.wait_ready(wish)
+        cards = self.card_hosts[wish.host]
+        cards.start(wish.machine)
+        said = self.wait_ready(wish)
+        return f"{said}; {check_cards_seen(self.target(wish), wish.machine.node, cards.ids_of(wish.machine))}"
 
     def wait_ready(self, wish: MachineWish, *, timeout_s: float = START_TIMEOUT_S) -> str:
         """Wait until a machine that was started can be worked on.

@@ -57,6 +57,7 @@ class Card:
     """A GPU with all its functions (audio, USB, UCSI): they go to one guest slot, in this order.
 
     ``rom_file`` is a ROM image on the host, for cards whose own cannot be read; ``rom_bar`` False hides the ROM.
+    ``hide_hypervisor`` hides KVM from the machine that has the card.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Card:
     memory_gib: float = 0
     rom_file: str = ""
     rom_bar: bool = True
+    hide_hypervisor: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,5 +162,4 @@ class Machine:
     mark: str
     cards: tuple[Card, ...] = ()
     drivers: str = ""
-    hide_hypervisor: bool = False
     autostart: bool = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ai_how.capacity.types import GpuCapacity
+from ai_how.capacity.rooms import same_card
+from ai_how.capacity.types import GpuCapacity, PlacedNode
 from ai_how.errors import ConflictError, NotFoundError
 from ai_how.host.checks.passthrough import blockers
 from ai_how.host.facts.gpus import Gpu
@@ -36,7 +37,6 @@ class HostCard:
     group: str = ""
     numa_node: int | None = None
     blocked: str = ""
-    hide_hypervisor: bool = False
 
     @property
     def address(self) -> str:
@@ -74,13 +74,13 @@ def _card(gpu: Gpu, facts: PassthroughFacts, setting: Setting) -> HostCard:
             memory_gib=gpu.memory_gib or 0,
             rom_file=setting.rom_file,
             rom_bar=setting.rom_bar,
+            hide_hypervisor=setting.hide_hypervisor,
         ),
         drivers=tuple(device.driver for device in devices),
         ids=tuple(device.id_text for device in devices),
         group=gpu.device.iommu_group or "",
         numa_node=gpu.device.numa_node,
         blocked="; ".join(blockers(gpu, facts, allow_in_use=setting.allow_in_use)),
-        hide_hypervisor=setting.hide_hypervisor,
     )
 
 
@@ -89,8 +89,6 @@ def dealt(counted: Sequence[GpuCapacity], cards: Sequence[HostCard]) -> tuple[Ho
 
     A declared host says what it has, not where: its GPUs are found by their model, blocked ones last. None: not found.
     """
-    from ai_how.capacity.rooms import same_card
-
     left = sorted(cards, key=lambda card: (bool(card.blocked), card.address))
     named = {gpu.pci_address for gpu in counted if gpu.pci_address}
     found: list[HostCard | None] = []
@@ -105,6 +103,23 @@ def dealt(counted: Sequence[GpuCapacity], cards: Sequence[HostCard]) -> tuple[Ho
         found.append(card)
         left = [other for other in left if other is not card]
     return tuple(found)
+
+
+def cards_for(
+    placed: Sequence[PlacedNode], counted: Sequence[GpuCapacity], cards: Sequence[HostCard], *, host: str
+) -> tuple[Card, ...]:
+    """The cards of a host by the index that placement uses; those that nobody gets are empty.
+
+    Raises:
+        As ``check_given``, for a node's card that is not there or cannot be had.
+    """
+    found = dealt(counted, cards)
+    given: dict[int, Card] = {}
+    for node in placed:
+        for index in node.gpus:
+            given[index] = check_given(node.need.name, host, counted[index].name, found[index]).card
+    nothing = Card(name="", functions=())
+    return tuple(given.get(index, nothing) for index in range(len(counted)))
 
 
 def check_given(node: str, host: str, wanted: str, card: HostCard | None) -> HostCard:

@@ -100,7 +100,7 @@ class LocalSysfs:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteSysfs:
-    """Another machine's, as its SSH user; who is not root there must be allowed ``sudo -n``.
+    """Another machine's, as its SSH user; who is not root there must be allowed ``sudo -n`` for what is written.
 
     Args:
         host: As ssh takes it, ``user@host``; reached as the user's own ssh reaches it.
@@ -125,23 +125,28 @@ class RemoteSysfs:
 
     def write(self, path: str, text: str) -> None:
         place = self._path(path)
-        done = self._ask("sh", "-c", '[ -e "$1" ] && printf %s "$2" > "$1"', "sh", place, text)
+        done = self._ask_root("sh", "-c", '[ -e "$1" ] && printf %s "$2" > "$1"', "sh", place, text)
         if done.returncode != 0:
             said = done.stderr.strip() or "there is no such file"
             raise _refused(path, text, said, denied="sudo:" in said or "Permission denied" in said)
 
     def load_module(self, name: str) -> None:
-        done = self._ask("modprobe", name)
+        done = self._ask_root("modprobe", name)
         if done.returncode != 0:
             raise ProviderError(f"{self.host} cannot load the module {name}", evidence=done.stderr.strip())
 
     def _path(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}"
 
-    def _ask(self, *words: str) -> Completed:
+    def _ask_root(self, *words: str) -> Completed:
         command = shlex.join(words)
-        as_root = f'if [ "$(id -u)" = 0 ]; then exec {command}; else exec sudo -n {command}; fi'
-        argv = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", self.host, "--", as_root]
+        return self._send(f'if [ "$(id -u)" = 0 ]; then exec {command}; else exec sudo -n {command}; fi')
+
+    def _ask(self, *words: str) -> Completed:
+        return self._send(shlex.join(words))
+
+    def _send(self, command: str) -> Completed:
+        argv = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", self.host, "--", command]
         done = run(argv, timeout_s=_WRITE_TIMEOUT_S, check=False)
         if done.returncode == _SSH_FAILED:
             raise TryAgainError(

@@ -88,7 +88,7 @@ def _features(root: ET.Element, machine: Machine) -> None:
     features = add(root, "features")
     add(features, "acpi")
     add(features, "apic")
-    if machine.hide_hypervisor:
+    if any(card.hide_hypervisor for card in machine.cards):
         add(add(features, "kvm"), "hidden", state="on")
 
 
