@@ -139,10 +139,12 @@ def check_given(node: str, host: str, wanted: str, card: HostCard | None) -> Hos
             next_step="ai-how gpu list shows its cards",
         )
     if card.blocked:
+        used = any(title in card.blocked for title in ("Users of", "Screen of"))
         raise ConflictError(
             f"{node} cannot get the {card.card.name} at {card.address} of {host}",
             evidence=card.blocked,
-            next_step="ai-how doctor says how to free it; or write allow_in_use: true under the host's cards",
+            next_step="ai-how doctor says how to free it"
+            + ("; or write allow_in_use: true under the host's cards" if used else ""),
         )
     return card
 
