@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("ai_how.cli.cost:cost", "Compare own machines with a cloud: payback, cost of tokens."),
     "versions": ("ai_how.cli.versions:versions", "Show release sets; check whether versions fit together."),
     "image": ("ai_how.cli.image:image", "Build and list the disk images of virtual machines."),
+    "gpu": ("ai_how.cli.gpu:gpu", "Show the GPUs for virtual machines; give one back to its host."),
+    "switch": ("ai_how.cli.switch:switch", "Give the turn to another cluster: stop, start, check."),
     "vm": ("ai_how.cli.vm:vm", "List, start, stop, enter, keep and resize virtual machines."),
     "topology": ("ai_how.cli.topology:topology", "Show hosts, machines, networks, GPUs and conflicts."),
     "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),

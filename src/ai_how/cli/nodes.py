@@ -28,7 +28,7 @@ def nodes_argument(function: Function) -> Function:
 
 def cluster_option(help_text: str) -> Callable[[Function], Function]:
     """``--cluster NAME``."""
-    return click.option("--cluster", metavar="NAME", help=help_text, shell_complete=_complete_cluster)
+    return click.option("--cluster", metavar="NAME", help=help_text, shell_complete=complete_cluster)
 
 
 def _complete_node(ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
@@ -37,7 +37,8 @@ def _complete_node(ctx: click.Context, _parameter: click.Parameter, typed: str) 
     return _beginning(typed, ctx, lambda site: (need.name for need in all_needs(site)))
 
 
-def _complete_cluster(ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+def complete_cluster(ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """Cluster names for the shell."""
     return _beginning(typed, ctx, lambda site: site.planned_clusters)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ai_how.errors import ConflictError, NotFoundError
 from ai_how.machines.connection import Connect, explained, optional
 from ai_how.machines.library import load_libvirt
-from ai_how.machines.marks import METADATA_URI
+from ai_how.machines.marks import DRIVERS_URI, METADATA_URI
 from ai_how.machines.types import Machine
 from ai_how.machines.xml.domain import domain_xml
 from ai_how.machines.xml.tree import parse
@@ -37,7 +37,8 @@ class Found:
 def define_machine(connect: Connect, machine: Machine) -> None:
     """Define a machine, or give one of ours new settings, which count from its next start.
 
-    The XML is validated against libvirt's own schema first.
+    The XML is validated against libvirt's own schema first. What the old definition records of its cards' drivers is
+    kept, unless the machine brings a record of its own.
 
     Raises:
         ConflictError: a machine of that name is not ours.
@@ -50,6 +51,9 @@ def define_machine(connect: Connect, machine: Machine) -> None:
                 f"a machine {machine.name} is there already, and it is not this site's",
                 next_step=f"give the site another name, or remove it: virsh undefine {machine.name}",
             )
+        if found is not None and machine.cards and not machine.drivers:
+            record = optional(found.metadata, libvirt.VIR_DOMAIN_METADATA_ELEMENT, DRIVERS_URI)
+            machine = replace(machine, drivers=(parse(record).text or "") if record else "")
         domain = connect.defineXMLFlags(domain_xml(machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
         domain.setAutostart(1 if machine.autostart else 0)
 

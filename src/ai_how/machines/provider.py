@@ -38,7 +38,6 @@ from ai_how.machines.images.recipe import RECIPES, find_recipe
 from ai_how.machines.images.store import ImageStore
 from ai_how.machines.keys import Keys
 from ai_how.machines.marks import network_name, object_uuid, pool_name
-from ai_how.machines.passthrough.guest import check_cards_seen
 from ai_how.machines.passthrough.hosts import CardHost
 from ai_how.machines.placing import place_nodes
 from ai_how.machines.power import STOP_TIMEOUT_S, stop_machines
@@ -261,7 +260,7 @@ class LibvirtProvider:
         wish = self.look.wanted.machines[node]
         connect = self.connections[wish.host]
         if action.verb in (Verb.CREATE, Verb.UPDATE):
-            domains.define_machine(connect, self.card_hosts[wish.host].with_record(wish.machine))
+            domains.define_machine(connect, wish.machine)
         was_on = node in self.standing and self.standing[node].found.state != "off"
         if action.verb is Verb.UPDATE:
             domains.stop_machine(connect, wish.machine.name, timeout_s=STOP_TIMEOUT_S)
@@ -278,19 +277,11 @@ class LibvirtProvider:
         """
         resource = f"machine/{wish.machine.node}"
         self.state.record(resource, None)
-        said = self._start_ready(wish)
-        self.state.record(resource, {"ready": True})
-        return f"{wish.address}, {said}"
-
-    def _start_ready(self, wish: MachineWish) -> str:
-        """Start a machine that is defined, with its cards, and wait until it can be worked on and sees them."""
-        if not wish.machine.cards:
-            domains.start_machine(self.connections[wish.host], wish.machine.name)
-            return self.wait_ready(wish)
         cards = self.card_hosts[wish.host]
         cards.start(wish.machine)
-        said = self.wait_ready(wish)
-        return f"{said}; {check_cards_seen(self.target(wish), wish.machine.node, cards.ids_of(wish.machine))}"
+        said = "; ".join(filter(None, (self.wait_ready(wish), cards.check_seen(self.target(wish), wish.machine))))
+        self.state.record(resource, {"ready": True})
+        return f"{wish.address}, {said}"
 
     def wait_ready(self, wish: MachineWish, *, timeout_s: float = START_TIMEOUT_S) -> str:
         """Wait until a machine that was started can be worked on.

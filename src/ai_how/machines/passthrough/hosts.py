@@ -21,6 +21,7 @@ from ai_how.machines import domains
 from ai_how.machines.connection import Connect
 from ai_how.machines.passthrough import binding
 from ai_how.machines.passthrough.facts import HostCard, Setting, cards_for, cards_of, find_card
+from ai_how.machines.passthrough.guest import check_cards_seen
 from ai_how.machines.passthrough.leases import (
     Holder,
     cards_lock,
@@ -28,13 +29,12 @@ from ai_how.machines.passthrough.leases import (
     holder_of,
     observe_holders,
     previous_drivers,
-    recorded_drivers,
 )
 from ai_how.machines.passthrough.node_devices import observe_node_devices
 from ai_how.machines.passthrough.reset import verify_reset
 from ai_how.machines.passthrough.sysfs import DEVICES, LocalSysfs, RemoteSysfs, Sysfs
 from ai_how.machines.types import Card, Machine
-from ai_how.run.ssh import jump_of
+from ai_how.run.ssh import SshTarget, jump_of
 from ai_how.site.clusters import Host
 
 
@@ -117,32 +117,39 @@ class CardHost:
         """The virtual machines on the host that name PCI devices, ours and others'."""
         return observe_holders(self.connect)
 
-    def with_record(self, machine: Machine) -> Machine:
-        """A machine with what its definition on the host records of its cards' drivers, so that it is kept."""
-        recorded = recorded_drivers(self.connect, machine.name) if machine.cards else {}
-        return replace(machine, drivers=_text(recorded)) if recorded else machine
-
     def start(self, machine: Machine) -> None:
-        """Start a machine with its cards: none of them is with another machine, all are bound to vfio-pci.
+        """Start a machine with its cards, if it has any: see ``prepare``."""
+        if not machine.cards:
+            domains.start_machine(self.connect, machine.name)
+            return
+        with cards_lock(local=self.local):
+            self._prepare(machine)
+            domains.start_machine(self.connect, machine.name)
 
-        What drivers the cards had is in the machine's definition before the first of them is taken off.
+    def prepare(self, machine: Machine) -> str:
+        """Make a machine's cards ready for it: no other machine has one, all functions are bound to vfio-pci.
+
+        What drivers they had is in the machine's definition before the first of them is taken off. Says what was done.
 
         Raises:
             ConflictError: another machine has a card, or the host uses what shares its group.
             ProviderError: a driver does not let go; the cards are back as they were then.
         """
-        functions = _functions(machine)
         with cards_lock(local=self.local):
-            holders = self.holders()
-            for card in machine.cards:
-                words = f"the {card.name} at {card.functions[0]} of {self.name}"
-                check_free(holders, [str(function) for function in card.functions], domain=machine.name, card=words)
-            now = binding.drivers_of(self.sysfs, functions)
-            before = previous_drivers(holders, functions)
-            before |= {address: driver for address, driver in now.items() if driver != binding.VFIO}
-            domains.define_machine(self.connect, replace(machine, drivers=_text(before)))
-            binding.bind(self.sysfs, functions)
-            domains.start_machine(self.connect, machine.name)
+            changed = self._prepare(machine)
+        return f"bound {', '.join(changed)} to {binding.VFIO}" if changed else f"bound to {binding.VFIO} already"
+
+    def _prepare(self, machine: Machine) -> list[str]:
+        functions = _functions(machine)
+        holders = self.holders()
+        for card in machine.cards:
+            words = f"the {card.name} at {card.functions[0]} of {self.name}"
+            check_free(holders, [str(function) for function in card.functions], domain=machine.name, card=words)
+        now = binding.drivers_of(self.sysfs, functions)
+        before = previous_drivers(holders, functions)
+        before |= {address: driver for address, driver in now.items() if driver != binding.VFIO}
+        domains.define_machine(self.connect, replace(machine, drivers=_text(before)))
+        return binding.bind(self.sysfs, functions)
 
     def release(self, address: str) -> dict[str, str]:
         """Give a card back to the drivers that it had; the driver of each function then.
@@ -170,9 +177,16 @@ class CardHost:
         """See that a stopped machine's cards answer again; says what was seen."""
         return verify_reset(self.sysfs, _functions(machine))
 
-    def ids_of(self, machine: Machine) -> tuple[str, ...]:
-        """``10de:2230`` of each of a machine's cards, for the guest to be asked about."""
-        return tuple(find_card(self.cards, str(card.functions[0]), host=self.name).ids[0] for card in machine.cards)
+    def check_seen(self, target: SshTarget, machine: Machine) -> str:
+        """See that a machine that runs has its cards on its bus; empty where it has none.
+
+        Raises:
+            ProviderError: one is missing.
+        """
+        if not machine.cards:
+            return ""
+        ids = [find_card(self.cards, str(card.functions[0]), host=self.name).ids[0] for card in machine.cards]
+        return check_cards_seen(target, machine.node, ids)
 
 
 def _functions(machine: Machine) -> Sequence[str]:

@@ -20,7 +20,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from ai_how.errors import ConflictError, LockedError
-from ai_how.machines.connection import Connect, explained, optional
+from ai_how.machines.connection import Connect, explained
 from ai_how.machines.library import load_libvirt
 from ai_how.machines.marks import DRIVERS_URI, METADATA_URI
 from ai_how.machines.types import PciAddress
@@ -141,15 +141,6 @@ def previous_drivers(holders: Sequence[Holder], functions: Sequence[str]) -> dic
     for holder in holders:
         recorded |= {address: driver for address, driver in holder.previous.items() if address in functions}
     return recorded
-
-
-def recorded_drivers(connect: Connect, domain: str) -> dict[str, str]:
-    """What one machine records of its cards' drivers; empty where there is no such machine."""
-    libvirt = load_libvirt()
-    with explained(f"look for machine {domain}"):
-        found = optional(connect.lookupByName, domain)
-        text = found and optional(found.metadata, libvirt.VIR_DOMAIN_METADATA_ELEMENT, DRIVERS_URI)
-    return _drivers(parse(text)) if text else {}
 
 
 @contextlib.contextmanager
