@@ -9,6 +9,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.unit.card_hosts import card_host, connect_to_test_driver
+
+__all__ = ["card_host", "connect_to_test_driver"]
+
 # how long an example takes is the machine's business
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

@@ -112,6 +112,35 @@ def test_declared_gpus_are_dealt_out_over_numa_nodes() -> None:
         (LIBVIRT + "clusters:\n  c:\n", "4:3: clusters.c: has no value; write its keys below it, or remove the line"),
         (LIBVIRT + "hosts:\n  - uri: x\n", "4:5: hosts[0].name: missing; write name: and "),
         (
+            cloud(CONTROL, "role: gpu-worker, gpu_addresses: [65.00.0]"),
+            "7:44: clusters.cloud.nodes[1].gpu_addresses[0]: '65.00.0' is not allowed; write a PCI address, such as 65:0",
+        ),
+        (
+            cloud(CONTROL, "role: gpu-worker, count: 2, gpu_addresses: ['65:00.0']"),
+            "7:35: clusters.cloud.nodes[1].count: 2 nodes cannot all have the same cards; write an entry for each node",
+        ),
+        (
+            cloud(CONTROL, "role: gpu-worker, gpu_addresses: ['65:00.0', '0000:65:00.0']"),
+            "7:43: clusters.cloud.nodes[1].gpu_addresses: names a card twice; write each address once",
+        ),
+        (
+            cloud(CONTROL, "role: gpu-worker, gpus: 2, gpu_addresses: ['65:00.0']"),
+            "7:34: clusters.cloud.nodes[1].gpus: 2 GPUs, but 1 in gpu_addresses; remove the line",
+        ),
+        (
+            LIBVIRT + "hosts: [{name: h, cards: [{address: '65:00.0'}, {address: '0000:65:00.0'}]}]\n",
+            "3:59: hosts[0].cards[1].address: 0000:65:00.0 has another entry already; write one entry a card",
+        ),
+        (
+            LIBVIRT + "hosts: [{name: h, cards: [{rom_file: /a}]}]\n",
+            "3:27: hosts[0].cards[0].address: missing; write address: and a PCI address, such as 65:00.0",
+        ),
+        (
+            LIBVIRT + "hosts: [{name: h, declared: {cores: 1, memory_gib: 2, disk_gib: 3, "
+            "gpus: [{model: T4, count: 2, addresses: ['65:00.0']}]}}]\n",
+            "3:108: hosts[0].declared.gpus[0].addresses: 1 different addresses for 2 cards; write one for each card, or none",
+        ),
+        (
             cloud(CONTROL, "role: cpu-worker, vcpu: 3"),
             "7:28: clusters.cloud.nodes[1].vcpu: unknown key; did you mean vcpus?",
         ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,30 +9,20 @@ from typing import Any
 import pytest
 
 from ai_how.capacity.types import GpuCapacity, NodeNeed, PlacedNode
-from ai_how.errors import ConflictError, LockedError, MissingToolError, NotFoundError, ProviderError
+from ai_how.errors import ConflictError, LockedError, NotFoundError, ProviderError, SpecError
 from ai_how.host.facts.passthrough import observe_passthrough
 from ai_how.machines import domains
-from ai_how.machines.library import load_libvirt
-from ai_how.machines.marks import object_uuid
 from ai_how.machines.passthrough import binding
 from ai_how.machines.passthrough.facts import HostCard, Setting, cards_for, cards_of, dealt, find_card
 from ai_how.machines.passthrough.guest import judge_cards_seen
 from ai_how.machines.passthrough.hosts import CardHost
 from ai_how.machines.passthrough.leases import cards_lock, check_free, observe_holders
 from ai_how.machines.passthrough.node_devices import facts_of, observe_node_devices
-from ai_how.machines.types import Card, Cpu, Firmware, Machine, Memory, PciAddress, Virtualization
-from ai_how.site.clusters import CardSettings, Host
+from ai_how.machines.placing import place_nodes
+from ai_how.site.load import check_site_text
 from tests.fake_kernel import FakeKernel
-from tests.pci_tree import AUDIO, GIB, MEMORY_64, USB, PciTree, add_gpu, sound_host
-
-A, B = "0000:65:00.0", "0000:b3:00.0"
-
-
-def two_cards(path: Path, **changes: Any) -> PciTree:
-    tree = sound_host(path)
-    add_gpu(tree, A, companions=(AUDIO, USB), **changes)
-    add_gpu(tree, B, port="0000:b2:00.0", group="40", port_group="39", companions=(AUDIO,))
-    return tree
+from tests.pci_tree import GIB, MEMORY_64, PciTree
+from tests.unit.card_hosts import BEFORE, FUNCTIONS, A, B, for_test_driver, machine, two_cards
 
 
 def cards(tree: PciTree, **settings: Setting) -> tuple[HostCard, ...]:
@@ -194,67 +182,6 @@ def test_a_remote_hosts_neighbours_and_first_display_block_too() -> None:
     assert "boot VGA" in card.blocked
 
 
-@pytest.fixture
-def connect() -> Iterator[Any]:
-    try:
-        libvirt = load_libvirt()
-    except MissingToolError as error:
-        pytest.skip(error.brief)
-    opened = libvirt.open("test:///default")
-    yield opened
-    for domain in opened.listAllDomains(0):
-        if domain.name() != "test":
-            if domain.isActive():
-                domain.destroy()
-            domain.undefine()
-    opened.close()
-
-
-def machine(name: str, *functions: str, cluster: str = "cloud") -> Machine:
-    mark = {"site": "lab", "owner": "/lab", "cluster": cluster, "node": name.removeprefix("lab-")}
-    given = Card(name="RTX A6000", functions=tuple(map(PciAddress.parse, functions)))
-    return Machine(
-        name=name,
-        uuid=object_uuid("lab", "machine", name),
-        cluster=cluster,
-        node=name.removeprefix("lab-"),
-        virtualization=Virtualization.KVM,
-        firmware=Firmware.BIOS,
-        cpu=Cpu(count=1),
-        memory=Memory(size_mib=64),
-        pool="default-pool",
-        disks=(),
-        seed="seed.iso",
-        nics=(),
-        serial_log="/tmp/log",
-        mark=json.dumps(mark),
-        cards=(given,) if functions else (),
-    )
-
-
-# the test driver takes no machine of type kvm, and knows no managed or other host device of qemu's
-def for_test_driver(text: str) -> str:
-    return text.replace('<domain type="kvm"', '<domain type="test"')
-
-
-@pytest.fixture
-def host(connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CardHost:
-    """A host whose libvirt is the test driver, and whose sysfs is a tree that behaves as a kernel's."""
-    tree = two_cards(tmp_path, driver="")
-    for address, driver in {A: "nvidia", "0000:65:00.1": "snd_hda_intel"}.items():
-        tree.write(f"sys/bus/pci/drivers/{driver}/new_id", "")
-        tree.link(f"sys/bus/pci/devices/{address}/driver", f"sys/bus/pci/drivers/{driver}")
-    kernel = FakeKernel(tree, claims={A: "nvidia", "0000:65:00.1": "snd_hda_intel"})
-    real = domains.domain_xml
-    monkeypatch.setattr(domains, "domain_xml", lambda made: for_test_driver(real(made)))
-    settings = [CardSettings(address=A, allow_in_use=True)]
-    return CardHost(Host(name="h", cards=settings), connect, sysfs=kernel, root=tree.root)
-
-
-FUNCTIONS = (A, "0000:65:00.1", "0000:65:00.2")
-BEFORE = {A: "nvidia", "0000:65:00.1": "snd_hda_intel", "0000:65:00.2": ""}
-
-
 class TestLeases:
     def test_a_start_records_binds_and_holds(self, host: CardHost) -> None:
         host.start(machine("lab-one", *FUNCTIONS))
@@ -343,3 +270,32 @@ class TestLock:
     def test_a_remote_host_has_none(self, tmp_path: Path) -> None:
         with cards_lock(local=False, folder=tmp_path), cards_lock(local=False, folder=tmp_path):
             assert list(tmp_path.iterdir()) == []
+
+
+class TestPlacing:
+    """Cards that are named by address."""
+
+    def placed(self, text: str) -> dict[str, tuple[int, ...]]:
+        site, mistakes = check_site_text(text, Path("f"))
+        assert site is not None, mistakes
+        return {node.need.name: node.gpus for node in place_nodes(site, {}, kept={})}
+
+    def site(self, *nodes: str) -> str:
+        return (
+            "name: lab\nprovider: libvirt\nhosts:\n  - name: h\n    declared:\n      {cores: 64, memory_gib: 256, "
+            "disk_gib: 4000, gpus: [{model: T4, count: 2, addresses: [65:00.0, b3:00.0]}]}\nclusters:\n  cloud:\n"
+            "    nodes:\n      - {role: control-plane}\n" + "".join(f"      - {{{node}}}\n" for node in nodes)
+        )
+
+    def test_a_named_card_goes_to_the_node_that_names_it(self) -> None:
+        found = self.placed(self.site("role: gpu-worker", "role: gpu-worker, gpu_addresses: [65:00.0]"))
+        assert found == {"cloud-control-plane-1": (), "cloud-gpu-worker-1": (1,), "cloud-gpu-worker-2": (0,)}
+
+    def test_two_named_cards_are_two_gpus(self) -> None:
+        found = self.placed(self.site("role: gpu-worker, gpu_addresses: ['0000:B3:00.0', 65:00.0]"))
+        assert found["cloud-gpu-worker-1"] == (0, 1)
+
+    def test_a_named_card_that_is_not_there_is_named_in_the_refusal(self) -> None:
+        with pytest.raises(SpecError, match="do not fit") as caught:
+            self.placed(self.site("role: gpu-worker, gpu_addresses: [01:00.0]"))
+        assert "0000:01:00.0" in caught.value.evidence

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ai_how.errors import AiHowError, MissingToolError, NotFoundError, ProviderError, SpecError
+from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError
 from ai_how.machines import domains
 from ai_how.machines.handover import Turn, plan_turn
-from ai_how.machines.library import load_libvirt
 from ai_how.machines.passthrough.hosts import CardHost
+from ai_how.machines.passthrough.reset import verify_reset
 from ai_how.machines.standing import Standing, standing_machines
 from ai_how.machines.switch import Step, Switched, Taken, carry_out, check_switch
 from ai_how.machines.types import Machine
-from ai_how.site.clusters import CardSettings, Host
 from ai_how.site.load import check_site_text
 from ai_how.site.spec import Site
 from tests.fake_kernel import FakeKernel
-from tests.pci_tree import AUDIO, add_gpu, sound_host
-from tests.unit.test_passthrough_cards import for_test_driver, machine
+from tests.unit.card_hosts import for_test_driver, machine
 
 CARD = ("0000:65:00.0", "0000:65:00.1")
 
@@ -91,29 +90,9 @@ class FakeProvider:
 
 
 @pytest.fixture
-def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    try:
-        libvirt = load_libvirt()
-    except MissingToolError as error:
-        pytest.skip(error.brief)
-    connect = libvirt.open("test:///default")
-    tree = sound_host(tmp_path)
-    add_gpu(tree, driver="", companions=(AUDIO,))
-    tree.write("sys/bus/pci/drivers/nvidia/new_id", "")
-    tree.link(f"sys/bus/pci/devices/{CARD[0]}/driver", "sys/bus/pci/drivers/nvidia")
-    kernel = FakeKernel(tree, claims={CARD[0]: "nvidia"})
-    real = domains.domain_xml
-    monkeypatch.setattr(domains, "domain_xml", lambda made: for_test_driver(real(made)))
-    monkeypatch.setattr("ai_how.machines.passthrough.reset._SETTLE_S", 0)
-    host = Host(name="h", cards=[CardSettings(address=CARD[0], allow_in_use=True)])
-    made = FakeProvider(connect, CardHost(host, connect, sysfs=kernel, root=tree.root))
-    yield made
-    for domain in connect.listAllDomains(0):
-        if domain.name() != "test":
-            if domain.isActive():
-                domain.destroy()
-            domain.undefine()
-    connect.close()
+def provider(connect: Any, host: CardHost, monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+    monkeypatch.setattr("ai_how.machines.passthrough.hosts.verify_reset", partial(verify_reset, settle_s=0))
+    return FakeProvider(connect, host)
 
 
 def up(provider: FakeProvider) -> None:

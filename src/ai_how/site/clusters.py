@@ -75,7 +75,7 @@ class CardSettings(Section):
     """PCI address of the GPU, such as 65:00.0."""
     allow_in_use: bool = False
     """Give it away although the host shows its screen on it or programs use it; the host loses both."""
-    rom_file: Annotated[str, Field(pattern=r"^/[^\s]*$")] | None = None
+    rom_file: Annotated[str, Field(pattern=r"^/\S+$")] | None = None
     """File on the host with the card's ROM, for a card whose own cannot be read."""
     rom_bar: bool = True
     """Whether the machine sees the card's ROM; without it a card whose ROM hangs the firmware can still compute."""

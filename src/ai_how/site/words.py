@@ -21,6 +21,8 @@ FORMS = {
     r"^\d{4}(-\d{2}(-\d{2})?)?$": "a year, a month or a day, such as 2026-11-25",
     r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$": "lower-case letters, digits, dots and dashes, 63 at most",
     r"^/[^\s]*$": "a folder's full path, such as /data/images",
+    r"^([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$": "a PCI address, such as 65:00.0",
+    r"^/\S+$": "a file's full path, such as /srv/card.rom",
     r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,14}$": "the name of a bridge, 15 characters at most",
     r"^[a-z0-9][a-z0-9.-]*$": "lower-case letters, digits, dots and dashes",
     r"^[A-Za-z][A-Za-z0-9-]*$": "letters, digits and dashes, beginning with a letter",
