@@ -18,7 +18,9 @@ from ai_how.machines.passthrough.guest import judge_cards_seen
 from ai_how.machines.passthrough.hosts import CardHost
 from ai_how.machines.passthrough.leases import cards_lock, check_free, observe_holders
 from ai_how.machines.passthrough.node_devices import facts_of, observe_node_devices
+from ai_how.machines.passthrough.sysfs import LocalSysfs, RemoteSysfs
 from ai_how.machines.placing import place_nodes
+from ai_how.site.clusters import Host
 from ai_how.site.load import check_site_text
 from tests.fake_kernel import FakeKernel
 from tests.pci_tree import GIB, MEMORY_64, PciTree
@@ -299,3 +301,23 @@ class TestPlacing:
         with pytest.raises(SpecError, match="do not fit") as caught:
             self.placed(self.site("role: gpu-worker, gpu_addresses: [01:00.0]"))
         assert "0000:01:00.0" in caught.value.evidence
+
+
+class TestHost:
+    def test_the_files_of_a_host_are_reached_as_its_address_says(self) -> None:
+        assert CardHost(Host(name="h"), None).sysfs == LocalSysfs()
+        remote = CardHost(Host(name="h", uri="qemu+ssh://admin@server/system"), None)
+        assert remote.sysfs == RemoteSysfs(host="admin@server")
+        with pytest.raises(ProviderError, match="cannot be changed from here") as caught:
+            CardHost(Host(name="h", uri="qemu+tls://server/system"), None).sysfs  # noqa: B018
+        assert "qemu+ssh://" in caught.value.next_step
+
+    def test_settings_of_a_card_reach_libvirts_xml(self) -> None:
+        made = machine("lab-one", A, "0000:65:00.1")
+        plain = domains.domain_xml(made)
+        assert "<rom" not in plain
+        assert "hidden" not in plain
+        card = replace(made.cards[0], rom_file="/srv/card.rom", rom_bar=False, hide_hypervisor=True)
+        text = domains.domain_xml(replace(made, cards=(card,)))
+        assert text.count('<rom bar="off" file="/srv/card.rom" />') == 1
+        assert '<hidden state="on" />' in text
