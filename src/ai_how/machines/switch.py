@@ -74,7 +74,7 @@ def check_switch(site: Site, cluster: str) -> None:
 def carry_out(steps: Sequence[Step], back: Sequence[Step], *, report: Report) -> Switched:
     """Take the steps in order; when one fails, take those of the way back, each whatever became of the others.
 
-    The way back is taken too when the user breaks off; the interruption goes on after it.
+    The way back is taken too when the user breaks off, or what fails is no error of ours; that goes on after it.
     """
     switched = Switched()
     try:
@@ -82,7 +82,7 @@ def carry_out(steps: Sequence[Step], back: Sequence[Step], *, report: Report) ->
             _take(step, switched, report, back=False)
             if switched.error is not None:
                 break
-    except KeyboardInterrupt:
+    except BaseException:
         _go_back(back, switched, report)
         raise
     if switched.error is not None:

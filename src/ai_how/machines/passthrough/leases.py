@@ -26,7 +26,8 @@ from ai_how.machines.marks import DRIVERS_URI, METADATA_URI
 from ai_how.machines.types import PciAddress
 from ai_how.machines.xml.tree import parse
 
-_WAIT_S = 60.0
+_WAIT_S = 300.0
+"""Several machines of one command wait for each other here; a remote binding takes some seconds each."""
 _POLL_S = 0.1
 
 
