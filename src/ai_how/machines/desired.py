@@ -245,13 +245,13 @@ def machine_settings(wish: MachineWish) -> dict[str, Any]:
         "disks": [disk.volume for disk in machine.disks],
         "seed": machine.seed,
         "nics": [asdict(nic) for nic in machine.nics],
-        "cards": [_card_settings(card) for card in machine.cards],
+        "cards": [[str(function) for function in card.functions] for card in machine.cards],
+        "card_options": [_card_options(card) for card in machine.cards],
     }
 
 
-def _card_settings(card: Card) -> dict[str, Any]:
-    special = {"rom_file": card.rom_file, "rom_bar": card.rom_bar, "hide_hypervisor": card.hide_hypervisor}
-    return {"functions": [str(function) for function in card.functions], **special}
+def _card_options(card: Card) -> dict[str, Any]:
+    return {"rom_file": card.rom_file, "rom_bar": card.rom_bar, "hide_hypervisor": card.hide_hypervisor}
 
 
 def _wish(
