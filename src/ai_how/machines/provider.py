@@ -47,8 +47,8 @@ from ai_how.machines.seeding import seed_of
 from ai_how.machines.serial_log import readable
 from ai_how.machines.standing import Standing, find_standing, standing_machines
 from ai_how.machines.turns import check_turn, clusters_to_run
-from ai_how.machines.types import Card, Virtualization
-from ai_how.machines.virtualization import guests_run
+from ai_how.machines.types import Card
+from ai_how.machines.virtualization import choose_virtualization
 from ai_how.machines.world import HostWorld, observe_all, observed_resources, ours
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
@@ -167,17 +167,9 @@ class LibvirtProvider:
             name=name,
             uri=host.uri,
             storage_path=host.storage_path,
-            virtualization=self._virtualization(host.uri, kept),
+            virtualization=choose_virtualization(self.site.virtualization, host.uri, kept=kept),
             cards=cards,
         )
-
-    def _virtualization(self, uri: str, kept: str | None) -> Virtualization:
-        """As the site file says; ``auto`` keeps what a host's machines have, else asks whether guests really run."""
-        if self.site.virtualization != "auto":
-            return Virtualization(self.site.virtualization)
-        if kept is not None:
-            return Virtualization(kept)
-        return Virtualization.KVM if guests_run(uri) else Virtualization.EMULATED
 
     def _images(
         self, placed: tuple[PlacedNode, ...], made: Mapping[str, Mapping[str, Any]]
