@@ -132,15 +132,13 @@ class LibvirtProvider:
         machines = {node: (machine.host, machine.made_with) for node, machine in self.standing.items()}
         capacities = observe_site_hosts(self.site)
         placed = place_nodes(self.site, capacities, kept={node: host for node, (host, _) in machines.items()})
+        cards = {name: host.given(placed, capacities) for name, host in self.card_hosts.items()}
         images, to_build = self._images(placed, {node: made for node, (_, made) in machines.items()})
         wanted = desired_of(
             self.site,
             placed,
             owner=self.owner,
-            hosts={
-                name: self._host_setting(name, machines, self.card_hosts[name].given(placed, capacities))
-                for name in self.hosts
-            },
+            hosts={name: self._host_setting(name, machines, cards=cards[name]) for name in self.hosts},
             images=images,
             to_build=to_build,
             running=clusters_to_run(self.site, running=self.running_clusters, asked=self.cluster),
@@ -159,7 +157,7 @@ class LibvirtProvider:
         return {name: CardHost(host, self.connections[name]) for name, host in self.hosts.items()}
 
     def _host_setting(
-        self, name: str, machines: Mapping[str, tuple[str, Mapping[str, Any]]], cards: tuple[Card, ...]
+        self, name: str, machines: Mapping[str, tuple[str, Mapping[str, Any]]], *, cards: tuple[Card, ...]
     ) -> HostSetting:
         host = self.hosts[name]
         kept = next((made["virtualization"] for where, made in machines.values() if where == name and made), None)
