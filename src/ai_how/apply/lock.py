@@ -13,8 +13,8 @@ from ai_how.errors import LockedError
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file for the time of the block.
+def locked(path: Path, *, what: str = "another command is changing this site") -> Iterator[None]:
+    """Hold the lock file for the time of the block; ``what`` says in the error what the holder is doing.
 
     Raises:
         LockedError: another process holds it; the evidence names that process.
@@ -27,7 +27,7 @@ def locked(path: Path) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
             raise LockedError(
-                "another command is changing this site",
+                what,
                 evidence=holder or f"lock file {path}",
                 next_step="wait until it has finished, then run this again",
             ) from error

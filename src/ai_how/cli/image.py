@@ -10,6 +10,7 @@ import click
 
 from ai_how.cli.options import output_option
 from ai_how.cli.output import human_bytes, note, print_json, print_table
+from ai_how.cli.transfer import TransferProgress
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
@@ -64,21 +65,38 @@ def build(recipe: str, mirror: str | None, output: str, *, containerd: bool, dry
 
 
 @image.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FILE|URL")
 @click.option("--name", required=True, help="Name for it; its digest is added.")
+@click.option("--sha512", metavar="HEX", help="What the file must have; required for a URL.")
 @output_option
-def add(file: Path, name: str, output: str) -> None:
-    """Bring in a disk image of your own: a qcow2 or raw FILE with cloud-init.
+def add(source: str, name: str, sha512: str | None, output: str) -> None:
+    """Bring in a disk image of your own: qcow2 or raw, with cloud-init.
+
+    A qcow2 file is kept as it is, a raw one is converted. A download that
+    breaks off goes on from there when the command is run again.
 
     \b
     Example:
       ai-how image add debian-13-genericcloud-amd64.qcow2 --name debian
+      ai-how image add --name debian --sha512 3f1a... https://HOST/PATH.qcow2
     """
+    from ai_how.machines.images.fetch import checked_sha512, is_address
     from ai_how.machines.images.store import valid_image_name
 
     if not valid_image_name(name):
         raise SpecError(f"{name!r} cannot be an image's name", next_step="use lower-case letters, digits and dashes")
-    made = _store().add(file, name=name)
+    digest = checked_sha512(sha512) if sha512 else ""
+    if not is_address(source):
+        made = _store().add(Path(source), name=name, sha512=digest)
+    elif digest:
+        with TransferProgress(quiet=output == "json") as progress:
+            made = _store().fetch(source, name=name, sha512=digest, progress=progress)
+    else:
+        raise SpecError(
+            "an image from the network needs its SHA-512",
+            evidence=source,
+            next_step="take it from the SHA512SUMS file beside the image, then add: --sha512 HEX",
+        )
     if output == "json":
         print_json(_row(made))
     else:
@@ -103,6 +121,8 @@ def list_(output: str) -> None:
         return
     rows = [(one.name, human_bytes(one.size_bytes), one.created_at[:16].replace("T", " ")) for one in images]
     print_table(("IMAGE", "SIZE", "MADE (UTC)"), rows, empty="no images yet")
+    if shared := _store().packages_bytes:
+        click.echo(f"{human_bytes(shared)} of downloaded packages are kept for the next build: ai-how image clean")
     built = {one.name for one in images}
     click.echo("\nRecipes:")
     for recipe in RECIPES:
@@ -127,7 +147,8 @@ def show(name: str, output: str, *, packages: bool, verify: bool) -> None:
     if verify:
         store.verify(found)
     if output == "json":
-        print_json({**_row(found), "packages": found.packages, **({"verified": True} if verify else {})})
+        document = {**_row(found), "packages": found.packages, "facts": found.facts}
+        print_json({**document, **({"verified": True} if verify else {})})
         return
     rows = [
         ("name", found.name),
@@ -137,9 +158,12 @@ def show(name: str, output: str, *, packages: bool, verify: bool) -> None:
         ("sha256", found.sha256 + (" (verified)" if verify else "")),
         ("made", found.created_at),
         ("packages", len(found.packages) or "not known"),
+        *((key.replace("_", " "), value) for key, value in sorted(found.facts.items())),
     ]
+    if found.source:
+        rows.insert(2, ("source", found.source))
     for key, value in rows:
-        click.echo(f"{key:<10}{value}")
+        click.echo(f"{key:<15}{value}")
     if packages:
         click.echo()
         print_table(("PACKAGE", "VERSION"), sorted(found.packages.items()))
@@ -157,6 +181,17 @@ def delete(name: str) -> None:
     click.echo(f"{_store().delete(name)} removed")
 
 
+@image.command()
+def clean() -> None:
+    """Remove downloaded packages and what broken-off commands left. Images stay.
+
+    \b
+    Example:
+      ai-how image clean
+    """
+    click.echo(f"{human_bytes(_store().clean())} freed")
+
+
 def _store() -> ImageStore:
     from ai_how.apply.files import shared_cache
     from ai_how.machines.images.store import ImageStore
@@ -168,6 +203,7 @@ def _row(found: Image) -> dict[str, object]:
     return {
         "name": found.name,
         "recipe": found.recipe,
+        "source": found.source,
         "path": str(found.path),
         "sha256": found.sha256,
         "size_bytes": found.size_bytes,

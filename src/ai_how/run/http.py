@@ -16,6 +16,8 @@ import urllib3
 from ai_how.errors import TryAgainError
 
 _pool = urllib3.PoolManager(num_pools=8, retries=False)
+_REDIRECTS = urllib3.Retry(total=5, redirect=5, connect=0, read=0, status=0, other=0)
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,35 @@ def stream_lines(
         yield answer.status, _lines(answer)
     finally:
         answer.close()
+
+
+@contextmanager
+def stream_bytes(
+    url: str, *, headers: Mapping[str, str] | None = None, timeout_s: float = 60
+) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
+    """GET something large and read it in pieces as it was sent; redirects are followed.
+
+    Yields:
+        The status, the headers with names in lower case, and an iterator over the body; it raises TryAgainError
+        where the connection breaks.
+    """
+    sent = {"accept-encoding": "identity", **(headers or {})}
+    try:
+        answer = _pool.request("GET", url, headers=sent, timeout=timeout_s, preload_content=False, retries=_REDIRECTS)
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        raise TryAgainError(f"no answer from {url}", evidence=_reason(error)) from error
+    try:
+        names = {name.lower(): value for name, value in answer.headers.items()}
+        yield answer.status, names, _pieces(answer, url)
+    finally:
+        answer.close()
+
+
+def _pieces(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+    try:
+        yield from answer.stream(_PIECE_BYTES, decode_content=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise TryAgainError(f"the connection broke while reading {url}", evidence=_reason(error)) from error
 
 
 def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_how.errors import AiHowError, MissingToolError, ProviderError, SpecError
+from ai_how.errors import MissingToolError, SpecError
 from ai_how.machines.images import layout
+from ai_how.machines.images.bootstrap import BootstrapFiles, bootstrap_words, facts_of, installed_packages
 from ai_how.machines.images.mirror import archive_lines
 from ai_how.machines.images.recipe import Recipe, provisioning_script
-from ai_how.run.process import run, which
+from ai_how.machines.images.steps import require_ownership, rooted, step
+from ai_how.run.process import which
 
 # program -> Debian's package
 _TOOLS = {
@@ -42,28 +43,30 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """What a build left in its folder. ``packages`` are (name, version), ordered."""
+    """What a build left in its folder. ``packages`` name -> version; ``facts`` as provisioning noted them."""
 
     disk: Path
-    packages: tuple[tuple[str, str], ...]
+    packages: dict[str, str]
+    facts: dict[str, str]
     virtual_size_bytes: int
 
 
-def build_image(recipe: Recipe, folder: Path, *, mirror: str | None, report: Report) -> Built:
-    """Build a qcow2 disk in an empty folder.
+def build_image(recipe: Recipe, folder: Path, *, packages: Path, mirror: str | None, report: Report) -> Built:
+    """Build a qcow2 disk in an empty folder; ``packages`` is a folder of downloaded ones that builds share.
 
     Raises:
         MissingToolError: a program that this needs is not installed; all that are missing are named.
         ProviderError: a step failed; the evidence is the end of what its program said.
     """
     require_tools()
+    packages.mkdir(parents=True, exist_ok=True)
     report(f"installing {len(recipe.all_packages)} packages and what they need")
-    tree, packages = _install(recipe, folder, mirror=mirror)
+    tree, files = _install(recipe, folder, mirror=mirror, packages=packages)
     root_uuid = str(uuid.uuid5(_UUIDS, recipe.digest))
     _write(folder / "grub.cfg", layout.grub_config(root_uuid))
     _write(folder / "fstab", f"UUID={root_uuid} / ext4 defaults,errors=remount-ro 0 1\n")
     for source, target in (("grub.cfg", "boot/grub/grub.cfg"), ("fstab", "etc/fstab")):
-        _rooted(["install", "-D", "-m", "0644", folder / source, tree / target])
+        rooted(["install", "-D", "-m", "0644", folder / source, tree / target])
     report("making the disk")
     raw = _disk(recipe, folder, tree=tree, root_uuid=root_uuid)
     _boot_code(folder, raw, root_uuid)
@@ -71,10 +74,15 @@ def build_image(recipe: Recipe, folder: Path, *, mirror: str | None, report: Rep
     disk = folder / "disk.qcow2"
     # compression by zstd reads several times faster than zlib, and every machine reads through to this file
     options = "compression_type=zstd"
-    _step(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", options, raw, disk], timeout_s=1800)
+    step(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", options, raw, disk], timeout_s=1800)
     raw.unlink()
-    _rooted(["rm", "-rf", "--one-file-system", tree])
-    return Built(disk=disk, packages=packages, virtual_size_bytes=recipe.size_gib * 2**30)
+    rooted(["rm", "-rf", "--one-file-system", tree])
+    return Built(
+        disk=disk,
+        packages=installed_packages(Path(files.status).read_text(encoding="utf-8")),
+        facts=facts_of(Path(files.facts).read_text(encoding="utf-8")),
+        virtual_size_bytes=recipe.size_gib * 2**30,
+    )
 
 
 def require_tools() -> None:
@@ -90,35 +98,38 @@ def require_tools() -> None:
             evidence=f"Debian's packages: {names}",
             next_step=f"apt-get install --no-install-recommends {names}",
         )
+    require_ownership()
 
 
-def _install(recipe: Recipe, folder: Path, *, mirror: str | None) -> tuple[Path, tuple[tuple[str, str], ...]]:
-    """The installed tree, and its packages."""
-    script, archive, listed = folder / "provision.sh", folder / "tree.tar", folder / "packages.tsv"
-    _write(script, provisioning_script())
-    settings = " ".join(f"{key}={shlex.quote(value)}" for key, value in recipe.environment)
-    query = "dpkg-query --showformat='${Package}\\t${Version}\\n' --show"
-    _step(
-        [
-            *("mmdebstrap", "--quiet", "--variant=apt", f"--components={','.join(recipe.components)}"),
-            f"--include={','.join(recipe.all_packages)}",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-            f"--customize-hook=upload {shlex.quote(str(script))} /provision.sh",
-            f'--customize-hook=chroot "$1" env {settings} sh /provision.sh',
-            '--customize-hook=rm "$1/provision.sh"',
-            f'--customize-hook=chroot "$1" {query} > {shlex.quote(str(listed))}',
-            *(recipe.suite, str(archive), *archive_lines(recipe, mirror)),
-        ],
-        timeout_s=3600,
+def _install(recipe: Recipe, folder: Path, *, mirror: str | None, packages: Path) -> tuple[Path, BootstrapFiles]:
+    """The installed tree, and the files that say what it holds."""
+    files = BootstrapFiles(
+        script=folder / "provision.sh",
+        archive=folder / "tree.tar",
+        status=folder / "status",
+        facts=folder / "facts",
+        packages=packages,
     )
-    tree = folder / "tree"
+    _write(folder / "provision.sh", provisioning_script())
+    # root's tree lies in our folder, and goes away with it; an ordinary user's must lie where the tree's root may go
+    place = {"TMPDIR": str(folder)} if os.geteuid() == 0 else {}
+    step(bootstrap_words(recipe, files, sources=archive_lines(recipe, mirror)), timeout_s=7200, env=place)
+    _keep_newest(packages)
+    tree, archive = folder / "tree", folder / "tree.tar"
     tree.mkdir()
-    _rooted(["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", archive, "-C", tree])
+    rooted(["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", archive, "-C", tree])
     archive.unlink()
-    rows = (line.split("\t") for line in listed.read_text(encoding="utf-8").splitlines())
-    return tree, tuple(sorted((row[0], row[1]) for row in rows if len(row) == 2))
+    return tree, files
+
+
+def _keep_newest(packages: Path) -> None:
+    """Of each package that builds share keep the version that came last."""
+    seen: set[str] = set()
+    for file in sorted(packages.glob("*.deb"), key=lambda file: file.stat().st_mtime, reverse=True):
+        name = file.name.partition("_")[0]
+        if name in seen:
+            file.unlink()
+        seen.add(name)
 
 
 def _disk(recipe: Recipe, folder: Path, *, tree: Path, root_uuid: str) -> Path:
@@ -127,9 +138,9 @@ def _disk(recipe: Recipe, folder: Path, *, tree: Path, root_uuid: str) -> Path:
         file.truncate(size_mib * layout.MIB)
     partitions = folder / "partitions"
     _write(partitions, layout.partition_script(size_mib=size_mib))
-    _step(["sh", "-c", 'sfdisk --quiet "$1" <"$2"', "sfdisk", raw, partitions])
+    step(["sh", "-c", 'sfdisk --quiet "$1" <"$2"', "sfdisk", raw, partitions])
     offset = layout.ROOT_START_MIB * layout.MIB
-    _rooted(
+    rooted(
         [
             # what older GRUBs can read
             *("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum_seed", "-L", "root", "-U", root_uuid),
@@ -151,12 +162,12 @@ def _boot_code(folder: Path, raw: Path, root_uuid: str) -> None:
         ("i386-pc", folder / "core.img", ("biosdisk",)),
         ("x86_64-efi", esp / "BOOTX64.EFI", ("efi_gop",)),
     ):
-        _step(["grub-mkimage", "-O", target, "-o", out, "-c", start, "-p", "/boot/grub", *_GRUB_MODULES, *extra])
+        step(["grub-mkimage", "-O", target, "-o", out, "-c", start, "-p", "/boot/grub", *_GRUB_MODULES, *extra])
     offset = layout.EFI_START_MIB * layout.MIB
     sectors = offset // layout.SECTOR_BYTES
     size_kib = layout.EFI_SIZE_MIB * 1024
-    _step(["mkfs.vfat", "-F", "16", "-n", "EFI", "--offset", str(sectors), raw, str(size_kib)])
-    _step(["mcopy", "-i", f"{raw}@@{offset}", "-s", folder / "EFI", "::"])
+    step(["mkfs.vfat", "-F", "16", "-n", "EFI", "--offset", str(sectors), raw, str(size_kib)])
+    step(["mcopy", "-i", f"{raw}@@{offset}", "-s", folder / "EFI", "::"])
     boot_image = Path("/usr/lib/grub/i386-pc/boot.img").read_bytes()
     with raw.open("r+b") as disk:
         first = disk.read(layout.SECTOR_BYTES)
@@ -164,26 +175,6 @@ def _boot_code(folder: Path, raw: Path, root_uuid: str) -> None:
         disk.write(layout.core_image((folder / "core.img").read_bytes()))
         disk.seek(0)
         disk.write(layout.boot_sector(boot_image, first))
-
-
-def _rooted(words: Sequence[str | Path], *, timeout_s: float = 600) -> None:
-    """Run a step that keeps files' owners: as root, or as root of a user namespace."""
-    prefix = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--map-auto", "--"]
-    _step([*prefix, *words], timeout_s=timeout_s)
-
-
-def _step(words: Sequence[str | Path], *, timeout_s: float = 300) -> None:
-    path = os.environ.get("PATH", "")
-    # the disk tools lie in sbin, which an ordinary user's PATH does not have
-    environment = {"PATH": f"{path}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
-    try:
-        run(words, timeout_s=timeout_s, env=environment)
-    except AiHowError as error:
-        raise ProviderError(
-            f"the image could not be built: {error.brief}",
-            evidence=error.evidence,
-            next_step="mend what it says, then run the same command again",
-        ) from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -49,7 +49,7 @@ def grub_config(root_uuid: str) -> str:
         "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
         "set timeout=0\n"
         "menuentry 'Debian' {\n"
-        f"  linux /vmlinuz root=UUID={root_uuid} ro console=tty0 console=ttyS0,115200n8 quiet\n"
+        f"  linux /vmlinuz root=UUID={root_uuid} ro console=tty0 console=ttyS0,115200n8 quiet systemd.gpt_auto=no\n"
         "  initrd /initrd.img\n"
         "}\n"
     )

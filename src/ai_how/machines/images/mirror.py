@@ -24,35 +24,39 @@ def archive_lines(recipe: Recipe, mirror: str | None, *, apt: Path = _APT) -> li
     if base is None:
         return []
     areas = " ".join(recipe.components)
-    return [f"deb {base} {recipe.suite} {areas}", f"deb {base} {recipe.suite}-updates {areas}"]
+    lines = [f"deb {base} {recipe.suite} {areas}", f"deb {base} {recipe.suite}-updates {areas}"]
+    # what a mirror of the user's own has besides is not known; so only what every mirror has is asked of it
+    security = None if mirror else host_mirror(apt, security=True)
+    return [*lines, f"deb {security} {recipe.suite}-security {areas}"] if security else lines
 
 
-def host_mirror(apt: Path = _APT) -> str | None:
-    """The first Debian archive in the host's own apt settings; None on other systems."""
+def host_mirror(apt: Path = _APT, *, security: bool = False) -> str | None:
+    """The first Debian archive in the host's own apt settings, or the first of security updates; None without."""
     for path in (apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        found = next(_archives(text), None)
+        found = next(_archives(text, security=security), None)
         if found:
             return found
     return None
 
 
-def _archives(text: str) -> Iterator[str]:
+def _archives(text: str, *, security: bool) -> Iterator[str]:
     """Addresses of archives that have Debian's ``main`` area of a Debian suite, in either of apt's two forms."""
     for match in re.finditer(r"^deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)$", text, re.MULTILINE):
-        if _is_debian(match[1], suites=match[2], areas=match[3]):
+        if _is_debian(suites=match[2], areas=match[3], security=security):
             yield match[1]
     for stanza in re.split(r"\n\s*\n", text):
         fields = {key.lower(): value.strip() for key, value in re.findall(r"^(\w[\w-]*):(.*)$", stanza, re.MULTILINE)}
         if "deb" in fields.get("types", "").split():
             for address in fields.get("uris", "").split():
-                if _is_debian(address, suites=fields.get("suites", ""), areas=fields.get("components", "")):
+                if _is_debian(suites=fields.get("suites", ""), areas=fields.get("components", ""), security=security):
                     yield address
 
 
-def _is_debian(address: str, *, suites: str, areas: str) -> bool:
-    known = {"stable", "testing", "bullseye", "bookworm", "trixie", "forky", "sid"}
-    return "main" in areas.split() and bool(known & set(suites.split())) and "security" not in address
+def _is_debian(*, suites: str, areas: str, security: bool) -> bool:
+    releases = {"stable", "testing", "bullseye", "bookworm", "trixie", "forky", "sid"}
+    known = {f"{release}-security" for release in releases} if security else releases
+    return "main" in areas.split() and bool(known & set(suites.split()))

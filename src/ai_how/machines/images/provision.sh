@@ -1,14 +1,17 @@
 #!/bin/sh
-# Turns an installed Debian into a node: run as root in the image, by the native build and by Packer alike.
-# Settings: NVIDIA_DRIVER=yes blacklists nouveau and loads the NVIDIA modules at boot.
+# Turns an installed Debian into a machine: run as root in the image, by the native build and by Packer alike.
+# Settings, each off unless it is "yes":
+#   KUBERNETES_NODE  modules and sysctls of a node
+#   NVIDIA_DRIVER    the driver's modules, built for the kernel that is installed
+#   QUICK_BOOT       leave out what only a machine that lives long needs
 set -eu
+kernel=$(ls /lib/modules | sort -V | tail -n 1)
+mask() { for unit; do ln -sfn /dev/null "/etc/systemd/system/$unit"; done; }
 
-# Kubernetes' own list of modules and sysctls for a node
-cat >/etc/modules-load.d/kubernetes.conf <<'X'
-overlay
-br_netfilter
-X
-cat >/etc/sysctl.d/90-kubernetes.conf <<'X'
+if [ "${KUBERNETES_NODE:-no}" = yes ]; then
+    # Kubernetes' own list of modules and sysctls for a node
+    printf 'overlay\nbr_netfilter\n' >/etc/modules-load.d/kubernetes.conf
+    cat >/etc/sysctl.d/90-kubernetes.conf <<'X'
 net.bridge.bridge-nf-call-iptables = 1
 net.bridge.bridge-nf-call-ip6tables = 1
 net.ipv4.ip_forward = 1
@@ -19,10 +22,11 @@ kernel.panic_on_oops = 1
 fs.inotify.max_user_instances = 8192
 fs.inotify.max_user_watches = 524288
 X
+fi
 
 # no swap: the kubelet refuses to start with it
 sed -i '/\sswap\s/d' /etc/fstab 2>/dev/null || true
-systemctl mask swap.target >/dev/null 2>&1 || true
+mask swap.target
 
 # keys only, no root, no passwords; host keys come from cloud-init, so that they can be pinned
 mkdir -p /etc/ssh/sshd_config.d
@@ -34,26 +38,70 @@ UseDNS no
 X
 rm -f /etc/ssh/ssh_host_*
 
-# seeds come on a disk only: no waiting for a metadata service that is not there
+# Seeds come on a disk only: no waiting for a metadata service that is not there. Modules that a seed of ours never uses
+# are left out: under emulation each costs seconds.
 mkdir -p /etc/cloud/cloud.cfg.d
 cat >/etc/cloud/cloud.cfg.d/90-ai-how.cfg <<'X'
 datasource_list: [NoCloud, None]
+cloud_init_modules:
+  [seed_random, bootcmd, write_files, growpart, resizefs, disk_setup, mounts, set_hostname, update_hostname,
+   update_etc_hosts, ca_certs, users_groups, ssh]
+cloud_config_modules: [ntp, timezone, runcmd]
+cloud_final_modules: [package_update_upgrade_install, write_files_deferred, scripts_per_boot, scripts_per_instance, scripts_user]
 X
+printf 'datasource: NoCloud\n' >/etc/cloud/ds-identify.cfg
 
-# the console that the serial log records
-systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1 || true
-for unit in ssh.service qemu-guest-agent.service systemd-networkd.service systemd-resolved.service; do
+# the initramfs holds what a virtual disk needs, and no more: it is unpacked at each boot
+mkdir -p /etc/initramfs-tools/conf.d /etc/initramfs-tools/hooks
+printf 'MODULES=list\n' >/etc/initramfs-tools/conf.d/ai-how
+cat >/etc/initramfs-tools/hooks/ai-how <<'X'
+#!/bin/sh
+[ "${1:-}" = prereqs ] && exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules virtio_pci virtio_blk virtio_scsi sd_mod ahci nvme ext4 crc32c_generic
+X
+chmod 755 /etc/initramfs-tools/hooks/ai-how
+
+for unit in serial-getty@ttyS0.service ssh.service qemu-guest-agent.service systemd-networkd.service \
+    systemd-resolved.service; do
     systemctl enable "$unit" >/dev/null 2>&1 || true
 done
-# nothing starts an update in the middle of a node's work
-systemctl mask apt-daily.timer apt-daily-upgrade.timer >/dev/null 2>&1 || true
+# nothing starts an update in the middle of a machine's work, and there are no LVM snapshots to check
+mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service
+
+if [ "${QUICK_BOOT:-no}" = yes ]; then
+    mask getty@tty1.service systemd-pstore.service systemd-binfmt.service modprobe@drm.service \
+        modprobe@efi_pstore.service modprobe@configfs.service modprobe@fuse.service sys-fs-fuse-connections.mount \
+        sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount proc-sys-fs-binfmt_misc.automount \
+        dev-hugepages.mount dev-mqueue.mount cloud-init-hotplugd.socket dpkg-db-backup.timer fstrim.timer
+fi
 
 if [ "${NVIDIA_DRIVER:-no}" = yes ]; then
     printf 'blacklist nouveau\noptions nouveau modeset=0\n' >/etc/modprobe.d/nvidia-not-nouveau.conf
     printf 'nvidia\nnvidia_uvm\n' >/etc/modules-load.d/nvidia.conf
+    # for the kernel that is installed here, not for the one that runs
+    dkms autoinstall -k "$kernel"
+    driver=$(modinfo -k "$kernel" -F version nvidia-current) || {
+        echo "the NVIDIA modules were not built for kernel $kernel" >&2
+        tail -n 20 /var/lib/dkms/*/*/build/make.log >&2 || true
+        exit 1
+    }
+    systemctl enable nvidia-persistenced.service >/dev/null 2>&1 || true
+    # a signing key that all machines of this image would share
+    rm -f /var/lib/dkms/mok.key /var/lib/dkms/mok.pub
 fi
+update-initramfs -u -k "$kernel"
+
+# what was made, for the image's manifest
+{
+    echo "kernel=$kernel"
+    [ -z "${driver:-}" ] || echo "nvidia_driver=$driver"
+} >/etc/ai-how-image
 
 # each machine makes its own
 rm -f /var/lib/dbus/machine-id
 : >/etc/machine-id
-rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /var/log/*.log
+rm -rf /var/lib/apt/lists/* /var/log/*.log
+find /var/cache/apt/archives -name '*.deb' -delete
+# up to date: no rebuilding of caches at the first boot
+touch /etc/.updated /var/.updated

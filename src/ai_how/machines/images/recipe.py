@@ -13,19 +13,28 @@ from importlib.resources import files
 
 from ai_how.errors import NotFoundError
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the way of building changes what an image holds."""
+FACTS_FILE = "/etc/ai-how-image"
+"""Where provisioning notes what it made: lines of ``name=value``."""
 
 _SYSTEM = (
     "systemd-sysv", "systemd-resolved", "systemd-timesyncd", "dbus", "udev", "kmod", "iproute2", "netplan.io",
     "ca-certificates", "openssh-server", "sudo", "locales-all", "tzdata",
     "cloud-init", "cloud-guest-utils", "e2fsprogs", "gdisk", "qemu-guest-agent",
+    # unpacked faster than gzip at each boot
+    "zstd",
 )  # fmt: skip
 # what Kubernetes' installer and Ansible expect of a machine
 _NODE = (
     "python3", "python3-apt", "apt-transport-https", "gnupg", "curl", "rsync", "unzip", "tar",
     "conntrack", "ebtables", "ethtool", "ipset", "iptables", "ipvsadm", "nftables", "socat",
     "nfs-common", "open-iscsi", "xfsprogs", "pciutils",
+)  # fmt: skip
+# what NVIDIA's container toolkit passes on from the host, where the GPU Operator brings no driver
+_NVIDIA = (
+    "linux-headers-amd64", "nvidia-kernel-dkms", "firmware-nvidia-gsp", "nvidia-smi", "nvidia-persistenced",
+    "nvidia-modprobe", "libcuda1", "libnvidia-nvvm4", "libnvidia-ptxjitcompiler1", "nvidia-cuda-mps",
 )  # fmt: skip
 _SMALLER = tuple(name for name in _SYSTEM if name != "locales-all")
 
@@ -74,21 +83,23 @@ RECIPES: tuple[Recipe, ...] = (
         name="cloud-base",
         summary="Debian 13 for Kubernetes nodes: cloud-init, guest agent, SSH, modules and sysctls, no swap",
         packages=(*_SYSTEM, *_NODE),
+        environment=(("KUBERNETES_NODE", "yes"),),
     ),
     Recipe(
         name="cloud-gpu-worker",
         summary="cloud-base with the NVIDIA driver of Debian's non-free area, for GPUs passed through",
         # the cloud kernel has no DRM, and the driver is built for the kernel that is there
         kernel="linux-image-amd64",
-        packages=(*_SYSTEM, *_NODE, "linux-headers-amd64", "nvidia-kernel-dkms", "nvidia-smi", "nvidia-persistenced"),
+        packages=(*_SYSTEM, *_NODE, *_NVIDIA),
         components=("main", "contrib", "non-free", "non-free-firmware"),
-        environment=(("NVIDIA_DRIVER", "yes"),),
+        environment=(("KUBERNETES_NODE", "yes"), ("NVIDIA_DRIVER", "yes")),
         size_gib=10,
     ),
     Recipe(
         name="cloud-minimal",
         summary="Debian 13 with cloud-init, guest agent and SSH alone: small and quick to boot",
         packages=(*_SMALLER, "python3"),
+        environment=(("QUICK_BOOT", "yes"),),
         size_gib=3,
     ),
 )

@@ -10,25 +10,31 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ai_how.apply.files import read_json, write_json
 from ai_how.apply.lock import locked
 from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError
 from ai_how.machines.images.build import Report, build_image
+from ai_how.machines.images.fetch import fetch, sha512_of
 from ai_how.machines.images.recipe import RECIPES, Recipe
+from ai_how.machines.images.steps import step
+from ai_how.machines.images.workplace import clear_left, workplace
+from ai_how.models.meter import Progress
 from ai_how.run.process import run
 
 _DISK, _MANIFEST = "disk.qcow2", "manifest.json"
-_CHUNK_BYTES = 4 << 20
+PACKAGES, _DOWNLOADS = ".packages", ".downloads"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A disk image. ``packages`` name -> version; none for images that were brought in."""
+    """A disk image. ``packages`` name -> version, and ``facts`` as provisioning noted them; none for images that were
+    brought in, which have a ``source`` instead."""
 
     name: str
     recipe: str
@@ -38,6 +44,8 @@ class Image:
     virtual_size_bytes: int
     created_at: str
     packages: dict[str, str]
+    facts: dict[str, str] = field(default_factory=dict)
+    source: str = ""
 
 
 class ImageStore:
@@ -80,41 +88,71 @@ class ImageStore:
             LockedError: it is being built by another command.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / f"{recipe.image_name}.lock"):
+        with locked(
+            self.folder / f"{recipe.image_name}.lock", what=f"another command is building image {recipe.image_name}"
+        ):
             there = self._read(recipe.image_name)
             if there is not None:
                 return there, False
             shutil.rmtree(self.folder / recipe.image_name, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".{recipe.name}-") as work:
-                built = build_image(recipe, Path(work), mirror=mirror, report=report)
+            packages = self.folder / PACKAGES / f"{recipe.suite}-amd64"
+            with workplace(self.folder) as work:
+                built = build_image(recipe, work, packages=packages, mirror=mirror, report=report)
+                made = {"recipe": recipe.name, "packages": built.packages, "facts": built.facts}
                 image = self._keep(
-                    recipe.image_name,
-                    built.disk,
-                    recipe=recipe.name,
-                    virtual_size_bytes=built.virtual_size_bytes,
-                    packages=dict(built.packages),
+                    recipe.image_name, built.disk, virtual_size_bytes=built.virtual_size_bytes, made=made
                 )
             return image, True
 
-    def add(self, source: Path, *, name: str) -> Image:
-        """Bring in a disk of the user's own, as a qcow2 image under ``name`` and its digest; a raw one is converted.
+    def add(self, source: Path, *, name: str, sha512: str = "", origin: str = "", take: bool = False) -> Image:
+        """Bring in a disk of the user's own, under ``name`` and its digest: qcow2 as it is, raw as qcow2.
+
+        Args:
+            sha512: What it must have; empty where the user does not know.
+            origin: Where it came from, for the manifest; the file's path where nothing is given.
+            take: Move the file rather than copy it.
 
         Raises:
             SpecError: it is no disk image, or it needs another file that it lies over.
+            ProviderError: it has another SHA-512.
         """
-        virtual_size_bytes = _virtual_size_bytes(source)
-        digest = sha256_of(source)
-        full_name = f"{name}-{digest[:12]}"
+        facts = disk_facts(source)
+        if sha512 and (found := sha512_of(source)) != sha512:
+            raise ProviderError(
+                f"{source} is not the image that is wanted", evidence=f"SHA-512 {found}\nwanted  {sha512}"
+            )
+        full_name = f"{name}-{sha256_of(source)[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / f"{full_name}.lock"):
+        with locked(self.folder / f"{full_name}.lock", what=f"another command is bringing in image {full_name}"):
             there = self._read(full_name)
             if there is not None:
                 return there
             shutil.rmtree(self.folder / full_name, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".{name}-") as work:
-                disk = Path(work) / _DISK
-                run(["qemu-img", "convert", "-O", "qcow2", source, disk], timeout_s=1800)
-                return self._keep(full_name, disk, recipe="", virtual_size_bytes=virtual_size_bytes, packages={})
+            with workplace(self.folder) as work:
+                disk = _as_qcow2(source, work / _DISK, format_=facts.format, take=take)
+                made = {"source": origin or str(source.absolute())}
+                return self._keep(full_name, disk, virtual_size_bytes=facts.virtual_size_bytes, made=made)
+
+    def fetch(self, url: str, *, name: str, sha512: str, progress: Progress) -> Image:
+        """Bring in a disk by its address; as ``add`` and ``fetch.fetch``."""
+        file = fetch(url, self.folder / _DOWNLOADS, sha512=sha512, progress=progress)
+        image = self.add(file, name=name, origin=url, take=True)
+        file.unlink(missing_ok=True)
+        return image
+
+    def clean(self) -> int:
+        """Remove what builds left and what they share: downloaded packages, broken-off downloads; gives freed bytes."""
+        clear_left(self.folder)
+        freed = 0
+        for folder in (self.folder / PACKAGES, self.folder / _DOWNLOADS):
+            freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            shutil.rmtree(folder, ignore_errors=True)
+        return freed
+
+    @property
+    def packages_bytes(self) -> int:
+        """Size of the downloaded packages that builds share."""
+        return sum(file.stat().st_size for file in (self.folder / PACKAGES).rglob("*.deb"))
 
     def delete(self, name: str) -> Path:
         """Remove an image; machines keep the copy in their pool.
@@ -144,19 +182,18 @@ class ImageStore:
                 next_step=f"ai-how image delete {image.name}, then build it again",
             )
 
-    def _keep(self, name: str, disk: Path, *, recipe: str, virtual_size_bytes: int, packages: dict[str, str]) -> Image:
+    def _keep(self, name: str, disk: Path, *, virtual_size_bytes: int, made: Mapping[str, Any]) -> Image:
         folder = self.folder / name
         folder.mkdir()
         kept = disk.replace(folder / _DISK)
         image = Image(
+            **{"recipe": "", "packages": {}, **made},
             name=name,
-            recipe=recipe,
             path=kept,
             sha256=sha256_of(kept),
             size_bytes=kept.stat().st_size,
             virtual_size_bytes=virtual_size_bytes,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            packages=packages,
         )
         manifest = {key: value for key, value in asdict(image).items() if key != "path"}
         write_json(folder / _MANIFEST, manifest, mode=0o644)
@@ -185,8 +222,20 @@ def valid_image_name(name: str) -> bool:
     return re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,58}[a-z0-9])?", name) is not None
 
 
-def _virtual_size_bytes(source: Path) -> int:
-    """Size of the disk that a file holds, as a machine sees it."""
+@dataclass(frozen=True, kw_only=True)
+class DiskFacts:
+    """What a disk file is: its format, and its size as a machine sees it."""
+
+    format: str
+    virtual_size_bytes: int
+
+
+def disk_facts(source: Path) -> DiskFacts:
+    """Look at a disk file.
+
+    Raises:
+        SpecError: it is no disk image, or it is not whole by itself.
+    """
     if not source.is_file():
         raise SpecError(f"{source} is no file", next_step="give a qcow2 or raw disk image")
     said = run(["qemu-img", "info", "--output=json", source], check=False)
@@ -195,13 +244,29 @@ def _virtual_size_bytes(source: Path) -> int:
     if not facts.get("virtual-size") or (facts.get("format") == "raw" and not _has_partitions(source)):
         problem = said.stderr.strip() or "it has no partition table"
         raise SpecError(f"{source} is no disk image", evidence=problem, next_step="give a qcow2 or raw disk image")
-    if facts.get("backing-filename"):
+    other = facts.get("backing-filename") or (facts.get("format-specific") or {}).get("data", {}).get("data-file")
+    if other:
         raise SpecError(
-            f"{source} lies over another image",
-            evidence=str(facts["backing-filename"]),
+            f"{source} is not whole: it needs another file",
+            evidence=str(other),
             next_step=f"make it whole first: qemu-img convert -O qcow2 {source} whole.qcow2",
         )
-    return int(facts["virtual-size"])
+    return DiskFacts(format=str(facts["format"]), virtual_size_bytes=int(facts["virtual-size"]))
+
+
+def _as_qcow2(source: Path, disk: Path, *, format_: str, take: bool) -> Path:
+    """A disk file as qcow2; one that is qcow2 stays as it is, compressed clusters included."""
+    if format_ != "qcow2":
+        step(["qemu-img", "convert", "-f", format_, "-O", "qcow2", source, disk], timeout_s=1800)
+        return disk
+    broken = run(["qemu-img", "check", "--output=json", source], check=False, timeout_s=600)
+    if broken.returncode in (1, 2):
+        raise SpecError(f"{source} is damaged", evidence=(broken.stderr or broken.stdout).strip()[-300:])
+    if take:
+        shutil.move(source, disk)
+    else:
+        step(["cp", "--reflink=auto", "--sparse=auto", source, disk], timeout_s=1800)
+    return disk
 
 
 def _has_partitions(source: Path) -> bool:

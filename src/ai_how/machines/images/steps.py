@@ -1,0 +1,78 @@
+"""Runs the programs that make an image: as root or as root of a user namespace, and never longer than this process.
+
+Owns how a step is started and how its failure is told. Never decides what is run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ai_how.errors import AiHowError, MissingToolError, ProviderError
+from ai_how.run.process import run
+
+_DISK_FULL = "No space left on device"
+# the disk tools lie in sbin, which an ordinary user's PATH does not have
+_SYSTEM_PATH = "/usr/sbin:/sbin"
+
+
+def step(words: Sequence[str | Path], *, timeout_s: float = 300, env: dict[str, str] | None = None) -> str:
+    """Run one program to its end; gives what it printed.
+
+    The kernel ends it when this process is killed, so that nothing goes on writing into a folder that is given up.
+
+    Raises:
+        ProviderError: it failed; the evidence is the end of what it said.
+    """
+    environment = {"PATH": f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}", "LC_ALL": "C.UTF-8", **(env or {})}
+    try:
+        return run(["setpriv", "--pdeathsig", "TERM", "--", *words], timeout_s=timeout_s, env=environment).stdout
+    except AiHowError as error:
+        raise _explained(error) from error
+
+
+def rooted(words: Sequence[str | Path], *, timeout_s: float = 600) -> str:
+    """Run a step that keeps files' owners: as root, or as root of a user namespace."""
+    prefix = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--map-auto", "--"]
+    return step([*prefix, *words], timeout_s=timeout_s)
+
+
+def require_ownership() -> None:
+    """Raise MissingToolError where this user can neither be root nor own the files of others in a user namespace."""
+    if os.geteuid() == 0:
+        return
+    try:
+        rooted(["true"], timeout_s=30)
+    except AiHowError as error:
+        user = os.environ.get("USER", str(os.geteuid()))
+        raise MissingToolError(
+            "this user cannot build images: user namespaces with ids of their own do not work here",
+            evidence=error.evidence or error.brief,
+            next_step=(
+                f"have them allowed (as root: apt-get install uidmap; usermod --add-subuids 100000-165535 "
+                f"--add-subgids 100000-165535 {user}; sysctl kernel.unprivileged_userns_clone=1), or build as root"
+            ),
+        ) from error
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it, whoever owns the files."""
+    if folder.exists():
+        rooted(["rm", "-rf", "--one-file-system", folder])
+
+
+def _explained(error: AiHowError) -> AiHowError:
+    if isinstance(error, MissingToolError):
+        return error
+    if _DISK_FULL in error.evidence:
+        return ProviderError(
+            "the image could not be built: the disk is full",
+            evidence=error.evidence.splitlines()[-1],
+            next_step="free some space (see: df -h), then run the same command again",
+        )
+    return ProviderError(
+        f"the image could not be built: {error.brief}",
+        evidence=error.evidence,
+        next_step="mend what it says, then run the same command again",
+    )
