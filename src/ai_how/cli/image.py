@@ -182,6 +182,35 @@ def delete(name: str) -> None:
 
 
 @image.command()
+@click.argument("recipe", default="cloud-base")
+@click.option("--base", required=True, metavar="IMAGE|FILE", help="Disk to start from: Debian with cloud-init.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; must not exist.")
+@click.option("--containerd", is_flag=True, help="With Debian's containerd; Kubespray brings its own otherwise.")
+def packer(recipe: str, base: str, out: Path, *, containerd: bool) -> None:
+    """Write a Packer template that makes a RECIPE's image from another disk.
+
+    Packages and provisioning are the recipe's own. The folder holds a login
+    key for the time of the build; remove it afterwards.
+
+    \b
+    Example:
+      ai-how image packer cloud-base --base cloud-minimal --out packer
+      cd packer && packer init . && packer build .
+    """
+    from ai_how.machines.images.packer_folder import write_packer_folder
+    from ai_how.machines.images.recipe import find_recipe
+    from ai_how.machines.images.store import disk_facts, sha256_of
+
+    wanted = find_recipe(recipe, containerd=containerd)
+    disk = Path(base) if Path(base).is_file() else _store().find(base).path
+    disk_facts(disk)
+    write_packer_folder(out, wanted, base=disk.absolute(), base_sha256=sha256_of(disk))
+    click.echo(f"{out} written")
+    note(f"Next: cd {out} && packer init . && packer build .    (before Packer 1.7: packer build image.pkr.hcl)")
+    note(f"then: ai-how image add {out}/output/{wanted.image_name}.qcow2 --name {wanted.name}-packer")
+
+
+@image.command()
 def clean() -> None:
     """Remove downloaded packages and what broken-off commands left. Images stay.
 

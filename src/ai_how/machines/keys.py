@@ -57,8 +57,13 @@ class Keys:
         (self.folder / "hosts").mkdir(exist_ok=True, mode=0o700)
         for pair in (self.login, *map(self.host, addresses)):
             if not pair.whole:
-                pair.private.unlink(missing_ok=True)
-                run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ai-how", "-f", pair.private])
+                make_key(pair)
             pair.private.chmod(0o600)
         lines = [f"{address} {self.host(node).public}" for node, address in sorted(addresses.items())]
         write_atomic(self.known_hosts, "\n".join(lines) + "\n")
+
+
+def make_key(pair: KeyPair) -> None:
+    """Make a new key pair in place of what is there."""
+    pair.private.unlink(missing_ok=True)
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ai-how", "-f", pair.private])

@@ -5,7 +5,9 @@
 #   NVIDIA_DRIVER    the driver's modules, built for the kernel that is installed
 #   QUICK_BOOT       leave out what only a machine that lives long needs
 set -eu
-kernel=$(ls /lib/modules | sort -V | tail -n 1)
+# the one that boots: the link is Debian's, to the kernel that was installed last
+kernel=$(basename "$(readlink -f /vmlinuz)")
+kernel=${kernel#vmlinuz-}
 mask() { for unit; do ln -sfn /dev/null "/etc/systemd/system/$unit"; done; }
 
 if [ "${KUBERNETES_NODE:-no}" = yes ]; then
@@ -98,7 +100,8 @@ update-initramfs -u -k "$kernel"
     [ -z "${driver:-}" ] || echo "nvidia_driver=$driver"
 } >/etc/ai-how-image
 
-# each machine makes its own
+# each machine makes its own; where this runs in a machine that booted, what that one was told is forgotten
+rm -rf /var/lib/cloud/* /etc/netplan/50-cloud-init.yaml /etc/systemd/network/10-cloud-init-*
 rm -f /var/lib/dbus/machine-id
 : >/etc/machine-id
 rm -rf /var/lib/apt/lists/* /var/log/*.log
