@@ -17,7 +17,7 @@ from ai_how.machines.images import layout
 from ai_how.machines.images.bootstrap import BootstrapFiles, bootstrap_words, facts_of, installed_packages
 from ai_how.machines.images.mirror import archive_lines
 from ai_how.machines.images.recipe import Recipe, provisioning_script
-from ai_how.machines.images.steps import require_ownership, rooted, step
+from ai_how.machines.images.steps import in_system_path, require_ownership, rooted, step
 from ai_how.run.process import which
 
 # program -> Debian's package
@@ -30,6 +30,8 @@ _TOOLS = {
     "grub-mkimage": "grub-common",
     "qemu-img": "qemu-utils",
     "tar": "tar",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
 }
 _GRUB_FOLDERS = {"/usr/lib/grub/i386-pc": "grub-pc-bin", "/usr/lib/grub/x86_64-efi": "grub-efi-amd64-bin"}
 _GRUB_MODULES = (
@@ -55,10 +57,8 @@ def build_image(recipe: Recipe, folder: Path, *, packages: Path, mirror: str | N
     """Build a qcow2 disk in an empty folder; ``packages`` is a folder of downloaded ones that builds share.
 
     Raises:
-        MissingToolError: a program that this needs is not installed; all that are missing are named.
         ProviderError: a step failed; the evidence is the end of what its program said.
     """
-    require_tools()
     packages.mkdir(parents=True, exist_ok=True)
     report(f"installing {len(recipe.all_packages)} packages and what they need")
     tree, files = _install(recipe, folder, mirror=mirror, packages=packages)
@@ -89,7 +89,7 @@ def require_tools() -> None:
     """Raise MissingToolError with one command that installs all that is missing."""
     if platform.machine() != "x86_64":
         raise SpecError("images are built for x86_64, on x86_64", evidence=f"this machine is {platform.machine()}")
-    missing = {package for tool, package in _TOOLS.items() if which(tool) is None}
+    missing = {package for tool, package in _TOOLS.items() if not (which(tool) or in_system_path(tool))}
     missing |= {package for folder, package in _GRUB_FOLDERS.items() if not Path(folder).is_dir()}
     if missing:
         names = " ".join(sorted(missing))

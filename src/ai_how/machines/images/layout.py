@@ -26,6 +26,9 @@ _BOOT_IMAGE_KERNEL_SECTOR = 0x5C
 # the last entry of the block list in the core image's first sector: 8 bytes start, 2 bytes length, 2 bytes segment
 _CORE_IMAGE_BLOCK_LIST = SECTOR_BYTES - 12
 
+# no mount of the EFI partition and no SSH over vsock, which systemd would set up by itself
+_KERNEL_OPTIONS = "console=tty0 console=ttyS0,115200n8 quiet systemd.gpt_auto=no systemd.ssh_auto=no"
+
 
 def partition_script(*, size_mib: int) -> str:
     """sfdisk's input for a disk of ``size_mib``."""
@@ -49,7 +52,7 @@ def grub_config(root_uuid: str) -> str:
         "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
         "set timeout=0\n"
         "menuentry 'Debian' {\n"
-        f"  linux /vmlinuz root=UUID={root_uuid} ro console=tty0 console=ttyS0,115200n8 quiet systemd.gpt_auto=no\n"
+        f"  linux /vmlinuz root=UUID={root_uuid} ro {_KERNEL_OPTIONS}\n"
         "  initrd /initrd.img\n"
         "}\n"
     )

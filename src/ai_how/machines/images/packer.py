@@ -48,6 +48,7 @@ def _template(recipe: Recipe, *, base: str, base_sha256: str) -> str:
         f"packages={json.dumps(packages)}",
         # what is there already needs no network
         "dpkg-query --show $packages >/dev/null 2>&1 && exit 0",
+        *([] if recipe.components == ("main",) else [_areas(recipe)]),
         "sudo apt-get update",
         "sudo DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $packages",
     ]
@@ -107,3 +108,10 @@ build {{
 
 def _lines(words: list[str]) -> str:
     return "[\n" + "".join(f"      {json.dumps(word)},\n" for word in words) + "    ]"
+
+
+def _areas(recipe: Recipe) -> str:
+    """A command that has apt take packages from all of the recipe's areas, in either form of its settings."""
+    areas = " ".join(recipe.components)
+    edit = f"s/^(deb .*) main.*$/\\1 {areas}/; s/^Components: *main.*$/Components: {areas}/"
+    return f"sudo find /etc/apt -name '*.list' -o -name '*.sources' | xargs sudo sed -E -i '{edit}'"

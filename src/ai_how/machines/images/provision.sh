@@ -76,6 +76,7 @@ if [ "${QUICK_BOOT:-no}" = yes ]; then
         modprobe@efi_pstore.service modprobe@configfs.service modprobe@fuse.service sys-fs-fuse-connections.mount \
         sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount proc-sys-fs-binfmt_misc.automount \
         dev-hugepages.mount dev-mqueue.mount cloud-init-hotplugd.socket dpkg-db-backup.timer fstrim.timer
+    printf 'blacklist %s\n' kvm_amd kvm_intel sg serio_raw vsock_loopback >/etc/modprobe.d/quick-boot.conf
 fi
 
 if [ "${NVIDIA_DRIVER:-no}" = yes ]; then

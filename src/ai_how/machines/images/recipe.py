@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 
 from ai_how.errors import NotFoundError
+from ai_how.machines.images import layout
 
 FORMAT = 2
 """Raised when the way of building changes what an image holds."""
@@ -36,7 +37,8 @@ _NVIDIA = (
     "linux-headers-amd64", "nvidia-kernel-dkms", "firmware-nvidia-gsp", "nvidia-smi", "nvidia-persistenced",
     "nvidia-modprobe", "libcuda1", "libnvidia-nvvm4", "libnvidia-ptxjitcompiler1", "nvidia-cuda-mps",
 )  # fmt: skip
-_SMALLER = tuple(name for name in _SYSTEM if name != "locales-all")
+# cloud-init writes networkd's own files where there is no netplan, a Python program that takes seconds under emulation
+_SMALLER = tuple(name for name in _SYSTEM if name not in {"locales-all", "netplan.io"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,8 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Twelve hex digits over everything that the image is made of."""
-        made_of = {"format": FORMAT, "script": provisioning_script(), **asdict(self)}
+        disk = layout.partition_script(size_mib=self.size_gib * 1024) + layout.grub_config("")
+        made_of = {"format": FORMAT, "script": provisioning_script(), "disk": disk, **asdict(self)}
         del made_of["summary"]
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 

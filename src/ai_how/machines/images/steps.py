@@ -38,6 +38,11 @@ def rooted(words: Sequence[str | Path], *, timeout_s: float = 600) -> str:
     return step([*prefix, *words], timeout_s=timeout_s)
 
 
+def in_system_path(program: str) -> bool:
+    """Whether a program lies where an ordinary user's PATH does not look, and steps do."""
+    return any((Path(folder) / program).exists() for folder in _SYSTEM_PATH.split(":"))
+
+
 def require_ownership() -> None:
     """Raise MissingToolError where this user can neither be root nor own the files of others in a user namespace."""
     if os.geteuid() == 0:

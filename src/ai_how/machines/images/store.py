@@ -19,7 +19,7 @@ from typing import Any
 from ai_how.apply.files import read_json, write_json
 from ai_how.apply.lock import locked
 from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError
-from ai_how.machines.images.build import Report, build_image
+from ai_how.machines.images.build import Report, build_image, require_tools
 from ai_how.machines.images.fetch import fetch, sha512_of
 from ai_how.machines.images.recipe import RECIPES, Recipe
 from ai_how.machines.images.steps import step
@@ -86,6 +86,7 @@ class ImageStore:
 
         Raises:
             LockedError: it is being built by another command.
+            MissingToolError: a program that this needs is not installed; all that are missing are named.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(
@@ -94,6 +95,7 @@ class ImageStore:
             there = self._read(recipe.image_name)
             if there is not None:
                 return there, False
+            require_tools()
             shutil.rmtree(self.folder / recipe.image_name, ignore_errors=True)
             packages = self.folder / PACKAGES / f"{recipe.suite}-amd64"
             with workplace(self.folder) as work:
