@@ -116,7 +116,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(part[: self.server.most_bytes])
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Silent."""
 
 
@@ -365,7 +365,7 @@ def test_an_image_is_built_once_and_boots_by_bios_and_uefi(tmp_path: Path) -> No
     assert made["built"] is True
     assert left_in(images(tmp_path)) == [made["name"]]
     shown = subprocess.run(
-        [*AI_HOW, "image", "show", made["name"], "--verify", "-o", "json"], env=env, capture_output=True
+        [*AI_HOW, "image", "show", made["name"], "--verify", "-o", "json"], env=env, capture_output=True, check=True
     )
     facts = json.loads(shown.stdout)
     assert facts["verified"] is True

@@ -225,6 +225,16 @@ def test_a_damaged_image_is_found_out(tmp_path: Path, damage: str) -> None:
         store.verify(store.find("mine-0123456789ab"))
 
 
+def test_an_image_without_its_file_is_named(tmp_path: Path) -> None:
+    disk = kept(tmp_path, "mine-0123456789ab") / "disk.qcow2"
+    store = ImageStore(tmp_path)
+    assert store.disk(store.find("mine-0123456789ab")) == disk
+    disk.unlink()
+    with pytest.raises(ProviderError, match="mine-0123456789ab is gone") as caught:
+        store.disk(store.find("mine-0123456789ab"))
+    assert caught.value.next_step.startswith("ai-how image delete mine-0123456789ab")
+
+
 def test_delete_leaves_nothing(tmp_path: Path) -> None:
     kept(tmp_path, "mine-0123456789ab")
     (tmp_path / "mine-0123456789ab.lock").touch()

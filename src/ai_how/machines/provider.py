@@ -226,7 +226,7 @@ class LibvirtProvider:
     def _send_image(self, name: str, resource: Resource, _action: Action) -> str:
         image = self.store.find(name.removeprefix(IMAGE_PREFIX).removesuffix(".qcow2"))
         pool = self.pool_of(resource.settings["host"])
-        return storage.ensure_image(pool, resource.settings["volume"], image.path, sha256=image.sha256)
+        return storage.ensure_image(pool, resource.settings["volume"], self.store.disk(image), sha256=image.sha256)
 
     def _make_network(self, name: str, resource: Resource, _action: Action) -> str:
         wish = self.look.wanted.networks[name]

@@ -6,11 +6,12 @@ Owns how a step is started and how its failure is told. Never decides what is ru
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Sequence
 from pathlib import Path
 
 from ai_how.errors import AiHowError, MissingToolError, ProviderError
-from ai_how.run.process import run
+from ai_how.run.process import run, which
 
 _DISK_FULL = "No space left on device"
 # the disk tools lie in sbin, which an ordinary user's PATH does not have
@@ -50,15 +51,22 @@ def require_ownership() -> None:
     try:
         rooted(["true"], timeout_s=30)
     except AiHowError as error:
-        user = os.environ.get("USER", str(os.geteuid()))
         raise MissingToolError(
-            "this user cannot build images: user namespaces with ids of their own do not work here",
+            "this user cannot build images: it can own no files of others in a user namespace",
             evidence=error.evidence or error.brief,
-            next_step=(
-                f"have them allowed (as root: apt-get install uidmap; usermod --add-subuids 100000-165535 "
-                f"--add-subgids 100000-165535 {user}; sysctl kernel.unprivileged_userns_clone=1), or build as root"
-            ),
+            next_step=f"{_remedy()}; or build as root",
         ) from error
+
+
+def _remedy() -> str:
+    """What an administrator has to do so that this user may have ids of its own."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if which("newuidmap") is None:
+        return "as root: apt-get install uidmap"
+    subuid = Path("/etc/subuid")
+    if not subuid.exists() or f"{user}:" not in subuid.read_text(encoding="utf-8"):
+        return f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
+    return "as root, allow user namespaces: see sysctl user.max_user_namespaces kernel.unprivileged_userns_clone"
 
 
 def remove_tree(folder: Path) -> None:

@@ -81,6 +81,20 @@ class ImageStore:
             next_step=f"ai-how image build {name if recipe else RECIPES[0].name}",
         )
 
+    def disk(self, image: Image) -> Path:
+        """The image's file.
+
+        Raises:
+            ProviderError: it is gone.
+        """
+        if not image.path.is_file():
+            raise ProviderError(
+                f"the file of image {image.name} is gone",
+                evidence=str(image.path),
+                next_step=f"ai-how image delete {image.name}, then build it or bring it in again",
+            )
+        return image.path
+
     def build(self, recipe: Recipe, *, mirror: str | None, report: Report) -> tuple[Image, bool]:
         """The image of a recipe, and whether it had to be built.
 
