@@ -10,16 +10,22 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ai_how.errors import NotFoundError, ProviderError, SpecError, TryAgainError
+from ai_how.errors import MissingToolError, NotFoundError, ProviderError, SpecError, TryAgainError
+from ai_how.machines import storage
+from ai_how.machines.connection import open_connection
 from ai_how.machines.images.recipe import find_recipe
 from ai_how.machines.images.store import ImageStore, sha256_of
+from ai_how.machines.library import load_libvirt
+from tests.functional.libvirt_host import LibvirtHost, new_host, why_not
 from tests.functional.site import AI_HOW
 
 needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="not installed: qemu-utils")
@@ -292,6 +298,9 @@ def test_two_builds_at_once(tmp_path: Path) -> None:
         assert f"another command is building image {find_recipe('cloud-minimal').image_name}" in second.stderr
         assert f"process {building.pid}" in second.stderr
         assert len(left_in(images(tmp_path))) == 1, "the folder of the build that runs stays"
+        cleaning = subprocess.run([*AI_HOW, "image", "clean"], env=env, capture_output=True, text=True, check=False)
+        assert cleaning.returncode == 1
+        assert "an image is being built" in cleaning.stderr
     finally:
         os.killpg(building.pid, signal.SIGINT)
         building.communicate(timeout=60)
@@ -318,6 +327,38 @@ def test_a_packer_folder(tmp_path: Path, qcow2: Path) -> None:
             ["packer", "validate", "image.pkr.hcl"], cwd=tmp_path / "out", capture_output=True, text=True, check=False
         )
         assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.fixture
+def host() -> Iterator[LibvirtHost]:
+    if reason := why_not():
+        pytest.skip(reason)
+    try:
+        load_libvirt()
+    except MissingToolError as error:
+        pytest.skip(error.brief)
+    with tempfile.TemporaryDirectory(prefix="lv-") as base:
+        private = new_host(Path(base))
+        private.start()
+        try:
+            yield private
+        finally:
+            private.stop()
+
+
+def test_a_damaged_image_is_not_kept_on_a_host(host: LibvirtHost, store: ImageStore, qcow2: Path) -> None:
+    image = store.add(qcow2, name="mine")
+    connect = open_connection(host.uri)
+    pool = storage.ensure_pool(connect, name="images", uuid=str(uuid.uuid4()), path=str(host.base / "pool"))
+    sound = image.path.read_bytes()
+    image.path.write_bytes(sound[:-1] + b"?")
+    with pytest.raises(ProviderError, match="is damaged") as caught:
+        storage.ensure_image(pool, "mine.qcow2", image.path, sha256=image.sha256)
+    assert caught.value.next_step.endswith(f"ai-how image delete {image.name}")
+    assert storage.volumes(pool) == {}
+    image.path.write_bytes(sound)
+    assert "sent" in storage.ensure_image(pool, "mine.qcow2", image.path, sha256=image.sha256)
+    assert storage.ensure_image(pool, "mine.qcow2", image.path, sha256=image.sha256) == "was there"
 
 
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")

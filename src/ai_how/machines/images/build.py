@@ -114,22 +114,11 @@ def _install(recipe: Recipe, folder: Path, *, mirror: str | None, packages: Path
     # root's tree lies in our folder, and goes away with it; an ordinary user's must lie where the tree's root may go
     place = {"TMPDIR": str(folder)} if os.geteuid() == 0 else {}
     step(bootstrap_words(recipe, files, sources=archive_lines(recipe, mirror)), timeout_s=7200, env=place)
-    _keep_newest(packages)
     tree, archive = folder / "tree", folder / "tree.tar"
     tree.mkdir()
     rooted(["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", archive, "-C", tree])
     archive.unlink()
     return tree, files
-
-
-def _keep_newest(packages: Path) -> None:
-    """Of each package that builds share keep the version that came last."""
-    seen: set[str] = set()
-    for file in sorted(packages.glob("*.deb"), key=lambda file: file.stat().st_mtime, reverse=True):
-        name = file.name.partition("_")[0]
-        if name in seen:
-            file.unlink()
-        seen.add(name)
 
 
 def _disk(recipe: Recipe, folder: Path, *, tree: Path, root_uuid: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ai_how.apply.files import read_json, write_json
 from ai_how.apply.lock import locked
-from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError
+from ai_how.errors import ConflictError, LockedError, NotFoundError, ProviderError, SpecError
 from ai_how.machines.images.build import Report, build_image, require_tools
 from ai_how.machines.images.fetch import fetch, sha512_of
 from ai_how.machines.images.recipe import RECIPES, Recipe
@@ -157,8 +157,13 @@ class ImageStore:
         return image
 
     def clean(self) -> int:
-        """Remove what builds left and what they share: downloaded packages, broken-off downloads; gives freed bytes."""
-        clear_left(self.folder)
+        """Remove what builds left and what they share: downloaded packages, broken-off downloads; gives freed bytes.
+
+        Raises:
+            LockedError: an image is being built.
+        """
+        if not clear_left(self.folder):
+            raise LockedError("an image is being built, from packages that would go", next_step="wait until it is done")
         freed = 0
         for folder in (self.folder / PACKAGES, self.folder / _DOWNLOADS):
             freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

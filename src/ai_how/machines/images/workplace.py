@@ -34,16 +34,19 @@ def workplace(parent: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def clear_left(parent: Path) -> list[str]:
-    """Remove the folders that nobody works in any more; gives their names."""
-    cleared = []
+def clear_left(parent: Path) -> bool:
+    """Remove the folders that nobody works in any more; whether all are gone."""
+    in_use = False
     for folder in sorted(parent.glob(f"{_PREFIX}*")):
         lock = folder.with_name(folder.name + _LOCK_SUFFIX)
-        if folder.is_dir() and not _in_use(lock):
+        if not folder.is_dir():
+            continue
+        if _in_use(lock):
+            in_use = True
+        else:
             remove_tree(folder)
             lock.unlink(missing_ok=True)
-            cleared.append(folder.name)
-    return cleared
+    return not in_use
 
 
 def _in_use(lock: Path) -> bool:
