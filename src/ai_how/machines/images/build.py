@@ -116,7 +116,9 @@ def _install(recipe: Recipe, folder: Path, *, mirror: str | None, packages: Path
     step(bootstrap_words(recipe, files, sources=archive_lines(recipe, mirror)), timeout_s=7200, env=place)
     tree, archive = folder / "tree", folder / "tree.tar"
     tree.mkdir()
-    rooted(["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", archive, "-C", tree])
+    # without device files, which root of a namespace may not make; the kernel makes them at each boot
+    kinds = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*"]
+    rooted(["tar", "--extract", *kinds, "-f", archive, "-C", tree])
     archive.unlink()
     return tree, files
 

@@ -2,7 +2,7 @@
 # Turns an installed Debian into a machine: run as root in the image, by the native build and by Packer alike.
 # Settings, each off unless it is "yes":
 #   KUBERNETES_NODE  modules and sysctls of a node
-#   NVIDIA_DRIVER    the driver's modules, built for the kernel that is installed
+#   NVIDIA_DRIVER    the driver's modules, built for the kernel that is installed; the persistence daemon
 #   QUICK_BOOT       leave out what only a machine that lives long needs
 set -eu
 # the one that boots: the link is Debian's, to the kernel that was installed last
@@ -81,7 +81,6 @@ fi
 
 if [ "${NVIDIA_DRIVER:-no}" = yes ]; then
     printf 'blacklist nouveau\noptions nouveau modeset=0\n' >/etc/modprobe.d/nvidia-not-nouveau.conf
-    printf 'nvidia\nnvidia_uvm\n' >/etc/modules-load.d/nvidia.conf
     # for the kernel that is installed here, not for the one that runs
     dkms autoinstall -k "$kernel"
     driver=$(modinfo -k "$kernel" -F version nvidia-current) || {
@@ -89,6 +88,14 @@ if [ "${NVIDIA_DRIVER:-no}" = yes ]; then
         tail -n 20 /var/lib/dkms/*/*/build/make.log >&2 || true
         exit 1
     }
+    # the kernel loads the driver for a card that is there; its memory manager and device files come with the daemon,
+    # and a machine without a card has no failed unit
+    mkdir -p /etc/systemd/system/nvidia-persistenced.service.d
+    cat >/etc/systemd/system/nvidia-persistenced.service.d/ai-how.conf <<'X'
+[Service]
+ExecCondition=/bin/sh -c 'grep -qx 0x10de /sys/bus/pci/devices/*/vendor'
+ExecStartPre=-/usr/bin/nvidia-modprobe -c 0 -u
+X
     systemctl enable nvidia-persistenced.service >/dev/null 2>&1 || true
     # a signing key that all machines of this image would share
     rm -f /var/lib/dkms/mok.key /var/lib/dkms/mok.pub
