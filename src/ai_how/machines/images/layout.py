@@ -26,9 +26,9 @@ _BOOT_IMAGE_KERNEL_SECTOR = 0x5C
 # the last entry of the block list in the core image's first sector: 8 bytes start, 2 bytes length, 2 bytes segment
 _CORE_IMAGE_BLOCK_LIST = SECTOR_BYTES - 12
 
-# No mount of the EFI partition and no SSH over vsock, which systemd would set up by itself. The rest is for a guest that
-# is emulated on a busy host: the kernel's test of its timer fails there ("IO-APIC + timer doesn't work"), and devices
-# that are there take longer than systemd's 90 s to be seen.
+# No mount of the EFI partition and no SSH over vsock, which systemd would set up by itself. The rest is for guests
+# that are emulated on a busy host: there the kernel's test of its timer fails ("IO-APIC + timer doesn't work"), and
+# devices take longer than systemd's 90 s to be seen.
 _KERNEL_OPTIONS = (
     "console=tty0 console=ttyS0,115200n8 quiet systemd.gpt_auto=no systemd.ssh_auto=no "
     "no_timer_check systemd.default_device_timeout_sec=300"
