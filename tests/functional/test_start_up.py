@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,15 @@ def test_a_command_imports_only_what_it_needs(words: list[str], needed: set[str]
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert HEAVY & set(done.stdout.split()) <= needed
+
+
+def test_a_page_needs_no_home(tmp_path: Path) -> None:
+    # a user without a home: a container's, a service's
+    env = {"PATH": "/usr/bin", "HOME": str(tmp_path / "file" / "no-home"), "MPLCONFIGDIR": ""}
+    (tmp_path / "file").write_text("")
+    words = [sys.executable, "-m", "ai_how", "cost", "-o", "html"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout[:15], done.stderr) == ("<!doctype html>", "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

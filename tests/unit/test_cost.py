@@ -456,7 +456,7 @@ class TestCommand:
         file.write_text("{}", encoding="utf-8")
         code, _, err = run("--benchmark", str(file))
         assert code == 1
-        assert "not a benchmark result" in err
+        assert "result.json: the file is not a benchmark result" in err
 
     def test_a_benchmark_without_levels(self, run: Run, tmp_path: Path) -> None:
         file = tmp_path / "result.json"

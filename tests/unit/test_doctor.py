@@ -129,6 +129,8 @@ def test_subnet_bridge_and_disk(host: Path) -> None:
 def test_a_bad_subnet_is_named(host: Path, subnet: str) -> None:
     error = doctor(host, "--subnet", subnet).exception
     assert isinstance(error, SpecError)
+    # 1 would be a warning's
+    assert error.exit_code == 2
     assert error.brief == f"{subnet!r} is no subnet"
     assert error.next_step.startswith("ai-how doctor --subnet")
 

@@ -159,7 +159,10 @@ def _throughput(file: Path) -> Throughput:
     from ai_how.bench.result import from_json, to_json
     from ai_how.capacity.unit_cost import Throughput
 
-    result = to_json(from_json(file.read_text(encoding="utf-8", errors="replace")))
+    try:
+        result = to_json(from_json(file.read_text(encoding="utf-8", errors="replace")))
+    except SpecError as error:
+        raise SpecError(f"{file}: {error.brief}", evidence=error.evidence, next_step=error.next_step) from error
     if not result["levels"]:
         raise SpecError(f"{file} has no load level", next_step="measure again: ai-how bench run ENDPOINT")
     best = max(result["levels"], key=lambda level: level["output_tokens_per_s"])

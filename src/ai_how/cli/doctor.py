@@ -9,7 +9,7 @@ import click
 
 from ai_how.cli.options import named_site_option, tier_option
 from ai_how.cli.output import note, print_json
-from ai_how.errors import SpecError
+from ai_how.errors import AiHowError, SpecError
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -54,7 +54,8 @@ def doctor(
     """Check this machine; say what it is good enough for and what to mend.
 
     Changes nothing, needs no root, sends nothing over the network. Exit code: 0
-    when all checks shown pass, 1 with a warning or an unknown, 2 with a failure.
+    when all checks shown pass, 1 with a warning or an unknown, 2 with a failure
+    or where it could not examine at all.
     A site file, if you name one, chooses the provider and the folder of the site.
 
     \b
@@ -68,13 +69,18 @@ def doctor(
     from ai_how.host.facts.storage import IMAGES_FOLDER
     from ai_how.host.root import Root
 
-    folder, of_site = _site(site_path)
-    provider = provider or of_site
-    wanted = Wanted(tier=tier, subnet=_subnet(subnet), bridge=bridge)
-    root = Root(root_path.resolve())
-    disk_path = IMAGES_FOLDER if disk is None else str(disk.absolute() if root.live else disk)
-    report = examine(root, wanted=wanted, disk_path=disk_path, site_path=str(folder))
-    shown = _shown(report, provider=provider, only=only)
+    try:
+        folder, of_site = _site(site_path)
+        provider = provider or of_site
+        wanted = Wanted(tier=tier, subnet=_subnet(subnet), bridge=bridge)
+        root = Root(root_path.resolve())
+        disk_path = IMAGES_FOLDER if disk is None else str(disk.absolute() if root.live else disk)
+        report = examine(root, wanted=wanted, disk_path=disk_path, site_path=str(folder))
+        shown = _shown(report, provider=provider, only=only)
+    except AiHowError as error:
+        # 1 would mean a warning here: a host that was not examined must not pass a pipeline as one with warnings
+        error.exit_code = 2
+        raise
     _print(report, shown, output=output, asked_for=provider, only=only)
     return exit_code(shown)
 

@@ -48,7 +48,7 @@ class Findings:
             shown.append(f"and {len(self.problems) - len(shown)} more")
         count = "a problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         raise SpecError(
-            f"{path} cannot be registered: {count}",
+            f"{path} is no sound model: {count}",
             evidence="\n".join(shown),
             next_step=self.next_step or "mend the files, then run the same command again",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,8 @@ COLOURS = (BLUE, ORANGE, "#0f9b8e", "#b05cc6", "#c2405a", "#7a7f1f", "#5b6ee1", 
 
 def svg(draw: Callable[[Axes, Data], None], data: Data, *, y_from_zero: bool = True) -> str:
     """One plot: ``draw`` puts the data on the axes."""
+    # where it may not keep a font cache it makes a temporary one, and would tell the user so on each run
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
