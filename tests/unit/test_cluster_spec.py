@@ -312,6 +312,7 @@ AROUND = {
         "}]}}]",
     ),
     "clusters.<name>.network": ("clusters: {c: {network: {", "}}}"),
+    "clusters.<name>.kubernetes": ("clusters: {c: {kubernetes: {", "}}}"),
     "hosts[].reserve": ("hosts: [{name: h, reserve: {", "}}]"),
     "hosts[].cards[]": ("hosts: [{name: h, cards: [{address: '65:00.0', ", "}]}]"),
     "clusters.<name>": ("clusters: {c: {", "}}"),

@@ -23,6 +23,7 @@ from ai_how.site.words import (
     SECTIONS,
     SECTIONS_BY_NAME,
     TEXTS_BY_NAME,
+    VALUES_BY_NAME,
     Schema,
     either,
     expected,
@@ -193,6 +194,7 @@ class _Words:
             SECTIONS: "write its items below it, each behind a dash",
             SECTIONS_BY_NAME: "write names below it, and their keys below each",
             TEXTS_BY_NAME: "write names below it, each with a value behind it",
+            VALUES_BY_NAME: "write names and their values below it",
         }.get(takes)
         if value is None:
             return "has no value", f"{below or f'write {takes}'}, or remove the line"

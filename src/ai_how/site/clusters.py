@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ai_how.site.kubernetes import Kubernetes, Subnet
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, Kind, Role
 from ai_how.site.section import Section
 
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
-Subnet = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$")]
 _ADDRESS = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
 Factor = Annotated[float, Field(ge=1, le=8)]
 
@@ -180,6 +180,7 @@ class Cluster(Section):
     """Whether `ai-how up` starts it. With `schedule: in-turns` only one may be always."""
     nodes: list[Node] = Field(default_factory=list)
     """Its nodes, one entry a kind; default: one of each role of its kind, two where they carry GPUs."""
+    kubernetes: Kubernetes = Kubernetes()
 
     @property
     def node_groups(self) -> tuple[Node, ...]:

@@ -12,6 +12,7 @@ Schema = Mapping[str, Any]
 
 SECTION, SECTIONS, SECTIONS_BY_NAME = "a section", "a list of sections", "sections by name"
 TEXTS_BY_NAME = "text by name"
+VALUES_BY_NAME = "values by name"
 
 FORMS = {
     r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$": "lower-case letters, digits and dashes, beginning with a letter, 32 at most",
@@ -84,6 +85,8 @@ def _one(schema: Schema) -> str:
             words = SECTIONS if _one(items) == SECTION else f"a list of {_one(items)}"
         case {"patternProperties": inner} if all(each.get("type") == "string" for each in inner.values()):
             words = TEXTS_BY_NAME
+        case {"additionalProperties": True}:
+            words = VALUES_BY_NAME
         case {"patternProperties": _} | {"additionalProperties": {}}:
             words = SECTIONS_BY_NAME
         case _:
