@@ -44,6 +44,7 @@ def main(clone: str, tag: str) -> None:
         f"released = {release.date()}",
         f"read = {datetime.datetime.now(tz=datetime.UTC).date()}",
         f'source = "kubernetes-sigs/kubespray, tag {tag}"',
+        f'commit = "{release.commit()}"',
     ]
     for component, (name, file, variable) in TABLES.items():
         versions = [str(version).removeprefix("v") for version in tables[name]["amd64"]]
@@ -66,6 +67,9 @@ class Release:
 
     def date(self) -> str:
         return self.run("log", "-1", "--format=%cs", self.tag).strip()
+
+    def commit(self) -> str:
+        return self.run("rev-parse", f"{self.tag}^{{commit}}").strip()
 
     def first(self, files: tuple[str, ...]) -> tuple[str, str]:
         for file in files:

@@ -54,6 +54,7 @@ def test_the_facts_are_those_of_the_tag_and_load(clone: Path) -> None:
     assert result.returncode == 0, result.stderr
     file = KubesprayFile.model_validate(tomllib.loads(result.stdout))
     assert file.version == "2.99.0"
+    assert file.commit == subprocess.check_output(["git", "-C", clone, "rev-parse", "HEAD"], text=True).strip()
     assert file.offers["kubernetes"].versions == ["1.36.2", "1.36.1"]
     assert file.offers["kubernetes"].default == "1.36.1"
     assert file.offers["containerd"].default == "2.3.4"

@@ -165,6 +165,7 @@ def _kubespray_release(file: KubesprayFile) -> Release:
         source=file.source,
         needs=(*offers, *needs),
         defaults=defaults,
+        commit=file.commit or "",
     )
 
 

@@ -45,12 +45,13 @@ class NeedFile(_Strict):
 
 
 class KubesprayFile(_Strict):
-    """A file of ``data/kubespray``: one release."""
+    """A file of ``data/kubespray``: one release. ``commit`` is what its tag names."""
 
     version: VersionText
     released: datetime.date
     read: datetime.date
     source: Text
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     offers: dict[str, OfferFile]
     needs: dict[str, NeedFile] = {}
 

@@ -34,7 +34,7 @@ class Need:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """One version of a component, with its facts."""
+    """One version of a component, with its facts. ``commit`` is its tag's; empty where it is not known."""
 
     version: str
     source: str
@@ -44,6 +44,7 @@ class Release:
     tested_with: tuple[tuple[str, str], ...] = ()
     defaults: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    commit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
