@@ -73,6 +73,12 @@ def test_changed_settings_run_the_whole() -> None:
     assert (step.playbook, step.reason) == (CLUSTER, "settings changed")
 
 
+def test_a_node_whose_own_settings_changed_is_told() -> None:
+    before, after = (dict.fromkeys(THREE, digest) for digest in "xy")
+    (step,) = steps(state(node_digests=before), state(node_digests={**before, "gpu-worker-1": after["gpu-worker-1"]}))
+    assert (step.playbook, step.reason) == (CLUSTER, "nodes' settings changed")
+
+
 def test_more_control_planes_come_last_and_need_the_whole() -> None:
     before = state(control_planes(1) | {"cpu-worker-1": "cpu-worker"})
     after = state(control_planes(3) | {"cpu-worker-1": "cpu-worker"}, recorded=before)
@@ -123,13 +129,17 @@ WORKERS = st.dictionaries(
     st.from_regex(r"w-[1-9]", fullmatch=True), st.sampled_from(["cpu-worker", "gpu-worker"]), min_size=1, max_size=4
 )
 STATES = st.builds(
-    lambda count, workers, patch, digest: state(
-        control_planes(count) | workers, kubernetes=f"1.35.{patch}", digest=digest
+    lambda count, workers, patch, digest, own: state(
+        control_planes(count) | workers,
+        kubernetes=f"1.35.{patch}",
+        digest=digest,
+        node_digests=dict.fromkeys(control_planes(count) | workers, own),
     ),
     st.sampled_from([1, 3, 5]),
     WORKERS,
     st.integers(1, 3),
     st.sampled_from("ab"),
+    st.sampled_from("xy"),
 )
 
 
@@ -149,12 +159,13 @@ def test_any_change_arrives_even_when_it_is_broken_off_anywhere(
             now = step.after
     assert now is not None
     assert (dict(now.nodes), now.kubernetes, now.digest) == (dict(after.nodes), after.kubernetes, after.digest)
+    assert dict(now.node_digests) == dict(after.node_digests)
     assert now.complete
     assert steps(now, wanted) == ()
 
 
 def _given(wanted: ClusterState) -> dict[str, object]:
-    return {key: getattr(wanted, key) for key in ("kubespray", "kubernetes", "nodes", "digest")}
+    return {key: getattr(wanted, key) for key in ("kubespray", "kubernetes", "nodes", "digest", "node_digests")}
 
 
 def _check_rules(found: tuple[Step, ...]) -> None:

@@ -28,8 +28,9 @@ class ClusterState:
     """A cluster as it was set up, or as it is wanted.
 
     ``nodes`` is role by name, ``control_planes`` in the order in which the cluster got them. ``digest`` is of all
-    variables but versions and nodes' own. ``complete`` is False where a control plane was removed and the others have
-    not been told yet. It is recorded after each playbook that ended well: a broken-off one is simply planned again.
+    variables but versions and nodes' own; ``node_digests`` are of these, by name. ``complete`` is False where a control
+    plane was removed and the others have not been told yet. It is recorded after each playbook that ended well: a
+    broken-off one is simply planned again.
     """
 
     kubespray: str
@@ -37,6 +38,7 @@ class ClusterState:
     nodes: Mapping[str, str]
     digest: str
     control_planes: tuple[str, ...] = ()
+    node_digests: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
 
     @property
@@ -51,6 +53,7 @@ class ClusterState:
             "nodes": dict(self.nodes),
             "digest": self.digest,
             "control_planes": list(self.control_planes),
+            "node_digests": dict(self.node_digests),
             "complete": self.complete,
         }
 
@@ -61,7 +64,13 @@ class ClusterState:
 
 
 def wanted_state(
-    recorded: ClusterState | None, *, kubespray: str, kubernetes: str, nodes: Mapping[str, str], digest: str
+    recorded: ClusterState | None,
+    *,
+    kubespray: str,
+    kubernetes: str,
+    nodes: Mapping[str, str],
+    digest: str,
+    node_digests: Mapping[str, str] | None = None,
 ) -> ClusterState:
     """What is wanted, its control planes in the order that the cluster knows: new ones come last."""
     known = recorded.control_planes if recorded else ()
@@ -69,7 +78,12 @@ def wanted_state(
     kept = [name for name in known if name in wanted]
     new = sorted((name for name in wanted if name not in kept), key=natural)
     return ClusterState(
-        kubespray=kubespray, kubernetes=kubernetes, nodes=nodes, digest=digest, control_planes=(*kept, *new)
+        kubespray=kubespray,
+        kubernetes=kubernetes,
+        nodes=nodes,
+        digest=digest,
+        control_planes=(*kept, *new),
+        node_digests=node_digests or {},
     )
 
 
@@ -104,13 +118,19 @@ def steps(recorded: ClusterState | None, wanted: ClusterState, *, lost: Collecti
     found = list(_removals(recorded, wanted, lost))
     now = found[-1].after if found else recorded
     if (now.kubernetes, now.kubespray) != (wanted.kubernetes, wanted.kubespray):
-        now = replace(now, kubernetes=wanted.kubernetes, kubespray=wanted.kubespray, digest=wanted.digest)
+        told = {name: wanted.node_digests[name] for name in now.nodes if name in wanted.node_digests}
+        now = replace(
+            now, kubernetes=wanted.kubernetes, kubespray=wanted.kubespray, digest=wanted.digest, node_digests=told
+        )
         reason = f"Kubernetes {recorded.kubernetes} -> {wanted.kubernetes}, by Kubespray {wanted.kubespray}"
         found.append(Step(playbook=UPGRADE, reason=reason, nodes=tuple(now.nodes), after=now))
     reasons = {
         "control planes were removed": not now.complete,
         "control planes are added": bool(set(wanted.control_planes) - set(now.control_planes)),
         "settings changed": now.digest != wanted.digest,
+        "nodes' settings changed": any(
+            now.node_digests.get(name) != wanted.node_digests.get(name) for name in now.nodes if name in wanted.nodes
+        ),
     }
     if any(reasons.values()):
         found.append(_cluster("; ".join(reason for reason, holds in reasons.items() if holds), wanted))
@@ -131,6 +151,7 @@ def _removals(recorded: ClusterState, wanted: ClusterState, lost: Collection[str
         left = replace(
             left,
             nodes={other: role for other, role in left.nodes.items() if other != name},
+            node_digests={other: digest for other, digest in left.node_digests.items() if other != name},
             control_planes=tuple(other for other in left.control_planes if other != name),
             complete=left.complete and name not in left.control_planes,
         )
