@@ -87,7 +87,7 @@ def test_a_users_checkout_of_another_version_is_refused(upstream: Path) -> None:
     with pytest.raises(ConflictError) as caught:
         user_checkout(upstream, "2.30.0")
     assert "its galaxy.yml says 2.31.0, the release set says 2.30.0" in caught.value.evidence
-    assert "kubespray=2.31.0" in caught.value.next_step
+    assert "pins: {kubespray: 2.31.0}" in caught.value.next_step
 
 
 @pytest.mark.parametrize("text", [None, "name: other\nversion: 1.0.0\n", "garbage"])

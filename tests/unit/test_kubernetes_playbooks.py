@@ -119,6 +119,12 @@ def test_the_first_control_plane_stays() -> None:
         steps(before, before, lost={"control-plane-1"})
 
 
+def test_address_ranges_stay() -> None:
+    with pytest.raises(SpecError) as caught:
+        steps(state(ranges={"pod_cidr": "10.0.0.0/16"}), state(ranges={"pod_cidr": "10.1.0.0/16"}))
+    assert caught.value.evidence == "pod_cidr: 10.0.0.0/16 -> 10.1.0.0/16"
+
+
 def test_without_a_majority_nothing_is_touched() -> None:
     before = state(control_planes(3) | {"w": "cpu-worker"})
     with pytest.raises(SpecError, match="etcd has lost its majority"):

@@ -5,25 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from ai_how.errors import SpecError
+from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.kubernetes.playbooks import SCALE, steps
 from ai_how.kubernetes.setup import Setup, setup_of
-from ai_how.kubernetes.versions import versions_of
 from ai_how.plan.compute import compute_plan
 from ai_how.plan.model import Verb
 from ai_how.site.kubernetes import Kubernetes
-from tests.kubernetes_nodes import SECRETS, nodes_of
+from tests.kubernetes_nodes import SECRETS, VERSIONS, nodes_of
 
 
-def setup(wanted: Kubernetes | None = None, *, before: Setup | None = None, **changes: object) -> Setup:
-    wanted = wanted or Kubernetes()
+def setup(
+    *,
+    before: Setup | None = None,
+    nodes: list[ClusterNode] | None = None,
+    kubernetes: str = "1.35.4",
+    wanted: Kubernetes | None = None,
+) -> Setup:
     return setup_of(
         "cloud",
-        wanted,
-        changes.pop("nodes", nodes_of("four-machines")),  # type: ignore[arg-type]
-        versions=versions_of(wanted),
+        wanted or Kubernetes(),
+        nodes or nodes_of("four-machines"),
+        versions={**VERSIONS, "kubespray": "2.31.0", "kubernetes": kubernetes},
         recorded=before.state.to_settings() if before else None,
         credentials_dir=SECRETS,
         site_folder=Path("/site"),
@@ -41,8 +43,7 @@ def test_it_is_made_once_and_then_left_alone() -> None:
 
 
 def test_another_version_is_named_in_the_plan() -> None:
-    older = Kubernetes(pins=["kubernetes=1.34.7"])
-    ((verb, reason),) = planned(setup(before=setup(older)))
+    ((verb, reason),) = planned(setup(before=setup(kubernetes="1.34.7")))
     assert verb == Verb.UPDATE
     assert "kubernetes: 1.34.7 -> 1.35.4" in reason
 
@@ -74,15 +75,6 @@ def test_a_lost_node_is_repaired() -> None:
     ]
 
 
-def test_pins_replace_versions_of_the_set() -> None:
-    found = versions_of(Kubernetes(pins=["kubernetes=1.34.7"]))
-    assert (found["kubernetes"], found["kubespray"]) == ("1.34.7", "2.31.0")
-    assert versions_of(Kubernetes())["kubernetes"] == "1.35.4"
-
-
-def test_pins_that_clash_are_refused_with_the_clash() -> None:
-    with pytest.raises(SpecError) as caught:
-        versions_of(Kubernetes(pins=["kubernetes=1.28.0"]))
-    assert "do not go together with release set current" in caught.value.brief
-    assert "kubernetes=1.28.0 (kubernetes.pins) and " in caught.value.evidence
-    assert caught.value.next_step == "ai-how versions check --pin kubernetes=1.28.0"
+def test_another_variable_is_a_change_of_settings() -> None:
+    after = setup(before=setup(), wanted=Kubernetes(extra_vars={"kubelet_max_pods": 200}))
+    assert [step.reason for step in steps(after.recorded, after.state)] == ["settings changed"]

@@ -33,7 +33,7 @@ def mistakes(keys: str) -> list[str]:
         ("      pod_cidr: 10.9.0.1/18\n", 7, "10.9.0.1/18 is no network"),
         ("      service_cidr: 10.9.0.0/40\n", 7, "10.9.0.0/40 is no network"),
         ("      pod_cidr: ten\n", 7, "write an IPv4 network"),
-        ("      pins: {kubernetes: 1.34.7}\n", 7, "pins belongs at the top level"),
+        ("      pins: {kubernetes: 1.34.7}\n", 7, "it belongs at the top level"),
         ("      extra_vars: [a]\n", 7, "is not values by name; write names and their values below it"),
         ("      pod_cird: 10.9.0.0/18\n", 7, "did you mean pod_cidr?"),
     ],

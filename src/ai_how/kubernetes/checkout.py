@@ -53,7 +53,7 @@ def user_checkout(path: Path, version: str) -> Checkout:
         raise ConflictError(
             f"the Kubespray in {path} is of another version",
             evidence=f"its galaxy.yml says {found}, the release set says {version}",
-            next_step=f"git -C {path} checkout v{version}, or write pins: [kubespray={found}]",
+            next_step=f"git -C {path} checkout v{version}, or write pins: {{kubespray: {found}}}",
         )
     return Checkout(path=path, version=version, commit=_head(path))
 

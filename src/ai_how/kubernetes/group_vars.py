@@ -17,13 +17,13 @@ from ai_how.site.kubernetes import Kubernetes
 _HEAD = "Written by ai-how from the site file; the next `ai-how up` writes it again.\nYours: kubernetes.extra_vars."
 
 OWN_KEYS: Mapping[str, str] = {
-    "kube_version": "pins: [kubernetes=...]",
-    "containerd_version": "pins: [containerd=...]",
-    "calico_version": "pins: [calico=...]",
-    "kube_pods_subnet": "pod_cidr",
-    "kube_service_addresses": "service_cidr",
+    "kube_version": "pins: {kubernetes: ...}",
+    "containerd_version": "pins: {containerd: ...}",
+    "calico_version": "pins: {calico: ...}",
+    "kube_pods_subnet": "kubernetes.pod_cidr",
+    "kube_service_addresses": "kubernetes.service_cidr",
 }
-"""Variables that the site file says in its own words: key of ``kubernetes`` by variable."""
+"""Variables that the site file says in its own words: what to write, by variable."""
 FIXED = ("credentials_dir", "container_manager", "kube_network_plugin", "etcd_deployment_type")
 """Variables that other parts of ai-how rely on."""
 
@@ -91,7 +91,7 @@ def all_vars(decided: ClusterVars, extra: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SpecError: a variable of the user's has a key of its own in the site file, or cannot be changed.
     """
-    wrong = [f"{name}: write kubernetes.{OWN_KEYS[name]}" for name in extra if name in OWN_KEYS]
+    wrong = [f"{name}: write {OWN_KEYS[name]}" for name in extra if name in OWN_KEYS]
     wrong += [f"{name}: other parts of ai-how rely on {getattr(decided, name)}" for name in extra if name in FIXED]
     if wrong:
         raise SpecError(

@@ -28,9 +28,9 @@ class ClusterState:
     """A cluster as it was set up, or as it is wanted.
 
     ``nodes`` is role by name, ``control_planes`` in the order in which the cluster got them. ``digest`` is of all
-    variables but versions and nodes' own; ``node_digests`` are of these, by name. ``complete`` is False where a control
-    plane was removed and the others have not been told yet. It is recorded after each playbook that ended well: a
-    broken-off one is simply planned again.
+    variables but versions and nodes' own; ``node_digests`` are of these, by name. ``ranges`` hold for a cluster's life.
+    ``complete`` is False where a control plane was removed and the others have not been told yet. A state is recorded
+    after each playbook that ended well: a broken-off one is simply planned again.
     """
 
     kubespray: str
@@ -39,6 +39,7 @@ class ClusterState:
     digest: str
     control_planes: tuple[str, ...] = ()
     node_digests: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
 
     @property
@@ -54,6 +55,7 @@ class ClusterState:
             "digest": self.digest,
             "control_planes": list(self.control_planes),
             "node_digests": dict(self.node_digests),
+            "ranges": dict(self.ranges),
             "complete": self.complete,
         }
 
@@ -71,6 +73,7 @@ def wanted_state(
     nodes: Mapping[str, str],
     digest: str,
     node_digests: Mapping[str, str] | None = None,
+    ranges: Mapping[str, str] | None = None,
 ) -> ClusterState:
     """What is wanted, its control planes in the order that the cluster knows: new ones come last."""
     known = recorded.control_planes if recorded else ()
@@ -84,6 +87,7 @@ def wanted_state(
         digest=digest,
         control_planes=(*kept, *new),
         node_digests=node_digests or {},
+        ranges=ranges or {},
     )
 
 
@@ -189,6 +193,17 @@ def _refuse(recorded: ClusterState, wanted: ClusterState, lost: Collection[str])
             "etcd has lost its majority: no node can be removed or added",
             evidence=f"of {', '.join(recorded.control_planes)} there are left: {', '.join(sorted(survivors))}",
             next_step="start the machines again, or restore etcd from a backup",
+        )
+    moved = [
+        f"{key}: {have} -> {wanted.ranges.get(key)}"
+        for key, have in recorded.ranges.items()
+        if wanted.ranges.get(key) != have
+    ]
+    if moved:
+        raise SpecError(
+            "the address ranges of a cluster cannot be changed once it is there",
+            evidence="\n".join(moved),
+            next_step="write the old ones, or make another cluster",
         )
     _refuse_jump("Kubernetes", recorded.kubernetes, wanted.kubernetes)
     _refuse_jump("Kubespray", recorded.kubespray, wanted.kubespray)

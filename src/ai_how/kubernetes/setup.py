@@ -75,7 +75,7 @@ def setup_of(
     """What is wanted of a cluster. Pure.
 
     Args:
-        versions: ``versions_of(wanted)``.
+        versions: By component: those of the site's release set, with its pins taken in.
         recorded: The settings that were recorded for it; None: none were.
         credentials_dir: A private folder for the key that encrypts secrets.
         site_folder: Where a relative ``kubespray_path`` starts.
@@ -95,6 +95,7 @@ def setup_of(
         nodes={node.name: str(node.role) for node in nodes},
         digest=settings_digest({**settings, **engine}),
         node_digests={node.name: _node_digest(node, nodes) for node in nodes},
+        ranges={"pod_cidr": wanted.pod_cidr, "service_cidr": wanted.service_cidr},
     )
     own = site_folder / Path(wanted.kubespray_path).expanduser() if wanted.kubespray_path else None
     return Setup(cluster=cluster, nodes=tuple(nodes), variables=variables, state=state, recorded=was, own_checkout=own)
