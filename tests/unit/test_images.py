@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_how.cli.app import root
-from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError
-from ai_how.machines.images import layout
+from ai_how.errors import ConflictError, MissingToolError, NotFoundError, ProviderError, SpecError
+from ai_how.machines.images import layout, steps
 from ai_how.machines.images.bootstrap import facts_of, installed_packages, provision_words
 from ai_how.machines.images.fetch import checked_sha512, is_address
 from ai_how.machines.images.mirror import archive_lines, host_mirror
@@ -163,6 +164,22 @@ def test_partitions_follow_each_other_and_leave_room_for_the_table(size_mib: int
     assert [start for start, _ in spans[1:]] == ends[:-1]
     assert ends[-1] * 512 == (size_mib - 1) * layout.MIB
     assert spans[-1][1] == layout.root_size_mib(size_mib=size_mib) * 2048
+
+
+@pytest.mark.parametrize(("newuidmap", "next_step"), [(None, "apt-get install uidmap"), ("/x", "--add-subuids")])
+def test_a_user_who_cannot_own_files_of_others_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, newuidmap: str | None, next_step: str
+) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
+        raise ProviderError("setpriv failed with exit code 1", evidence="unshare: no newuidmap")
+
+    monkeypatch.setattr(steps.os, "geteuid", lambda: pwd.getpwnam("nobody").pw_uid)
+    monkeypatch.setattr(steps, "run", refuse)
+    monkeypatch.setattr(steps, "which", lambda _program: newuidmap)
+    with pytest.raises(MissingToolError, match="this user cannot build images") as caught:
+        steps.require_ownership()
+    assert next_step in caught.value.next_step
+    assert caught.value.evidence == "unshare: no newuidmap"
 
 
 def kept(folder: Path, name: str, *, data: bytes = b"disk", **more: object) -> Path:
