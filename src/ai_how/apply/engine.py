@@ -34,11 +34,19 @@ Report = Callable[[Action, Outcome | None], None]
 """Told of an action when it starts (outcome None) and when it has ended."""
 
 
-def apply_plan(plan: Plan, perform: Perform, *, events: EventLog, report: Report, parallel: int = 4) -> list[Outcome]:
+def apply_plan(
+    plan: Plan,
+    perform: Perform,
+    *,
+    events: EventLog,
+    report: Report,
+    parallel: int = 4,
+    interrupted: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
     """Do every action of the plan; return how each ended, in the order of their ends.
 
-    Ctrl-C starts nothing new, waits for what is under way and then raises KeyboardInterrupt: every action is either
-    done or not begun, and the next plan goes on from there.
+    Ctrl-C starts nothing new, calls ``interrupted`` so that long waits can end, waits for what is under way and then
+    raises KeyboardInterrupt: the next plan goes on from there.
     """
     waiting = {action.resource: action for action in plan.actions}
     running: dict[Future[Outcome], Action] = {}
@@ -66,6 +74,7 @@ def apply_plan(plan: Plan, perform: Perform, *, events: EventLog, report: Report
                     ended[action.resource] = future.result()
                     report(action, ended[action.resource])
         except KeyboardInterrupt:
+            interrupted()
             for future in running:
                 future.cancel()
             raise

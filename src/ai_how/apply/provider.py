@@ -51,6 +51,9 @@ class Provider(Protocol):
     def perform(self, action: Action, resource: Resource | None) -> str:
         """Do one action of a plan; says in a few words how it ended."""
 
+    def interrupt(self) -> None:
+        """Let waits that are under way end soon: the user wants out."""
+
     def components(self) -> list[ComponentStatus]:
         """Every component and how it is doing; empty where the site was never made."""
 

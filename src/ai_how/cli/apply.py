@@ -43,6 +43,13 @@ def carry_out(
     with ActionProgress(quiet=quiet) as progress:
         events = EventLog(provider.folder.events)
         try:
-            return apply_plan(wanted, provider.perform, events=events, report=progress, parallel=provider.parallel)
+            return apply_plan(
+                wanted,
+                provider.perform,
+                events=events,
+                report=progress,
+                parallel=provider.parallel,
+                interrupted=provider.interrupt,
+            )
         except KeyboardInterrupt:
             raise InterruptionError("interrupted", next_step=again) from None

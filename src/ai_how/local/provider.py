@@ -48,6 +48,9 @@ class LocalProvider:
     def parallel(self) -> int:
         return 4
 
+    def interrupt(self) -> None:
+        """Nothing here waits longer than a process takes to start."""
+
     def components(self) -> list[ComponentStatus]:
         """Every process of the stack and how it is doing."""
         from ai_how.local.status import component_statuses

@@ -65,6 +65,10 @@ def explained(doing: str, *, next_step: str = "") -> Iterator[None]:
         raise _error(doing, error, next_step) from error
 
 
+_LOST_WORDS = ("connection", "ocket", "client", "write data", "read data", "reading data", "recv data")
+_TAKEN_WORDS = ("already", "in use")
+
+
 def _error(doing: str, error: Any, next_step: str) -> AiHowError:
     libvirt = load_libvirt()
     code, said = error.get_error_code(), str(error)
@@ -73,13 +77,12 @@ def _error(doing: str, error: Any, next_step: str) -> AiHowError:
     if code in gone | {libvirt.VIR_ERR_NO_STORAGE_VOL}:
         return NotFoundError(brief, evidence=said, next_step=next_step or "ai-how up")
     lost = {libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_NO_CONNECT}
-    if code in lost and ("connection" in said or "ocket" in said or "client" in said):
+    if (code in lost and any(word in said for word in _LOST_WORDS)) or "client socket is closed" in said:
         return TryAgainError(f"{brief}: the connection to libvirt broke", evidence=said, next_step="ai-how up")
     if "No space left" in said or "not enough space" in said:
         return ProviderError(f"{brief}: the pool is full", evidence=said, next_step="free some space, then: ai-how up")
-    if code in {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST, libvirt.VIR_ERR_NETWORK_EXIST} and (
-        "already" in said or "in use" in said
-    ):
+    taken = {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST, libvirt.VIR_ERR_NETWORK_EXIST}
+    if code in taken | {libvirt.VIR_ERR_INTERNAL_ERROR} and any(word in said for word in _TAKEN_WORDS):
         return ConflictError(f"{brief}: something is in the way", evidence=said, next_step=next_step)
     return ProviderError(brief, evidence=said, next_step=next_step)
 

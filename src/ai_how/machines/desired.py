@@ -11,7 +11,7 @@ from typing import Any
 from ai_how.capacity.types import NodeNeed, PlacedNode
 from ai_how.errors import SpecError
 from ai_how.machines.addresses import node_address
-from ai_how.machines.marks import bridge_name, mac_address, network_name, object_uuid, pool_name
+from ai_how.machines.marks import IMAGE_PREFIX, bridge_name, mac_address, network_name, object_uuid, pool_name
 from ai_how.machines.seed import StaticAddress
 from ai_how.machines.types import (
     Card,
@@ -36,8 +36,6 @@ GIB = 2**30
 KEYS = "keys"
 BUILD = "build/"
 _HUGEPAGE_KIB = {"none": 0, "2mib": 2048, "1gib": 1048576}
-IMAGE_PREFIX = "image-"
-"""Volumes that machines' disks lie over begin so."""
 _MODELS_SERIAL = "models"
 
 
@@ -89,18 +87,22 @@ class NetworkWish:
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
-    """Everything that the site wants of libvirt. ``machines`` by node name, ``networks`` by cluster."""
+    """Everything that the site wants of libvirt. ``machines`` by node name, ``networks`` by cluster.
+
+    ``pool_paths`` has the hosts that machines lie on, ``host_names`` all of the site.
+    """
 
     pool: str
     pool_uuid: str
     to_build: tuple[str, ...]
     pool_paths: Mapping[str, str]
+    host_names: tuple[str, ...]
     machines: Mapping[str, MachineWish]
     networks: Mapping[str, NetworkWish]
 
     def at(self, name: str, host: str) -> str:
-        """A resource's name on a host: the host is named only where there are several."""
-        return f"{name}@{host}" if len(self.pool_paths) > 1 else name
+        """A resource's name on a host: the host is named only where the site has several."""
+        return f"{name}@{host}" if len(self.host_names) > 1 else name
 
 
 def desired_of(
@@ -144,6 +146,7 @@ def desired_of(
         pool_uuid=object_uuid(site.name, "pool", site.name),
         to_build=tuple(sorted(to_build)),
         pool_paths={name: f"{hosts[name].storage_path}/{site.name}" for name in sorted(used)},
+        host_names=tuple(sorted(hosts)),
         machines=machines,
         networks=networks,
     )

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import dataclass, replace
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from ai_how.errors import ConflictError, NotFoundError
 from ai_how.machines.connection import Connect, explained, optional
@@ -13,7 +14,7 @@ from ai_how.machines.library import load_libvirt
 from ai_how.machines.marks import DRIVERS_URI, METADATA_URI
 from ai_how.machines.types import Machine
 from ai_how.machines.xml.domain import domain_xml
-from ai_how.machines.xml.tree import parse
+from ai_how.machines.xml.tree import parse, to_text
 
 Domain = Any
 """libvirt.virDomain"""
@@ -22,12 +23,17 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A machine of ours on a host. ``state`` is libvirt's word; ``mark`` what we wrote when it was made."""
+    """A machine of ours on a host. ``state`` is libvirt's word; ``mark`` what we wrote when it was made.
+
+    ``run`` names this run of it and no other, empty where it is off; ``ports`` are its places on libvirt's networks.
+    """
 
     name: str
     state: str
     mark: dict[str, Any]
     reason: str = ""
+    run: str = ""
+    ports: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -54,20 +60,66 @@ def define_machine(connect: Connect, machine: Machine) -> None:
         if found is not None and machine.cards and not machine.drivers:
             record = optional(found.metadata, libvirt.VIR_DOMAIN_METADATA_ELEMENT, DRIVERS_URI)
             machine = replace(machine, drivers=(parse(record).text or "") if record else "")
-        domain = connect.defineXMLFlags(domain_xml(machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
-        domain.setAutostart(1 if machine.autostart else 0)
+        connect.defineXMLFlags(domain_xml(machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        set_autostart(connect, machine)
+
+
+def set_autostart(connect: Connect, machine: Machine) -> None:
+    """Have it started with its host, or not, as the site file says."""
+    with explained(f"define machine {machine.name}"):
+        domain, wanted = _domain(connect, machine.name), int(machine.autostart)
+        if domain.autostart() != wanted:
+            domain.setAutostart(wanted)
 
 
 def start_machine(connect: Connect, name: str) -> None:
-    """Start a machine that is off; wake one that is paused."""
+    """Start a machine that is off; wake one that is paused or asleep."""
     libvirt = load_libvirt()
-    with explained(f"start machine {name}", next_step=f"ai-how vm console {name}"):
+    with explained(f"start machine {name}", next_step="ai-how status"):
         domain = _domain(connect, name)
         state, _ = domain.state(0)
         if state == libvirt.VIR_DOMAIN_PAUSED:
             domain.resume()
-        elif state != libvirt.VIR_DOMAIN_RUNNING:
+        elif state == libvirt.VIR_DOMAIN_PMSUSPENDED:
+            domain.pMWakeup(0)
+        elif not domain.isActive():
             domain.create()
+
+
+def end_machine(connect: Connect, name: str) -> None:
+    """End a machine at once, as pulling the plug does."""
+    with explained(f"end machine {name}"):
+        domain = _domain(connect, name)
+        if domain.isActive():
+            domain.destroy()
+
+
+def reconnect_machine(connect: Connect, name: str, live: frozenset[str]) -> bool:
+    """Put a running machine's interfaces on their networks again where the network was made anew under it.
+
+    libvirt changes the bridge of a live interface only where its source changes: so it is put on the bridge by name,
+    and then on the network.
+
+    Args:
+        live: The ports that the networks have now.
+    """
+    libvirt, mended = load_libvirt(), False
+    with explained(f"connect machine {name} to its network again"):
+        domain = _domain(connect, name)
+        for interface in parse(domain.XMLDesc(0)).iterfind("devices/interface[@type='network']"):
+            source, mac = interface.find("source"), interface.find("mac")
+            if source is None or mac is None or source.get("portid") in live:
+                continue
+            network = str(source.get("network"))
+            bridge = connect.networkLookupByName(network).bridgeName()
+            for type_, place in (("bridge", {"bridge": bridge}), ("network", {"network": network})):
+                moved = ET.Element("interface", {"type": type_})
+                moved.append(mac)
+                ET.SubElement(moved, "source", place)
+                moved.extend(part for part in interface if part.tag in {"model", "address"})
+                domain.updateDeviceFlags(to_text(moved), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            mended = True
+    return mended
 
 
 def stop_machine(connect: Connect, name: str, *, timeout_s: float) -> str:
@@ -160,6 +212,7 @@ def _found(domain: Domain) -> Found | None:
         if text is None:
             return None
         state, reason = domain.state(0)
+        run, ports = _run_of(domain)
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             # it went away between the list and the question
@@ -169,17 +222,35 @@ def _found(domain: Domain) -> Found | None:
         mark = json.loads(parse(text).text or "")
     except ValueError:
         mark = {}
-    words = _state_words()
-    crashed = state == libvirt.VIR_DOMAIN_SHUTOFF and reason in {
-        libvirt.VIR_DOMAIN_SHUTOFF_CRASHED,
-        libvirt.VIR_DOMAIN_SHUTOFF_FAILED,
-    }
     return Found(
         name=domain.name(),
-        state=words.get(state, "unknown"),
+        state=_state_words().get(state, "unknown"),
         mark=mark if isinstance(mark, dict) else {},
-        reason="its QEMU process was killed or crashed" if crashed else "",
+        reason=_reason_words().get((state, reason), ""),
+        run=run,
+        ports=ports,
     )
+
+
+def _run_of(domain: Domain) -> tuple[str, tuple[str, ...]]:
+    """This run's name, and its network ports. libvirt counts runs anew after the host's start, but makes ports up."""
+    number = domain.ID()
+    if number < 0:
+        return "", ()
+    interfaces = parse(domain.XMLDesc(0)).iterfind("devices/interface[@type='network']/source")
+    ports = tuple(str(source.get("portid", "")) for source in interfaces)
+    return "/".join([str(number), *ports]), ports
+
+
+def _reason_words() -> dict[tuple[int, int], str]:
+    libvirt = load_libvirt()
+    killed = "its QEMU process was killed or crashed"
+    return {
+        (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED): killed,
+        (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED): killed,
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR): "stands still: writing to its disk failed, "
+        "most often because the pool is full",
+    }
 
 
 def _state_words() -> dict[int, str]:

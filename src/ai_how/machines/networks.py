@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from ai_how.errors import ConflictError
 from ai_how.machines.connection import Connect, explained, optional
+from ai_how.machines.library import load_libvirt
 from ai_how.machines.marks import network_name, object_uuid
 from ai_how.machines.types import Network
 from ai_how.machines.xml.network import network_xml, settings_of, subnet_in
+from ai_how.machines.xml.tree import parse, to_text
 
 
 def ensure_network(connect: Connect, network: Network) -> str:
     """Have the network as described, running, and started with the host.
 
-    New reservations are added while it runs; any other change restarts it, and running machines keep their link.
+    Reservations are changed while it runs. Any other change restarts it, and running machines must be connected again
+    (``domains.reconnect_machine``).
 
     Raises:
         ConflictError: a network of that name is not ours, or its bridge's name is taken.
@@ -27,13 +32,54 @@ def ensure_network(connect: Connect, network: Network) -> str:
                 f"a network {network.name} is there already, and it is not this site's",
                 next_step=f"give the site another name, or remove it: virsh net-undefine {network.name}",
             )
-        said = "made" if found is None else "changed"
+        wanted, where = network_xml(network), f"{network.subnet} on {network.bridge}"
         if found is not None and found.isActive():
+            if _update_names(found, wanted):
+                connect.networkDefineXML(wanted)
+                found.setAutostart(1)
+                return f"changed while it runs, {where}"
             found.destroy()
-        defined = connect.networkDefineXML(network_xml(network))
-        defined.create()
+        defined = connect.networkDefineXML(wanted)
+        # before it runs: one that runs is taken to be whole
         defined.setAutostart(1)
-        return f"{said}, {network.subnet} on {network.bridge}"
+        defined.create()
+        return f"{'made' if found is None else 'changed'}, {where}"
+
+
+def _update_names(found: Any, wanted: str) -> bool:
+    """Change a running network's reservations and names; False where more than that differs: nothing is done then."""
+    old, new = settings_of(found.XMLDesc(0)), settings_of(wanted)
+    if {**old, "hosts": {}} != {**new, "hosts": {}} or not old["hosts"] or not new["hosts"]:
+        return False
+    libvirt = load_libvirt()
+    changed = {name for name in old["hosts"] | new["hosts"] if old["hosts"].get(name) != new["hosts"].get(name)}
+    steps = (
+        (libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, parse(found.XMLDesc(0))),
+        (libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, parse(wanted)),
+    )
+    for command, root in steps:
+        for section, host in _entries(root, changed):
+            found.update(command, section, 0, to_text(host), libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+    return True
+
+
+def _entries(root: ET.Element, names: set[str]) -> Iterator[tuple[int, ET.Element]]:
+    """The entries of DHCP and DNS that are for these machines, each with libvirt's number for its section."""
+    libvirt = load_libvirt()
+    for host in root.findall("ip/dhcp/host"):
+        if host.get("name") in names:
+            yield libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, host
+    for host in root.findall("dns/host"):
+        if host.findtext("hostname") in names:
+            yield libvirt.VIR_NETWORK_SECTION_DNS_HOST, host
+
+
+def observe_ports(connect: Connect, *, site: str) -> frozenset[str]:
+    """The places that running machines have on the site's networks; a machine whose place is gone has lost its link."""
+    prefix = network_name(site, "")
+    with explained("list the networks"):
+        ours = [found for found in connect.listAllNetworks(0) if found.name().startswith(prefix) and found.isActive()]
+        return frozenset(port.UUIDString() for found in ours for port in found.listAllPorts(0))
 
 
 def observe_networks(connect: Connect, *, site: str) -> dict[str, tuple[dict[str, Any], bool]]:

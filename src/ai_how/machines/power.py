@@ -35,7 +35,8 @@ def start_machines(provider: LibvirtProvider, nodes: Sequence[str]) -> dict[str,
         check_turn(provider.site, provider.find(node).cluster, running=provider.running_clusters)
 
     def start(node: str) -> str:
-        if machines[node].found.running and f"machine/{node}" in provider.state.resources():
+        seen_ready = provider.state.resources().get(f"machine/{node}", {}).get("run")
+        if machines[node].found.running and seen_ready == machines[node].found.run:
             return "runs already"
         wish = provider.look.wanted.machines.get(node)
         if wish is None:

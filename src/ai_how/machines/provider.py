@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from ai_how.apply.files import shared_cache
@@ -23,7 +24,6 @@ from ai_how.machines.components import components_of
 from ai_how.machines.connection import Connect, open_connection
 from ai_how.machines.desired import (
     BUILD,
-    IMAGE_PREFIX,
     KEYS,
     Desired,
     HostSetting,
@@ -37,7 +37,7 @@ from ai_how.machines.disks import ensure_machine_disk
 from ai_how.machines.images.recipe import RECIPES, find_recipe
 from ai_how.machines.images.store import ImageStore
 from ai_how.machines.keys import Keys
-from ai_how.machines.marks import network_name, object_uuid, pool_name
+from ai_how.machines.marks import IMAGE_PREFIX, is_log_of, network_name, object_uuid, pool_name
 from ai_how.machines.passthrough.hosts import CardHost
 from ai_how.machines.placing import place_nodes
 from ai_how.machines.power import STOP_TIMEOUT_S, stop_machines
@@ -46,10 +46,11 @@ from ai_how.machines.seed import seed_image
 from ai_how.machines.seeding import seed_of
 from ai_how.machines.serial_log import readable
 from ai_how.machines.standing import Standing, find_standing, standing_machines
+from ai_how.machines.teardown import anything_there, remove_from_hosts, remove_pool
 from ai_how.machines.turns import check_turn, clusters_to_run
 from ai_how.machines.types import Card
 from ai_how.machines.virtualization import choose_virtualization
-from ai_how.machines.world import HostWorld, observe_all, observed_resources, ours
+from ai_how.machines.world import HostWorld, observe_all, observed_resources
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
 from ai_how.run.ssh import SshTarget, jump_of
@@ -57,8 +58,6 @@ from ai_how.site.spec import Site
 
 USER = "ai-how"
 """The account on machines that may log in and become root."""
-START_TIMEOUT_S = 900
-"""A machine that is emulated beside others takes minutes until cloud-init has finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +82,7 @@ class LibvirtProvider:
         self.keys = Keys(self.folder.secrets)
         self.store = ImageStore(shared_cache() / "images")
         self.hosts = {host.name: host for host in hosts_of(site)}
+        self._interrupted = Event()
 
     @property
     def owner(self) -> str:
@@ -243,7 +243,7 @@ class LibvirtProvider:
 
     def _make_seed(self, node: str, resource: Resource, _action: Action) -> str:
         seed = seed_of(self.look.wanted.machines[node], self.keys, user=USER)
-        storage.put_bytes(self.pool_of(resource.settings["host"]), resource.settings["volume"], seed_image(seed))
+        storage.put_secret(self.pool_of(resource.settings["host"]), resource.settings["volume"], seed_image(seed))
         return "written"
 
     def _make_machine(self, node: str, resource: Resource, action: Action) -> str:
@@ -254,41 +254,59 @@ class LibvirtProvider:
         was_on = node in self.standing and self.standing[node].found.state != "off"
         if action.verb is Verb.UPDATE:
             domains.stop_machine(connect, wish.machine.name, timeout_s=STOP_TIMEOUT_S)
+        if self._runs_without_disk(node, wish):
+            domains.end_machine(connect, wish.machine.name)
         self.state.record(resource.name, None)
         if not (wish.start or was_on):
             return "defined; it is started by hand"
         return self.bring_up(wish)
 
+    def _runs_without_disk(self, node: str, wish: MachineWish) -> bool:
+        """Whether the plan found a machine running on a disk that had been removed; by now it may be made anew."""
+        world = self.look.worlds[wish.host]
+        found = world.machines.get(node)
+        return found is not None and bool(world.lost_disks(found))
+
     def bring_up(self, wish: MachineWish) -> str:
-        """Start a machine that is defined, and wait until it is ready; says how it came up.
+        """Have a machine that is defined running, on its network and ready; says how it came up.
 
         Raises:
             ProviderError: it did not come up; the evidence is the end of its serial log.
         """
-        resource = f"machine/{wish.machine.node}"
+        connect, name, resource = self.connections[wish.host], wish.machine.name, f"machine/{wish.machine.node}"
         self.state.record(resource, None)
+        domains.set_autostart(connect, wish.machine)
         cards = self.card_hosts[wish.host]
         cards.start(wish.machine)
+        domains.reconnect_machine(connect, name, networks.observe_ports(connect, site=self.site.name))
         said = "; ".join(filter(None, (self.wait_ready(wish), cards.check_seen(self.target(wish), wish.machine))))
-        self.state.record(resource, {"ready": True})
+        found = domains.observe_machine(connect, name)
+        self.state.record(resource, {"run": found.run if found else ""})
         return f"{wish.address}, {said}"
 
-    def wait_ready(self, wish: MachineWish, *, timeout_s: float = START_TIMEOUT_S) -> str:
-        """Wait until a machine that was started can be worked on.
+    def interrupt(self) -> None:
+        """Let waits that are under way end soon: what they wait for goes on, and the next ``up`` waits for it."""
+        self._interrupted.set()
+
+    def wait_ready(self, wish: MachineWish, *, timeout_s: float | None = None) -> str:
+        """Wait until a machine that was started can be worked on; by default as long as the site file allows.
 
         Raises:
             ProviderError: it went off or did not come up; the evidence is the end of its serial log.
         """
         connect, name = self.connections[wish.host], wish.machine.name
+        allowed_s = timeout_s or self.site.planned_clusters[wish.machine.cluster].ready_timeout_s
 
         def problem() -> str | None:
+            if self._interrupted.is_set():
+                return "was not waited for any longer: it goes on starting"
             found = domains.observe_machine(connect, name)
             if found is None or not found.running:
                 return f"({name}) went off while it was starting" if found else f"({name}) is gone"
             return None
 
         return wait_ready(
-            self.target(wish), timeout_s=timeout_s, problem=problem, log_tail=lambda: self.serial_log(wish, lines=15)
+            self.target(wish), timeout_s=allowed_s, problem=problem, log_tail=lambda: self.serial_log(wish, lines=15)
         )
 
     def target(self, wish: MachineWish) -> SshTarget:
@@ -334,15 +352,21 @@ class LibvirtProvider:
         if kind == "machine":
             domains.stop_machine(connect, f"{self.site.name}-{rest}", timeout_s=STOP_TIMEOUT_S)
             domains.remove_machine(connect, f"{self.site.name}-{rest}", object_uuid(self.site.name, "machine", rest))
-            storage.remove_volume(self.pool_of(host), f"{rest}.log")
+            for log in filter(partial(is_log_of, rest), storage.volumes(self.pool_of(host))):
+                storage.remove_volume(self.pool_of(host), log)
             self.state.record(name, None)
         elif kind == "network":
             network = network_name(self.site.name, rest)
             networks.remove_network(connect, name=network, uuid=object_uuid(self.site.name, "network", rest))
         elif kind == "image":
-            storage.remove_image(self.pool_of(host), rest)
-        elif kind in ("disk", "seed"):
-            storage.remove_volume(self.pool_of(host), f"{rest}.qcow2" if kind == "disk" else f"{rest}-seed.iso")
+            storage.remove_whole(self.pool_of(host), rest)
+        elif kind == "seed":
+            storage.remove_whole(self.pool_of(host), f"{rest}-seed.iso")
+        elif kind == "disk":
+            storage.remove_volume(self.pool_of(host), f"{rest}.qcow2")
+        elif kind.startswith("pool"):
+            left = remove_pool(connect, site=self.site.name)
+            return f"removed; left in its folder: {', '.join(left)}" if left else "removed"
         else:
             return "left as it is"
         return "removed"
@@ -364,12 +388,8 @@ class LibvirtProvider:
 
     def exists(self) -> bool:
         """Whether a host has anything of the site, or its folder is there."""
-        name, uuid = pool_name(self.site.name), object_uuid(self.site.name, "pool", self.site.name)
-        return bool(self.folder.root.exists() or self.standing) or any(
-            networks.observe_networks(connect, site=self.site.name)
-            or storage.find_pool(connect, name=name, uuid=uuid) is not None
-            for connect in self.connections.values()
-        )
+        there = anything_there(self.connections, site=self.site.name, owner=self.owner)
+        return there or self.folder.root.exists()
 
     def stop(self, say: Say) -> bool:
         """Shut every machine down, side by side; disks and networks stay."""
@@ -377,24 +397,5 @@ class LibvirtProvider:
 
     def remove(self, say: Say) -> list[str]:
         """Remove the site's machines, disks, networks, pools and keys; what is in a pool that is not ours stays."""
-        left: list[str] = []
-        for node, machine in self.standing.items():
-            say(f"removing {node}")
-            domains.remove_machine(machine.connect, machine.name, object_uuid(self.site.name, "machine", node))
-        for host, connect in self.connections.items():
-            for cluster in networks.observe_networks(connect, site=self.site.name):
-                name = network_name(self.site.name, cluster)
-                networks.remove_network(connect, name=name, uuid=object_uuid(self.site.name, "network", cluster))
-            left += self._remove_pool(host, connect)
-        left += remove_folder(self.folder)
-        return left
-
-    def _remove_pool(self, host: str, connect: Connect) -> list[str]:
-        name, uuid = pool_name(self.site.name), object_uuid(self.site.name, "pool", self.site.name)
-        pool = storage.find_pool(connect, name=name, uuid=uuid, start=True)
-        if pool is None:
-            return []
-        for volume in storage.volumes(pool):
-            if ours(volume):
-                storage.remove_volume(pool, volume)
-        return [f"{volume} on {host}" for volume in storage.remove_pool(pool)]
+        left = remove_from_hosts(self.connections, say, site=self.site.name, owner=self.owner)
+        return left + remove_folder(self.folder)

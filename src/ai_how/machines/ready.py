@@ -13,6 +13,10 @@ from ai_how.run.ssh import SshTarget, run_remote
 _PAUSE_S = 1.0
 _SSH_FAILED = 255
 _CONNECT_TIMEOUT_S = 15
+_STILL_AT_IT = 124
+# waits by itself, but not for so long that a machine that went off, or the user's Ctrl-C, stays unnoticed
+_ASK = "command -v cloud-init >/dev/null || exit 0; exec timeout 30 cloud-init status --wait --format=json"
+"""An image without cloud-init is ready when SSH answers."""
 
 
 def wait_ready(
@@ -37,14 +41,16 @@ def wait_ready(
             left_s = max(5.0, deadline - time.monotonic())
             done = run_remote(
                 target,
-                # waits by itself; an image without cloud-init is ready when SSH answers
-                ["sh", "-c", "command -v cloud-init >/dev/null || exit 0; exec cloud-init status --wait --format=json"],
+                ["sh", "-c", _ASK],
                 timeout_s=left_s,
                 connect_timeout_s=_CONNECT_TIMEOUT_S,
                 check=False,
             )
         except TryAgainError as error:
             last = error.brief
+            continue
+        if done.returncode == _STILL_AT_IT:
+            last = "answers; cloud-init has not finished"
             continue
         if done.returncode != _SSH_FAILED:
             return _verdict(target, done)

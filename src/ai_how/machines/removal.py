@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ai_how.machines import domains, storage
-from ai_how.machines.marks import object_uuid, pool_name
+from ai_how.machines.marks import DIGEST_SUFFIX, object_uuid, pool_name
 from ai_how.machines.standing import Standing
 
 if TYPE_CHECKING:
@@ -27,4 +27,7 @@ def remove_node(provider: LibvirtProvider, machine: Standing) -> list[str]:
     pool = storage.find_pool(machine.connect, name=pool_name(name), uuid=uuid, start=True)
     if pool is None:
         return []
-    return [volume for volume in owned_volumes(machine) if storage.remove_volume(pool, volume)]
+    owned = owned_volumes(machine)
+    for volume in owned:
+        storage.remove_volume(pool, volume + DIGEST_SUFFIX)
+    return [volume for volume in owned if storage.remove_volume(pool, volume)]

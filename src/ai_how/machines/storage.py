@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any, BinaryIO
 from ai_how.errors import ConflictError, ProviderError
 from ai_how.machines.connection import Connect, explained, optional
 from ai_how.machines.library import load_libvirt
+from ai_how.machines.marks import DIGEST_SUFFIX
 from ai_how.machines.types import Disk
 from ai_how.machines.xml.storage import disk_xml, pool_xml, raw_volume_xml
 from ai_how.machines.xml.tree import parse
 
 _CHUNK_BYTES = 4 << 20
-DIGEST_SUFFIX = ".sha256"
 
 Pool = Any
 """libvirt.virStoragePool"""
@@ -54,6 +55,14 @@ def find_pool(connect: Connect, *, name: str, uuid: str, start: bool = False) ->
             pool.create(0)
         _refresh(pool)
         return pool
+
+
+def look_for_pool(connect: Connect, *, name: str, uuid: str) -> tuple[Pool | None, bool]:
+    """The site's pool where it runs, and whether there is one at all. Changes nothing."""
+    with explained(f"look for storage pool {name}"):
+        pool = optional(connect.storagePoolLookupByName, name)
+        there = pool is not None and pool.UUIDString() == uuid
+        return (find_pool(connect, name=name, uuid=uuid) if there else None), there
 
 
 def _refresh(pool: Pool) -> None:
@@ -121,10 +130,16 @@ def allocations(pool: Pool) -> dict[str, tuple[int, int]]:
         return {name: (int(size), int(taken)) for name, (_, size, taken) in found.items()}
 
 
-def put_bytes(pool: Pool, name: str, data: bytes) -> None:
-    """Have a raw volume with exactly these bytes; what was there before is replaced."""
+def put_secret(pool: Pool, name: str, data: bytes) -> None:
+    """Have a raw volume with exactly these bytes, which only the host's root and QEMU can read.
+
+    What was there before is replaced. Its digest is kept beside it and written last: a volume without it was broken
+    off.
+    """
     with explained(f"write volume {name}"):
-        _upload(pool, name, io.BytesIO(data), size_bytes=len(data))
+        remove_volume(pool, name + DIGEST_SUFFIX)
+        digest = _upload(pool, name, io.BytesIO(data), size_bytes=len(data), mode="0600")
+        _upload(pool, name + DIGEST_SUFFIX, io.BytesIO(digest.encode()), size_bytes=len(digest))
 
 
 def get_bytes(pool: Pool, name: str) -> bytes | None:
@@ -195,18 +210,18 @@ def size_of(pool: Pool, name: str) -> int:
 
 def remove_volume(pool: Pool, name: str) -> bool:
     """Remove a volume where it exists; whether it did."""
-    volume = optional(pool.storageVolLookupByName, name)
-    if volume is None:
-        return False
-    volume.delete(0)
-    return True
+    with explained(f"remove volume {name}"):
+        volume = optional(pool.storageVolLookupByName, name)
+        if volume is None:
+            return False
+        volume.delete(0)
+        return True
 
 
-def remove_image(pool: Pool, name: str) -> None:
-    """Remove an image; the note that it is whole goes first, so that half of it is never taken for all."""
-    with explained(f"remove image {name}"):
-        remove_volume(pool, name + DIGEST_SUFFIX)
-        remove_volume(pool, name)
+def remove_whole(pool: Pool, name: str) -> None:
+    """Remove an image or a seed; the note that it is whole goes first, so that half of it is never taken for all."""
+    remove_volume(pool, name + DIGEST_SUFFIX)
+    remove_volume(pool, name)
 
 
 def remove_pool(pool: Pool) -> list[str]:
@@ -221,10 +236,12 @@ def remove_pool(pool: Pool) -> list[str]:
         return left
 
 
-def _upload(pool: Pool, name: str, source: BinaryIO, *, size_bytes: int, format_: str = "raw") -> str:
+def _upload(
+    pool: Pool, name: str, source: BinaryIO, *, size_bytes: int, format_: str = "raw", mode: str = "0644"
+) -> str:
     """Fill a new volume from a file; the SHA-256 of what was sent."""
     remove_volume(pool, name)
-    volume = pool.createXML(raw_volume_xml(name=name, size_bytes=size_bytes, format_=format_), 0)
+    volume = pool.createXML(raw_volume_xml(name=name, size_bytes=size_bytes, format_=format_, mode=mode), 0)
     digest = hashlib.sha256()
     stream = pool.connect().newStream(0)
     try:
@@ -234,10 +251,16 @@ def _upload(pool: Pool, name: str, source: BinaryIO, *, size_bytes: int, format_
             _send_all(stream, chunk)
         stream.finish()
     except BaseException:
-        stream.abort()
+        _give_up(stream)
         raise
     _refresh(pool)
     return digest.hexdigest()
+
+
+def _give_up(stream: Any) -> None:
+    """End a stream after an error; that it is broken already is no news then."""
+    with contextlib.suppress(load_libvirt().libvirtError):
+        stream.abort()
 
 
 def _send_all(stream: Any, data: bytes) -> None:
@@ -256,6 +279,6 @@ def _read(pool: Pool, volume: Any, *, offset: int = 0, most_bytes: int = 1 << 20
             parts.append(part)
         stream.finish()
     except BaseException:
-        stream.abort()
+        _give_up(stream)
         raise
     return b"".join(parts)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from ai_how.host.checks.kvm import kvm_usable
 from ai_how.host.facts.kvm import observe_kvm
 from ai_how.host.root import Root
-from ai_how.machines.connection import open_connection
+from ai_how.machines.connection import explained, open_connection
 from ai_how.machines.types import Virtualization
 
 
@@ -31,5 +31,6 @@ def guests_run(uri: str) -> bool:
     Another machine cannot be probed from here: what its libvirt offers is believed.
     """
     if urlsplit(uri).hostname:
-        return "<domain type='kvm'>" in str(open_connection(uri).getCapabilities())
+        with explained(f"ask {uri} what it can run"):
+            return "<domain type='kvm'>" in str(open_connection(uri).getCapabilities())
     return kvm_usable(observe_kvm(Root()))

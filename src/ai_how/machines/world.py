@@ -10,22 +10,39 @@ from typing import Any
 from ai_how.errors import ConflictError
 from ai_how.machines import domains, networks, storage
 from ai_how.machines.connection import Connect
-from ai_how.machines.desired import Desired
+from ai_how.machines.desired import Desired, MachineWish
+from ai_how.machines.marks import DIGEST_SUFFIX, is_disk, is_image, is_seed
 from ai_how.machines.types import Disk
 from ai_how.plan.model import Condition, Observed
 
 _SEED = "-seed.iso"
 _DISK = ".qcow2"
+_POOL_CONDITIONS = {True: Condition.HEALTHY, False: Condition.STOPPED, None: Condition.ABSENT}
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostWorld:
-    """One host: whether our pool runs, its volumes, our machines, our networks by cluster."""
+    """One host: whether our pool runs, its volumes, our machines, our networks by cluster, their ports.
 
-    pool: bool
+    ``pool`` None: there is none. The volumes of one that does not run are not known.
+    """
+
+    pool: bool | None
     volumes: Mapping[str, Disk] = field(default_factory=dict)
     machines: Mapping[str, domains.Found] = field(default_factory=dict)
     networks: Mapping[str, tuple[dict[str, Any], bool]] = field(default_factory=dict)
+    ports: frozenset[str] = frozenset()
+
+    def lost_disks(self, found: domains.Found) -> tuple[str, ...]:
+        """The disks of a running machine that were removed under it: it goes on writing into nothing."""
+        settings = found.mark.get("settings")
+        disks = settings.get("disks", []) if isinstance(settings, dict) else []
+        known = bool(self.pool) and found.run != ""
+        return tuple(str(volume) for volume in disks if str(volume) not in self.volumes) if known else ()
+
+    def lost_link(self, found: domains.Found) -> bool:
+        """Whether a running machine is cut off from its network, because that was made anew under it."""
+        return any(port not in self.ports for port in found.ports)
 
 
 def observe_host(connect: Connect, wanted: Desired, *, site: str, owner: str) -> HostWorld:
@@ -35,20 +52,30 @@ def observe_host(connect: Connect, wanted: Desired, *, site: str, owner: str) ->
         ConflictError: machines of a site of the same name, but from another folder.
     """
     machines = domains.observe_machines(connect, site=site)
+    check_owner(machines, site=site, owner=owner)
+    pool, there = storage.look_for_pool(connect, name=wanted.pool, uuid=wanted.pool_uuid)
+    return HostWorld(
+        pool=pool is not None if there else None,
+        volumes=storage.volumes(pool) if pool is not None else {},
+        machines={str(found.mark.get("node")): found for found in machines.values()},
+        networks=networks.observe_networks(connect, site=site),
+        ports=networks.observe_ports(connect, site=site),
+    )
+
+
+def check_owner(machines: Mapping[str, domains.Found], *, site: str, owner: str) -> None:
+    """Refuse to go on where a site of the same name, but from another folder, has machines on the host.
+
+    Raises:
+        ConflictError: it has; the evidence names its folder.
+    """
     for found in machines.values():
         if found.mark.get("owner") not in (owner, None):
             raise ConflictError(
                 f"machine {found.name} belongs to another site {site!r}",
                 evidence=f"made from {found.mark.get('owner')}, this one is {owner}",
-                next_step="give this site another name",
+                next_step="give this site another name; where its folder was moved, move it back",
             )
-    pool = storage.find_pool(connect, name=wanted.pool, uuid=wanted.pool_uuid)
-    return HostWorld(
-        pool=pool is not None,
-        volumes=storage.volumes(pool) if pool is not None else {},
-        machines={str(found.mark.get("node")): found for found in machines.values()},
-        networks=networks.observe_networks(connect, site=site),
-    )
 
 
 def observe_all(connections: Mapping[str, Connect], wanted: Desired, *, site: str, owner: str) -> dict[str, HostWorld]:
@@ -78,11 +105,12 @@ def _on_host(host: str, world: HostWorld, wanted: Desired, ready: Mapping[str, A
     made = [
         Observed(
             name=pool,
-            condition=Condition.HEALTHY if world.pool else Condition.ABSENT,
-            settings={"path": wanted.pool_paths.get(host, ""), "host": host} if world.pool else None,
+            condition=_POOL_CONDITIONS[world.pool],
+            settings=None if world.pool is None else {"path": wanted.pool_paths.get(host, ""), "host": host},
+            detail="is not active" if world.pool is False else "",
         )
     ]
-    made += [_volume(host, disk, world, wanted) for disk in world.volumes.values() if _is_resource(disk.volume)]
+    made += [_volume(host, disk, world, wanted) for disk in world.volumes.values() if is_resource(disk.volume)]
     for cluster, (settings, active) in world.networks.items():
         made.append(
             Observed(
@@ -92,37 +120,25 @@ def _on_host(host: str, world: HostWorld, wanted: Desired, ready: Mapping[str, A
                 detail="" if active else "is not active",
             )
         )
-    made += [_machine(host, node, found, wanted, ready) for node, found in world.machines.items()]
+    made += [_machine(host, world, found, wanted, ready) for found in world.machines.values()]
     return made
 
 
-def _is_resource(volume: str) -> bool:
-    return volume.endswith((_SEED, _DISK))
-
-
-def ours(volume: str) -> bool:
-    """Whether a file in the site's own pool is of a kind that we make."""
-    return volume.endswith((_SEED, _DISK, storage.DIGEST_SUFFIX, ".log"))
+def is_resource(volume: str) -> bool:
+    """Whether plans speak of a volume: not of logs, of digests, and of what somebody else put into the pool."""
+    return is_image(volume) or is_disk(volume) or is_seed(volume)
 
 
 def _volume(host: str, disk: Disk, world: HostWorld, wanted: Desired) -> Observed:
     pool = wanted.at("pool", host)
-    if disk.volume.endswith(_SEED):
+    if not is_disk(disk.volume):
+        seed = is_seed(disk.volume)
+        whole = disk.volume + DIGEST_SUFFIX in world.volumes
         return Observed(
-            name=f"seed/{disk.volume.removesuffix(_SEED)}",
-            condition=Condition.HEALTHY,
-            settings={"host": host, "volume": disk.volume},
-            needs=(pool,),
-        )
-    if disk.volume + storage.DIGEST_SUFFIX in world.volumes or any(
-        other.backing == disk.volume for other in world.volumes.values()
-    ):
-        whole = disk.volume + storage.DIGEST_SUFFIX in world.volumes
-        return Observed(
-            name=wanted.at(f"image/{disk.volume}", host),
+            name=f"seed/{disk.volume.removesuffix(_SEED)}" if seed else wanted.at(f"image/{disk.volume}", host),
             condition=Condition.HEALTHY if whole else Condition.FAILING,
             settings={"host": host, "volume": disk.volume},
-            detail="" if whole else "its upload was broken off",
+            detail="" if whole else "was not written to its end",
             needs=(pool,),
         )
     settings = {"host": host, "size_bytes": disk.size_bytes, "backing": disk.backing}
@@ -136,19 +152,11 @@ def _volume(host: str, disk: Disk, world: HostWorld, wanted: Desired) -> Observe
     )
 
 
-def _machine(host: str, node: str, found: domains.Found, wanted: Desired, ready: Mapping[str, Any]) -> Observed:
+def _machine(host: str, world: HostWorld, found: domains.Found, wanted: Desired, ready: Mapping[str, Any]) -> Observed:
+    node = str(found.mark.get("node"))
     name = f"machine/{node}"
     settings = found.mark.get("settings")
-    wish = wanted.machines.get(node)
-    condition, detail = Condition.HEALTHY, ""
-    if not found.running:
-        off = found.state == "off"
-        condition, detail = Condition.STOPPED, found.reason or f"is {found.state}"
-        if off and wish is not None and not wish.start:
-            # nothing to repair, but worth a word where it did not go off by itself
-            condition, detail = Condition.HEALTHY, found.reason
-    elif name not in ready:
-        condition, detail = Condition.FAILING, "has not been seen ready"
+    condition, detail = _state(world, found, wanted.machines.get(node), ready.get(name) or {})
     needs = [f"disk/{str(volume).removesuffix(_DISK)}" for volume in (settings or {}).get("disks", [])]
     cluster = str(found.mark.get("cluster", ""))
     return Observed(
@@ -158,3 +166,22 @@ def _machine(host: str, node: str, found: domains.Found, wanted: Desired, ready:
         detail=detail,
         needs=(*needs, f"seed/{node}", wanted.at(f"network/{cluster}", host)),
     )
+
+
+def _state(
+    world: HostWorld, found: domains.Found, wish: MachineWish | None, ready: Mapping[str, Any]
+) -> tuple[Condition, str]:
+    """How a machine is doing. ``ready`` is what was noted when it was last seen ready: which run that was."""
+    if not found.running:
+        if found.state == "off" and wish is not None and not wish.start:
+            # nothing to repair, but worth a word where it did not go off by itself
+            return Condition.HEALTHY, found.reason
+        return Condition.STOPPED, found.reason or f"is {found.state}"
+    lost = world.lost_disks(found)
+    if lost:
+        return Condition.FAILING, f"its disk {lost[0]} was removed while it runs"
+    if world.lost_link(found):
+        return Condition.FAILING, "lost its link when its network was stopped"
+    if ready.get("run") != found.run:
+        return Condition.FAILING, "has not been seen ready since it started"
+    return Condition.HEALTHY, ""

@@ -35,12 +35,12 @@ def disk_xml(disk: Disk, *, backing_path: str = "") -> str:
     return to_text(root)
 
 
-def raw_volume_xml(*, name: str, size_bytes: int, format_: str = "raw") -> str:
+def raw_volume_xml(*, name: str, size_bytes: int, format_: str = "raw", mode: str = "0644") -> str:
     """A volume that a stream is uploaded to: an image or a seed."""
     root = ET.Element("volume")
     add(root, "name", name)
     add(root, "capacity", size_bytes, unit="bytes")
     target = add(root, "target")
     add(target, "format", type_=format_)
-    add(add(target, "permissions"), "mode", "0644")
+    add(add(target, "permissions"), "mode", mode)
     return to_text(root)

@@ -1,0 +1,44 @@
+"""Fixtures of what runs on libvirt: one private host for the whole run."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .libvirt_host import LibvirtHost, new_host, why_not
+from .libvirt_site import MachineSite, empty_image
+
+
+@pytest.fixture(scope="session")
+def libvirt_host() -> Iterator[LibvirtHost]:
+    """A running libvirt host that is nobody else's; skips where libvirt cannot run."""
+    reason = why_not()
+    if reason:
+        pytest.skip(f"libvirt cannot run here: {reason}")
+    # sockets lie in it: a path of pytest's own would be too long
+    base = Path(tempfile.mkdtemp(prefix="ahlv-", dir="/tmp"))
+    host = new_host(base)
+    try:
+        host.start()
+        yield host
+    finally:
+        host.stop()
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture
+def dry_site(libvirt_host: LibvirtHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MachineSite]:
+    """A site of two clusters that are made but not started: nothing has to boot."""
+    cache = tmp_path / "cache"
+    image = empty_image(cache)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    folder = tmp_path / "site"
+    folder.mkdir()
+    site = MachineSite(host=libvirt_host, folder=folder, cache=cache, image=image.name)
+    site.write()
+    yield site
+    site.destroy()
