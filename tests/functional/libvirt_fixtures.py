@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ai_how.apply.files import shared_cache
+
+from .libvirt_guests import FOUR_MACHINES, bootable_image
 from .libvirt_host import LibvirtHost, new_host, why_not
 from .libvirt_site import MachineSite, empty_image
 
@@ -42,3 +45,26 @@ def dry_site(libvirt_host: LibvirtHost, tmp_path: Path, monkeypatch: pytest.Monk
     site.write()
     yield site
     site.destroy()
+
+
+@pytest.fixture(scope="session")
+def four_machines(libvirt_host: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineSite]:
+    """Four machines in two clusters, up and ready; booted once for all tests that ask for them.
+
+    A test leaves them up and ready for the next one.
+    """
+    folder = tmp_path_factory.mktemp("four")
+    site = MachineSite(
+        host=libvirt_host,
+        folder=folder,
+        cache=shared_cache().parent,
+        image=bootable_image(),
+        name="four",
+        clusters=FOUR_MACHINES,
+    )
+    site.write()
+    try:
+        site.run("up", "--yes")
+        yield site
+    finally:
+        site.destroy()

@@ -64,6 +64,9 @@ class LibvirtHost:
         # no autostarted network of the distribution's own
         shutil.rmtree(self._private("/etc/libvirt") / "qemu" / "networks", ignore_errors=True)
         subprocess.run(["ip", "netns", "add", self.name], check=True)
+        self._boot()
+
+    def _boot(self) -> None:
         mounts = [f"mkdir -p {folder} && mount --bind {self._private(folder)} {folder}" for folder in _PRIVATE]
         script = " && ".join(["ip link set lo up", *mounts, f"virtlogd -d -p {self.base}/virtlogd.pid"])
         subprocess.run(self.inside("sh", "-c", script), check=True, env=self._env())
@@ -76,9 +79,24 @@ class LibvirtHost:
             _end(pid, hard=True)
         subprocess.run(["ip", "netns", "delete", self.name], check=False)
 
+    def reboot(self) -> None:
+        """What a host's restart does: every process ends, links and run-time files are gone, the daemons start."""
+        for pid in self._in_namespace():
+            _end(pid, hard=True)
+        links = subprocess.run(self.inside("ip", "-o", "link"), check=True, capture_output=True, text=True).stdout
+        names = [line.split(":")[1].strip() for line in links.splitlines()]
+        for name in names:
+            if name != "lo":
+                subprocess.run(self.inside("ip", "link", "delete", name), check=False, stderr=subprocess.DEVNULL)
+        run = self._private("/run/libvirt")
+        shutil.rmtree(run)
+        run.mkdir()
+        self.pids.clear()
+        self._boot()
+
     def processes(self, program: str) -> list[int]:
         """Pids of a program in this host's network namespace."""
-        return [pid for pid in self._in_namespace() if Path(f"/proc/{pid}/comm").read_text().startswith(program[:15])]
+        return [pid for pid in self._in_namespace() if _name_of(pid).startswith(program[:15])]
 
     def _private(self, folder: str) -> Path:
         return self.base / {"/etc/libvirt": "etc", "/var/lib/libvirt": "lib", "/run/libvirt": "run"}.get(
@@ -110,6 +128,14 @@ class LibvirtHost:
 def new_host(base: Path) -> LibvirtHost:
     """A host that is not started yet; ``base`` must be a short path: sockets lie in it."""
     return LibvirtHost(base=base, name=f"aihow-{uuid.uuid4().hex[:8]}", pids=[])
+
+
+def _name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        # it has ended since it was listed
+        return ""
 
 
 def _end(pid: int, *, hard: bool) -> None:

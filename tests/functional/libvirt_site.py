@@ -34,6 +34,13 @@ TWO_CLUSTERS = """
     nodes:
       - {role: hpc-controller, vcpus: 1, memory_gib: 1, disk_gib: 4}
 """
+ONE_MACHINE = """
+  solo:
+    kind: hpc
+    image: IMAGE
+    START
+    nodes: [{role: hpc-controller, vcpus: 1, memory_gib: 1, disk_gib: 4, models_disk_gib: 1}]
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from ai_how.errors import AiHowError, ProviderError
 from ai_how.machines.library import load_libvirt
 from ai_how.plan.model import Action, Resource
 
-from .libvirt_site import MachineSite, inventory
+from .libvirt_site import ONE_MACHINE, MachineSite, inventory
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.slow]
 
@@ -25,13 +25,6 @@ CHANGING = {
     "virStorageVol": ("delete", "upload"),
     "virStream": ("finish",),
 }
-
-ONE_MACHINE = """
-  cloud:
-    image: IMAGE
-    START
-    nodes: [{role: control-plane, vcpus: 1, memory_gib: 1, disk_gib: 4, models_disk_gib: 1}]
-"""
 
 
 class Crash(BaseException):

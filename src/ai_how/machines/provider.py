@@ -20,7 +20,9 @@ from ai_how.capacity.types import PlacedNode
 from ai_how.errors import NotFoundError, ProviderError
 from ai_how.host.site_hosts import observe_site_hosts
 from ai_how.machines import domains, networks, storage
+from ai_how.machines.capabilities import check_capabilities
 from ai_how.machines.components import components_of
+from ai_how.machines.conflicts import check_conflicts
 from ai_how.machines.connection import Connect, open_connection
 from ai_how.machines.desired import (
     BUILD,
@@ -116,10 +118,19 @@ class LibvirtProvider:
         return {machine.cluster for machine in self.standing.values() if machine.found.state != "off"}
 
     def plan(self) -> Plan:
-        """What ``up`` would do now. Changes nothing."""
+        """What ``up`` would do now. Changes nothing.
+
+        Raises:
+            ConflictError: something else on a host is in the way.
+            ProviderError: a host cannot run the machines.
+        """
         if self.cluster is not None:
             check_turn(self.site, self.cluster, running=self.running_clusters)
         sight = self.look
+        for host, connect in self.connections.items():
+            machines = [wish.machine for wish in sight.wanted.machines.values() if wish.host == host]
+            check_conflicts(connect, sight.wanted, host=host)
+            check_capabilities(connect, machines, host=host)
         return compute_plan(self.site.name, resources(sight.wanted), sight.observed)
 
     def check_unchanged(self, plan: Plan) -> list[str]:

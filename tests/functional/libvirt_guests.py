@@ -1,0 +1,81 @@
+"""Four machines that really boot, once a test run; what is asked of them goes over SSH with the keys of the site."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ai_how.apply.files import shared_cache
+from ai_how.errors import AiHowError
+from ai_how.machines.images.recipe import find_recipe
+from ai_how.machines.images.store import ImageStore
+
+from .libvirt_site import MachineSite
+
+FOUR_MACHINES = """
+  cloud:
+    image: IMAGE
+    nodes:
+      - {role: control-plane, vcpus: 1, memory_gib: 1, disk_gib: 4}
+      - {role: cpu-worker, count: 2, vcpus: 1, memory_gib: 1, disk_gib: 4, models_disk_gib: 1}
+  hpc:
+    kind: hpc
+    image: IMAGE
+    nodes:
+      - {role: hpc-controller, vcpus: 1, memory_gib: 1, disk_gib: 4}
+"""
+NODES = ("cloud-control-plane-1", "cloud-cpu-worker-1", "cloud-cpu-worker-2", "hpc-controller-1")
+
+
+def bootable_image() -> str:
+    """Name of the image that the tests boot: ``$AI_HOW_TEST_IMAGE``, else cloud-minimal, built where it is not there.
+
+    Skips the test where it cannot be built.
+    """
+    store = ImageStore(shared_cache() / "images")
+    named = os.environ.get("AI_HOW_TEST_IMAGE")
+    if named:
+        return store.find(named).name
+    recipe = find_recipe("cloud-minimal")
+    if store.get(recipe.image_name) is None and shutil.which("mmdebstrap") is None:
+        pytest.skip("no image to boot: mmdebstrap is not installed")
+    try:
+        return store.build(recipe, mirror=None, report=lambda _: None)[0].name
+    except AiHowError as error:
+        pytest.skip(f"no image to boot, it could not be built: {error}")
+
+
+def ssh(
+    site: MachineSite, node: str, *words: str, known_hosts: Path | None = None, timeout_s: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on a machine, from the host's network."""
+    provider = site.provider()
+    argv = provider.target(provider.look.wanted.machines[node]).argv(connect_timeout_s=30)
+    if known_hosts is not None:
+        argv = [f"UserKnownHostsFile={known_hosts}" if "UserKnownHosts" in word else word for word in argv]
+    return subprocess.run(
+        site.host.inside(*argv, "--", *words), check=False, capture_output=True, text=True, timeout=timeout_s
+    )
+
+
+def ask(site: MachineSite, node: str, *words: str) -> str:
+    """As ``ssh``; fails the test where the command fails."""
+    done = ssh(site, node, *words)
+    assert done.returncode == 0, f"{node}: {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout.strip()
+
+
+def boot_ids(site: MachineSite, nodes: Sequence[str] = NODES) -> dict[str, str]:
+    """What the kernel of each machine calls this run of it."""
+    return {node: ask(site, node, "cat", "/proc/sys/kernel/random/boot_id") for node in nodes}
+
+
+def answers(site: MachineSite, node: str, address: str, *, timeout_s: int = 10) -> bool:
+    """Whether a machine gets an answer from another one's SSH port."""
+    script = f"timeout {timeout_s} bash -c 'exec 3<>/dev/tcp/{address}/22 && head -c 4 <&3'"
+    return ssh(site, node, script).stdout.startswith("SSH")
