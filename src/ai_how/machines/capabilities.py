@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree as ET
 
 from ai_how.errors import AiHowError, ProviderError
-from ai_how.machines.connection import Connect, explained
+from ai_how.machines.connection import Connect, explained, unless_unsupported
 from ai_how.machines.types import Firmware, Machine, Virtualization
 from ai_how.machines.xml.tree import parse
 
@@ -17,7 +17,7 @@ _PACKAGES = {"efi": "apt-get install ovmf"}
 
 
 def check_capabilities(connect: Connect, machines: Iterable[Machine], *, host: str) -> None:
-    """Refuse machines that the host cannot run.
+    """Refuse machines that the host cannot run, as far as its libvirt tells.
 
     Raises:
         ProviderError: the evidence has one line for each thing that it lacks.
@@ -29,10 +29,10 @@ def check_capabilities(connect: Connect, machines: Iterable[Machine], *, host: s
         domain_type = "kvm" if kind is Virtualization.KVM else "qemu"
         try:
             with explained(f"run machines on {host} ({kind})"):
-                said = connect.getDomainCapabilities(None, "x86_64", "q35", domain_type, 0)
+                said = unless_unsupported(connect.getDomainCapabilities, None, "x86_64", "q35", domain_type, 0)
         except AiHowError as error:
             raise ProviderError(error.brief, evidence=error.evidence, next_step="ai-how doctor") from error
-        lacks = sorted(set(missing(said, wanted)))
+        lacks = sorted(set(missing(said, wanted))) if said is not None else []
         if lacks:
             efi = any("UEFI" in line for line in lacks)
             raise ProviderError(

@@ -103,3 +103,14 @@ def optional(call: Any, *arguments: Any) -> Any:
         if error.get_error_code() in absent:
             return None
         raise
+
+
+def unless_unsupported(call: Any, *arguments: Any) -> Any:
+    """What a call gives, or None where this libvirt or its driver does not know such a call."""
+    libvirt = load_libvirt()
+    try:
+        return call(*arguments)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+            return None
+        raise

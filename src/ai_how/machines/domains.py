@@ -94,16 +94,18 @@ def end_machine(connect: Connect, name: str) -> None:
             domain.destroy()
 
 
-def reconnect_machine(connect: Connect, name: str, live: frozenset[str]) -> bool:
+def reconnect_machine(connect: Connect, name: str, live: frozenset[str] | None) -> bool:
     """Put a running machine's interfaces on their networks again where the network was made anew under it.
 
     libvirt changes the bridge of a live interface only where its source changes: so it is put on the bridge by name,
     and then on the network.
 
     Args:
-        live: The ports that the networks have now.
+        live: The ports that the networks have now; None: not known, and nothing is done.
     """
     libvirt, mended = load_libvirt(), False
+    if live is None:
+        return False
     with explained(f"connect machine {name} to its network again"):
         domain = _domain(connect, name)
         for interface in parse(domain.XMLDesc(0)).iterfind("devices/interface[@type='network']"):
@@ -238,7 +240,7 @@ def _run_of(domain: Domain) -> tuple[str, tuple[str, ...]]:
     if number < 0:
         return "", ()
     interfaces = parse(domain.XMLDesc(0)).iterfind("devices/interface[@type='network']/source")
-    ports = tuple(str(source.get("portid", "")) for source in interfaces)
+    ports = tuple(filter(None, (source.get("portid") for source in interfaces)))
     return "/".join([str(number), *ports]), ports
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from ai_how.errors import ConflictError
-from ai_how.machines.connection import Connect, explained, optional
+from ai_how.machines.connection import Connect, explained, optional, unless_unsupported
 from ai_how.machines.library import load_libvirt
 from ai_how.machines.marks import network_name, object_uuid
 from ai_how.machines.types import Network
@@ -74,12 +74,18 @@ def _entries(root: ET.Element, names: set[str]) -> Iterator[tuple[int, ET.Elemen
             yield libvirt.VIR_NETWORK_SECTION_DNS_HOST, host
 
 
-def observe_ports(connect: Connect, *, site: str) -> frozenset[str]:
-    """The places that running machines have on the site's networks; a machine whose place is gone has lost its link."""
+def observe_ports(connect: Connect, *, site: str) -> frozenset[str] | None:
+    """The places that running machines have on the site's networks; a machine whose place is gone has lost its link.
+
+    None: this libvirt does not tell (before 5.5, and its test driver).
+    """
     prefix = network_name(site, "")
     with explained("list the networks"):
         ours = [found for found in connect.listAllNetworks(0) if found.name().startswith(prefix) and found.isActive()]
-        return frozenset(port.UUIDString() for found in ours for port in found.listAllPorts(0))
+        ports = [unless_unsupported(network.listAllPorts, 0) for network in ours]
+    if None in ports:
+        return None
+    return frozenset(port.UUIDString() for some in ports for port in some)
 
 
 def observe_networks(connect: Connect, *, site: str) -> dict[str, tuple[dict[str, Any], bool]]:

@@ -24,14 +24,14 @@ _POOL_CONDITIONS = {True: Condition.HEALTHY, False: Condition.STOPPED, None: Con
 class HostWorld:
     """One host: whether our pool runs, its volumes, our machines, our networks by cluster, their ports.
 
-    ``pool`` None: there is none. The volumes of one that does not run are not known.
+    ``pool`` None: there is none. The volumes of one that does not run are not known. ``ports`` None: not told.
     """
 
     pool: bool | None
     volumes: Mapping[str, Disk] = field(default_factory=dict)
     machines: Mapping[str, domains.Found] = field(default_factory=dict)
     networks: Mapping[str, tuple[dict[str, Any], bool]] = field(default_factory=dict)
-    ports: frozenset[str] = frozenset()
+    ports: frozenset[str] | None = None
 
     def lost_disks(self, found: domains.Found) -> tuple[str, ...]:
         """The disks of a running machine that were removed under it: it goes on writing into nothing."""
@@ -42,7 +42,7 @@ class HostWorld:
 
     def lost_link(self, found: domains.Found) -> bool:
         """Whether a running machine is cut off from its network, because that was made anew under it."""
-        return any(port not in self.ports for port in found.ports)
+        return self.ports is not None and any(port not in self.ports for port in found.ports)
 
 
 def observe_host(connect: Connect, wanted: Desired, *, site: str, owner: str) -> HostWorld:
