@@ -17,6 +17,8 @@ from ai_how.machines.xml.storage import disk_xml, pool_xml, raw_volume_xml
 from ai_how.machines.xml.tree import parse
 
 _CHUNK_BYTES = 4 << 20
+_EMPTY_DISK_BYTES = 1 << 20
+"""What a disk takes that nothing was written to, generously: 0.2 MiB were seen."""
 
 Pool = Any
 """libvirt.virStoragePool"""
@@ -157,6 +159,9 @@ def ensure_disk(pool: Pool, disk: Disk) -> str:
     """
     with explained(f"make disk {disk.volume}"):
         volume = optional(pool.storageVolLookupByName, disk.volume)
+        if volume is not None and _half_made(volume, disk):
+            volume.delete(0)
+            volume = None
         if volume is None:
             backing_path = pool.storageVolLookupByName(disk.backing).path() if disk.backing else ""
             pool.createXML(disk_xml(disk, backing_path=backing_path), 0)
@@ -178,6 +183,15 @@ def ensure_disk(pool: Pool, disk: Disk) -> str:
             volume.resize(disk.size_bytes, 0)
             return f"grown from {there.size_bytes / 2**30:.0f} to {disk.size_bytes / 2**30:.0f} GiB"
         return "was there"
+
+
+def _half_made(volume: Any, disk: Disk) -> bool:
+    """Whether making a disk was broken off: it is not what it should be, and nothing was ever written to it."""
+    root = parse(volume.XMLDesc(0))
+    format_ = root.find("target/format")
+    whole = format_ is not None and format_.get("type") == "qcow2"
+    backing = Path(root.findtext("backingStore/path") or "").name
+    return (not whole or backing != disk.backing) and volume.info()[2] <= _EMPTY_DISK_BYTES
 
 
 def tail_bytes(pool: Pool, name: str, *, most_bytes: int = 16384) -> bytes:
