@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +60,14 @@ class Keys:
             if not pair.whole:
                 make_key(pair)
             pair.private.chmod(0o600)
-        lines = [f"{address} {self.host(node).public}" for node, address in sorted(addresses.items())]
-        write_atomic(self.known_hosts, "\n".join(lines) + "\n")
+        write_atomic(
+            self.known_hosts, known_hosts_text(addresses, {node: self.host(node).public for node in addresses})
+        )
+
+
+def known_hosts_text(addresses: Mapping[str, str], public: Mapping[str, str]) -> str:
+    """OpenSSH's file of the machines' keys: addresses and public lines are by node name."""
+    return "".join(f"{address} {public[node]}\n" for node, address in sorted(addresses.items()))
 
 
 def make_key(pair: KeyPair) -> None:
