@@ -20,12 +20,14 @@ from .libvirt_site import MachineSite
 FOUR_MACHINES = """
   cloud:
     image: IMAGE
+    subnet: 192.168.210.0/24
     nodes:
       - {role: control-plane, vcpus: 1, memory_gib: 1, disk_gib: 4}
       - {role: cpu-worker, count: 2, vcpus: 1, memory_gib: 1, disk_gib: 4, models_disk_gib: 1}
   hpc:
     kind: hpc
     image: IMAGE
+    subnet: 192.168.211.0/24
     nodes:
       - {role: hpc-controller, vcpus: 1, memory_gib: 1, disk_gib: 4}
 """
