@@ -55,6 +55,12 @@ def _cannot_connect(uri: str, error: Exception) -> AiHowError:
     )
 
 
+def processors(connect: Connect) -> int:
+    """How many processors a host has, hardware threads."""
+    with explained("ask the host for its processors"):
+        return int(connect.getInfo()[2])
+
+
 @contextlib.contextmanager
 def explained(doing: str, *, next_step: str = "") -> Iterator[None]:
     """Turn libvirt's errors in the block into ours: ``doing`` says what failed, ``start machine a``."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -23,7 +22,7 @@ from ai_how.machines import domains, networks, storage
 from ai_how.machines.capabilities import check_capabilities
 from ai_how.machines.components import components_of
 from ai_how.machines.conflicts import check_conflicts
-from ai_how.machines.connection import Connect, open_connection
+from ai_how.machines.connection import Connect, open_connection, processors
 from ai_how.machines.desired import (
     BUILD,
     KEYS,
@@ -39,7 +38,7 @@ from ai_how.machines.disks import ensure_machine_disk
 from ai_how.machines.images.recipe import RECIPES, find_recipe
 from ai_how.machines.images.store import ImageStore
 from ai_how.machines.keys import Keys
-from ai_how.machines.marks import IMAGE_PREFIX, is_log_of, network_name, object_uuid, pool_name
+from ai_how.machines.marks import IMAGE_PREFIX, object_uuid, pool_name
 from ai_how.machines.passthrough.hosts import CardHost
 from ai_how.machines.placing import place_nodes
 from ai_how.machines.power import STOP_TIMEOUT_S, stop_machines
@@ -48,7 +47,7 @@ from ai_how.machines.seed import seed_image
 from ai_how.machines.seeding import seed_of
 from ai_how.machines.serial_log import readable
 from ai_how.machines.standing import Standing, find_standing, standing_machines
-from ai_how.machines.teardown import anything_there, remove_from_hosts, remove_pool
+from ai_how.machines.teardown import anything_there, delete_resource, remove_from_hosts
 from ai_how.machines.turns import check_turn, clusters_to_run
 from ai_how.machines.types import Card
 from ai_how.machines.virtualization import choose_virtualization
@@ -60,6 +59,7 @@ from ai_how.site.spec import Site
 
 USER = "ai-how"
 """The account on machines that may log in and become root."""
+MOST_AT_ONCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,8 @@ class LibvirtProvider:
 
     @property
     def parallel(self) -> int:
-        """How many actions at once: what starts a machine keeps about one core busy."""
-        return max(2, os.cpu_count() or 2)
+        """How many actions at once: a machine that starts keeps about one of its host's processors busy."""
+        return min(MOST_AT_ONCE, max(2, sum(processors(connect) for connect in self.connections.values())))
 
     @cached_property
     def connections(self) -> dict[str, Connect]:
@@ -358,29 +358,9 @@ class LibvirtProvider:
         observed = self.look.observed[name]
         host = (observed.settings or {}).get("host", next(iter(self.hosts)))
         connect = self.connections[host]
-        kind, _, rest = name.partition("/")
-        rest = rest.partition("@")[0]
-        if kind == "machine":
-            domains.stop_machine(connect, f"{self.site.name}-{rest}", timeout_s=STOP_TIMEOUT_S)
-            domains.remove_machine(connect, f"{self.site.name}-{rest}", object_uuid(self.site.name, "machine", rest))
-            for log in filter(partial(is_log_of, rest), storage.volumes(self.pool_of(host))):
-                storage.remove_volume(self.pool_of(host), log)
-            self.state.record(name, None)
-        elif kind == "network":
-            network = network_name(self.site.name, rest)
-            networks.remove_network(connect, name=network, uuid=object_uuid(self.site.name, "network", rest))
-        elif kind == "image":
-            storage.remove_whole(self.pool_of(host), rest)
-        elif kind == "seed":
-            storage.remove_whole(self.pool_of(host), f"{rest}-seed.iso")
-        elif kind == "disk":
-            storage.remove_volume(self.pool_of(host), f"{rest}.qcow2")
-        elif kind.startswith("pool"):
-            left = remove_pool(connect, site=self.site.name)
-            return f"removed; left in its folder: {', '.join(left)}" if left else "removed"
-        else:
-            return "left as it is"
-        return "removed"
+        said = delete_resource(connect, name, site=self.site.name, stop_timeout_s=STOP_TIMEOUT_S)
+        self.state.record(name, None)
+        return said
 
     def components(self) -> list[ComponentStatus]:
         """Every machine, network and pool, and how it is doing."""

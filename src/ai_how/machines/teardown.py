@@ -6,12 +6,13 @@ Needs no placement, no image and no plan: what was made can be removed although 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from ai_how.apply.provider import Say
 from ai_how.errors import AiHowError
 from ai_how.machines import domains, networks, storage
 from ai_how.machines.connection import Connect, explained, optional
-from ai_how.machines.marks import DIGEST_SUFFIX, is_ours, network_name, object_uuid, pool_name
+from ai_how.machines.marks import DIGEST_SUFFIX, is_log_of, is_ours, network_name, object_uuid, pool_name
 from ai_how.machines.world import check_owner
 
 
@@ -53,6 +54,32 @@ def remove_from_hosts(connections: Mapping[str, Connect], say: Say, *, site: str
             networks.remove_network(connect, name=name, uuid=object_uuid(site, "network", cluster))
         left += [f"{name} on {host}" for name in remove_pool(connect, site=site)]
     return left
+
+
+def delete_resource(connect: Connect, name: str, *, site: str, stop_timeout_s: float) -> str:
+    """Remove one thing of a plan from the host that it is on; ``name`` is the resource's. Says how it ended."""
+    kind, _, rest = name.partition("/")
+    rest = rest.partition("@")[0]
+    pool_known_as, uuid = _pool_of(site)
+    if kind == "network":
+        networks.remove_network(connect, name=network_name(site, rest), uuid=object_uuid(site, "network", rest))
+        return "removed"
+    if kind.startswith("pool"):
+        left = remove_pool(connect, site=site)
+        return f"removed; left in its folder: {', '.join(left)}" if left else "removed"
+    pool = storage.find_pool(connect, name=pool_known_as, uuid=uuid)
+    if kind == "machine":
+        domains.stop_machine(connect, f"{site}-{rest}", timeout_s=stop_timeout_s)
+        domains.remove_machine(connect, f"{site}-{rest}", object_uuid(site, "machine", rest))
+        if pool is not None:
+            for log in filter(partial(is_log_of, rest), storage.volumes(pool)):
+                storage.remove_volume(pool, log)
+        return "removed"
+    volumes = {"image": rest, "seed": f"{rest}-seed.iso", "disk": f"{rest}.qcow2"}
+    if kind not in volumes or pool is None:
+        return "left as it is"
+    storage.remove_whole(pool, volumes[kind])
+    return "removed"
 
 
 def remove_pool(connect: Connect, *, site: str) -> list[str]:
