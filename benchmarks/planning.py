@@ -1,8 +1,8 @@
 """What sizing costs: `ai-how plan` for 10 to 1,000 nodes on a tenth as many hosts, and how it grows.
 
 Three times each: the whole command, its processor time (on a busy machine the better figure), and the placement alone
-without start-up and reading the file. Nobody listens at the hosts' addresses, so that no network is timed. Bounded: under a minute.
-Usage: python benchmarks/planning.py [-o json] [--runs N]
+without start-up and reading the file. Nobody listens at the hosts' addresses, so that no network is timed.
+Bounded: under a minute. Usage: python benchmarks/planning.py [-o json] [--runs N]
 """
 
 from __future__ import annotations
