@@ -155,13 +155,14 @@ def test_any_change_arrives_even_when_it_is_broken_off_anywhere(
 ) -> None:
     assume(before is None or after.kubernetes >= before.kubernetes)
     now = before
-    for _ in range(12):
+    for attempt in range(12):
         wanted = replace(after, control_planes=wanted_state(now, **_given(after)).control_planes)
         found = steps(now, wanted)
         if not found:
             break
         _check_rules(found)
-        for step in found[: data.draw(st.integers(1, len(found)))]:
+        # broken off again and again, but not for ever: facts alone bring nothing further
+        for step in found[: data.draw(st.integers(1, len(found))) if attempt < 8 else len(found)]:
             now = step.after
     assert now is not None
     assert (dict(now.nodes), now.kubernetes, now.digest) == (dict(after.nodes), after.kubernetes, after.digest)
