@@ -16,7 +16,7 @@ Subnet = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$
 
 
 class Kubernetes(Section):
-    """How Kubernetes is set up on a cloud cluster's nodes, by Kubespray."""
+    """How Kubernetes is set up on a cloud cluster's nodes, by Kubespray. Checked, but not run by `ai-how up` yet."""
 
     pod_cidr: Subnet = "10.233.64.0/18"
     """IPv4 range of pods. Cannot be changed later."""
