@@ -102,22 +102,19 @@ class ImageStore:
             LockedError: it is being built by another command.
             MissingToolError: a program that this needs is not installed; all that are missing are named.
         """
+        name = recipe.image_name
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(
-            self.folder / f"{recipe.image_name}.lock", what=f"another command is building image {recipe.image_name}"
-        ):
-            there = self._read(recipe.image_name)
+        with locked(self.folder / f"{name}.lock", what=f"another command is building image {name}"):
+            there = self._read(name)
             if there is not None:
                 return there, False
             require_tools()
-            shutil.rmtree(self.folder / recipe.image_name, ignore_errors=True)
+            shutil.rmtree(self.folder / name, ignore_errors=True)
             packages = self.folder / PACKAGES / f"{recipe.suite}-amd64"
             with workplace(self.folder) as work:
                 built = build_image(recipe, work, packages=packages, mirror=mirror, report=report)
                 made = {"recipe": recipe.name, "packages": built.packages, "facts": built.facts}
-                image = self._keep(
-                    recipe.image_name, built.disk, virtual_size_bytes=built.virtual_size_bytes, made=made
-                )
+                image = self._keep(name, built.disk, virtual_size_bytes=built.virtual_size_bytes, made=made)
             return image, True
 
     def add(self, source: Path, *, name: str, sha512: str = "", origin: str = "", take: bool = False) -> Image:
