@@ -392,6 +392,7 @@ def boot_until_login(disk: Path, folder: Path, *, uefi: bool) -> str:
         machine.wait()
 
 
+@pytest.mark.boots
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @needs_builders

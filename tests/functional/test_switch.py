@@ -35,7 +35,7 @@ clusters:
     subnet: 192.168.219.0/24
     nodes: [{{role: hpc-controller, vcpus: 1, memory_gib: 1, disk_gib: 8}}]
 """
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+pytestmark = [pytest.mark.boots, pytest.mark.slow, pytest.mark.timeout(580)]
 
 
 @pytest.fixture(scope="module")

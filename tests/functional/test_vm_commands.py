@@ -45,7 +45,7 @@ clusters:
         memory_gib: 1
         disk_gib: 8
 """
-pytestmark = [pytest.mark.libvirt, pytest.mark.slow, pytest.mark.timeout(560)]
+pytestmark = [pytest.mark.boots, pytest.mark.libvirt, pytest.mark.slow, pytest.mark.timeout(560)]
 
 
 class Lab:
