@@ -69,6 +69,7 @@ def test_a_taken_port_is_found_with_its_owner() -> None:
 AS_NOBODY = """
 import os, sys
 import ai_how.host.doctor as doctor
+from ai_how.host.facts.storage import IMAGES_FOLDER
 from ai_how.host.root import Root
 from ipaddress import ip_network
 doctor.load_requirements()
@@ -76,7 +77,7 @@ os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
 wanted = doctor.Wanted(tier="minimum", subnet=ip_network("192.168.200.0/24"))
-report = doctor.examine(Root(), wanted=wanted, disk_path=doctor.IMAGES_FOLDER, site_path="/")
+report = doctor.examine(Root(), wanted=wanted, disk_path=IMAGES_FOLDER, site_path="/")
 print(report.facts.cpu.cores, *(check.id for check in report.checks))
 """
 
