@@ -116,7 +116,7 @@ def test_other_lines_are_no_events(line: str) -> None:
         ("Stop if memory is too small for control plane nodes", "Assertion failed", "memory_gib"),
         ("Start kubelet", "running with swap on is not supported", "swapoff"),
         ("Modprobe nf_conntrack", "modprobe: FATAL: Module nf_conntrack not found in directory", "linux-image-amd64"),
-        ("Update apt", "Temporary failure resolving 'deb.debian.org'", "resolv.conf"),
+        ("Update apt", "Temporary failure resolving 'mirror.example.org'", "resolv.conf"),
         ("Copy", "[Errno 28] No space left on device", "disk of n1 is full"),
         ("Stop if ip var does not match local ips", "Assertion failed", "planned for it"),
         ("Drain", "Cannot evict pod as it would violate the pod's disruption budget.", "PodDisruptionBudget"),
