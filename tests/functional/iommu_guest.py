@@ -72,7 +72,7 @@ def run_in_guest(script: Path, work: Path) -> dict[str, Any]:
     scratch.write_bytes(bytes(MIB))
     _call("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image.path), str(overlay))
     start = "tar xf /dev/vdb -C /run && . /run/test/start"
-    words = f'root=/dev/vda3 ro intel_iommu=on console=ttyS0 quiet panic=-1 init=/bin/sh -- -c "{start}"'
+    words = f'root=/dev/vda3 ro intel_iommu=on no_timer_check console=ttyS0 quiet panic=-1 init=/bin/sh -- -c "{start}"'
     argv = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-smp", "2", "-m", "1024", "-nodefaults"]
     argv += ["-no-reboot", "-display", "none", "-device", "intel-iommu,intremap=on,caching-mode=on"]
     argv += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", words]
