@@ -17,6 +17,7 @@ from typing import Any
 
 import ai_how
 from ai_how.apply.files import shared_cache
+from ai_how.errors import AiHowError
 from ai_how.machines.images.layout import MIB, ROOT_START_MIB
 from ai_how.machines.images.store import Image, ImageStore
 
@@ -53,7 +54,10 @@ def why_not() -> str:
     missing = [name for name in _PROGRAMS if shutil.which(name, path=_PATH) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"
-    return "" if _image() else "no image of the recipe cloud-minimal: ai-how image build cloud-minimal"
+    try:
+        return "" if _image() else "no small image here: ai-how image build cloud-minimal"
+    except AiHowError as error:
+        return f"{error.brief}: {error.next_step}"
 
 
 def _image() -> Image | None:
