@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 _LONGEST_BYTES = 4 << 20
+_PIECE_BYTES = 1 << 16
+"""The kernel refuses to hand out /proc/sys in a piece of 4 MiB."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class Root:
     def data(self, relative: str) -> bytes | None:
         """A file's first 4 MiB, or None where it cannot be read."""
         try:
-            with self._inside(relative).open("rb") as file:
-                return file.read(_LONGEST_BYTES)
+            with self._inside(relative).open("rb", buffering=0) as file:
+                data = bytearray()
+                while len(data) < _LONGEST_BYTES and (piece := file.read(_PIECE_BYTES)):
+                    data += piece
+                return bytes(data)
         except (OSError, ValueError):
             return None
 
