@@ -85,5 +85,6 @@ def card_host(connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     kernel = FakeKernel(tree, claims={A: "nvidia", "0000:65:00.1": "snd_hda_intel"})
     real = domains.domain_xml
     monkeypatch.setattr(domains, "domain_xml", lambda made: for_test_driver(real(made)))
+    monkeypatch.setattr("ai_how.machines.passthrough.leases._lock_folder", lambda: tmp_path)
     settings = [CardSettings(address=A, allow_in_use=True)]
     return CardHost(Host(name="h", cards=settings), connect, sysfs=kernel, root=tree.root)
