@@ -9,7 +9,11 @@ import pytest
 
 from tests.functional import iommu_guest
 
-pytestmark = [pytest.mark.boots, pytest.mark.slow, pytest.mark.skipif(bool(iommu_guest.why_not()), reason=iommu_guest.why_not())]
+pytestmark = [
+    pytest.mark.boots,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(iommu_guest.why_not()), reason=iommu_guest.why_not()),
+]
 SCRIPT = Path(__file__).with_name("passthrough_guest.py")
 
 
