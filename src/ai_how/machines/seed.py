@@ -89,15 +89,17 @@ def meta_data(seed: Seed) -> str:
 def network_config(seed: Seed) -> str:
     """cloud-init's ``network-config``: every interface by its MAC address, so that names do not matter."""
     ethernets = {
-        f"lan{number}": {"match": {"macaddress": mac}, **_addressing(seed.static.get(mac))}
+        f"lan{number}": {"match": {"macaddress": mac}, **_addressing(seed.static.get(mac), domain=seed.domain)}
         for number, mac in enumerate(seed.interfaces)
     }
     return json.dumps({"version": 2, "ethernets": ethernets}, indent=1, sort_keys=True) + "\n"
 
 
-def _addressing(static: StaticAddress | None) -> dict[str, object]:
+def _addressing(static: StaticAddress | None, *, domain: str) -> dict[str, object]:
     if static is None:
-        return {"dhcp4": True, "dhcp6": False, "dhcp-identifier": "mac"}
+        # the network's DNS gives whole names; the domain that DHCP tells is not searched by itself
+        search = {"search": [domain]}
+        return {"dhcp4": True, "dhcp6": False, "dhcp-identifier": "mac", "nameservers": search}
     return {
         "dhcp4": False,
         "dhcp6": False,
