@@ -53,12 +53,17 @@ def phases(recipe: Recipe, folder: Path, packages: Path) -> dict[str, Cost]:
     """One build: each phase by the words that a user sees, and the sum."""
     folder.mkdir()
     marks: list[tuple[str, float, float]] = []
+
+    def note(doing: str) -> None:
+        marks.append((doing, time.perf_counter(), _children_s()))
+        print(f"{doing} ...", file=sys.stderr)
+
     build_image(
         recipe,
         folder,
         packages=packages,
         mirror=None,
-        report=lambda doing: marks.append((doing, time.perf_counter(), _children_s())),
+        report=note,
     )
     marks.append(("", time.perf_counter(), _children_s()))
     found = {
@@ -71,6 +76,7 @@ def phases(recipe: Recipe, folder: Path, packages: Path) -> dict[str, Cost]:
 
 def floor(recipe: Recipe, folder: Path) -> Cost:
     words = ["mmdebstrap", "--quiet", "--variant=apt", f"--components={','.join(recipe.components)}"]
+    print("mmdebstrap to a tar file ...", file=sys.stderr)
     words += [f"--include={','.join(recipe.all_packages)}", recipe.suite, str(folder / "floor.tar")]
     return costs(lambda: subprocess.run([*words, *archive_lines(recipe, None)], check=True))
 
