@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import sys
 import sysconfig
+import threading
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -16,15 +17,22 @@ from types import ModuleType
 from ai_how.errors import MissingToolError
 
 _SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
+_LOADING = threading.Lock()
 
 
-@cache
 def load_libvirt() -> ModuleType:
     """The module ``libvirt``.
 
     Raises:
         MissingToolError: it is not installed for this Python.
     """
+    # hosts are connected to side by side: a thread must not get a module that another one is still loading
+    with _LOADING:
+        return _load()
+
+
+@cache
+def _load() -> ModuleType:
     if importlib.util.find_spec("libvirt") is None and not _load_system_binding():
         raise MissingToolError(
             "the libvirt binding for Python is not installed",

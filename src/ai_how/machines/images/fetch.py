@@ -11,7 +11,6 @@ from ai_how.apply.files import disk_full
 from ai_how.apply.lock import locked
 from ai_how.errors import NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.models.meter import Progress
-from ai_how.run.http import stream_bytes
 
 _OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416
 _ENOSPC = 28
@@ -73,6 +72,8 @@ def sha512_of(path: Path) -> str:
 
 
 def _fetch_rest(url: str, part: Path, progress: Progress) -> None:
+    from ai_how.run.http import stream_bytes  # heavy, and most commands look at images without fetching one
+
     have = part.stat().st_size if part.exists() else 0
     asked = {"range": f"bytes={have}-"} if have else {}
     with stream_bytes(url, headers=asked) as (status, headers, pieces):
