@@ -36,6 +36,9 @@ def nothing_stays() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(MARK, token)
         before = signal.signal(signal.SIGTERM, _as_ctrl_c)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # a shell starts what it puts into the background so, and every program that a test starts would inherit it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
         signal.signal(signal.SIGTERM, before)
     assert watcher.stdin is not None
