@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,11 @@ from ai_how.machines.xml.tree import parse, to_text
 Domain = Any
 """libvirt.virDomain"""
 _POLL_S = 0.25
+# A daemon sets up the types that its schemas name at the first validation, and libxml2 2.9 does so without a lock: of
+# two first ones at once one fails. So ours come one after another; those of another program can only be tried again.
+_validating = threading.Lock()
+_TYPES_NOT_SET_UP = "is not exported by type library"
+_VALIDATION_TRIES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +66,22 @@ def define_machine(connect: Connect, machine: Machine) -> None:
         if found is not None and machine.cards and not machine.drivers:
             record = optional(found.metadata, libvirt.VIR_DOMAIN_METADATA_ELEMENT, DRIVERS_URI)
             machine = replace(machine, drivers=(parse(record).text or "") if record else "")
-        connect.defineXMLFlags(domain_xml(machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        _define_validated(connect, domain_xml(machine))
         set_autostart(connect, machine)
+
+
+def _define_validated(connect: Connect, xml: str) -> None:
+    libvirt = load_libvirt()
+    for tries_left in reversed(range(_VALIDATION_TRIES)):
+        try:
+            with _validating:
+                connect.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        except libvirt.libvirtError as error:
+            if not tries_left or _TYPES_NOT_SET_UP not in str(error):
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
 
 
 def set_autostart(connect: Connect, machine: Machine) -> None:
