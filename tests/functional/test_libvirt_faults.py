@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ai_how.errors import AiHowError, ProviderError
+from ai_how.machines import storage
+from ai_how.machines.connection import open_connection
 from ai_how.machines.library import load_libvirt
+from ai_how.machines.types import Disk
 from ai_how.plan.model import Action, Resource
 
+from .libvirt_host import LibvirtHost
 from .libvirt_site import ONE_MACHINE, MachineSite, inventory
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.slow]
@@ -122,3 +129,24 @@ def test_a_call_that_libvirt_refuses_is_told_in_our_words(dry_site: MachineSite)
         assert errors, name
         assert all(isinstance(error, AiHowError) for error in errors), name
         dry_site.destroy()
+
+
+def test_disks_are_looked_at_while_others_are_made(libvirt_host: LibvirtHost, tmp_path: Path) -> None:
+    pool = storage.ensure_pool(
+        open_connection(libvirt_host.uri), name="many", uuid=str(uuid.uuid4()), path=str(tmp_path / "many")
+    )
+    disks = [Disk(volume=f"{number}.qcow2", size_bytes=1 << 30) for number in range(100)]
+    try:
+        with ThreadPoolExecutor(max_workers=3) as several:
+            made = [several.submit(storage.ensure_disk, pool, disk) for disk in disks]
+            while not all(one.done() for one in made):
+                storage.volumes(pool)
+                storage.allocations(pool)
+        assert [one.result() for one in made] == ["made"] * len(disks)
+        assert storage.volumes(pool) == {disk.volume: disk for disk in disks}
+        assert storage.find_disk(pool, disks[0].volume) == disks[0]
+        assert storage.find_disk(pool, "none.qcow2") is None
+    finally:
+        for disk in disks:
+            storage.remove_volume(pool, disk.volume)
+        assert storage.remove_pool(pool) == []

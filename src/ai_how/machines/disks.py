@@ -36,13 +36,13 @@ def ensure_machine_disk(
         As ``storage.ensure_disk``.
     """
     found = domains.observe_machine(connect, machine.name)
-    there = storage.allocations(pool).get(disk.volume)
-    if found is None or found.state == "off" or there is None or there[0] >= disk.size_bytes:
+    there = storage.find_disk(pool, disk.volume)
+    if found is None or found.state == "off" or there is None or there.size_bytes >= disk.size_bytes:
         return storage.ensure_disk(pool, disk)
     number = machine.disks.index(disk)
     device = f"vd{ascii_lowercase[number]}"
     domains.grow_disk(connect, machine.name, device, size_bytes=disk.size_bytes)
-    said = f"grown from {there[0] / 2**30:.0f} to {disk.size_bytes / 2**30:.0f} GiB while it runs"
+    said = f"grown from {there.size_bytes / 2**30:.0f} to {disk.size_bytes / 2**30:.0f} GiB while it runs"
     script = _GROW_DATA.format(device=f"/dev/{device}") if number else _GROW_ROOT
     try:
         run_remote(target, ["sh", "-c", script], timeout_s=_GROW_TIMEOUT_S)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from ai_how.errors import ConflictError, ProviderError
 from ai_how.machines.connection import Connect, explained, optional
@@ -19,6 +20,7 @@ from ai_how.machines.xml.tree import parse
 _CHUNK_BYTES = 4 << 20
 _EMPTY_DISK_BYTES = 1 << 20
 """What a disk takes that nothing was written to, generously: 0.2 MiB were seen."""
+_T = TypeVar("_T")
 
 Pool = Any
 """libvirt.virStoragePool"""
@@ -79,14 +81,21 @@ def _refresh(pool: Pool) -> None:
 
 def volumes(pool: Pool) -> dict[str, Disk]:
     """Every volume of a pool by name, with its size and the name of what it lies over."""
-    with explained("list the volumes"):
-        found = {}
-        for volume in pool.listAllVolumes(0):
-            root = parse(volume.XMLDesc(0))
-            backing = root.findtext("backingStore/path") or ""
-            size = int(root.findtext("capacity") or 0)
-            found[volume.name()] = Disk(volume=volume.name(), size_bytes=size, backing=Path(backing).name)
-        return found
+    return _each(pool, _disk_of)
+
+
+def find_disk(pool: Pool, name: str) -> Disk | None:
+    """One volume of a pool, as ``volumes`` gives it; None where it does not exist."""
+    with explained(f"look for disk {name}"):
+        volume = optional(pool.storageVolLookupByName, name)
+        return None if volume is None else _disk_of(volume)
+
+
+def _disk_of(volume: Any) -> Disk:
+    root = parse(volume.XMLDesc(0))
+    backing = root.findtext("backingStore/path") or ""
+    size = int(root.findtext("capacity") or 0)
+    return Disk(volume=volume.name(), size_bytes=size, backing=Path(backing).name)
 
 
 def ensure_image(pool: Pool, name: str, source: Path, *, sha256: str, format_: str = "qcow2") -> str:
@@ -127,9 +136,21 @@ def image_is_whole(pool: Pool, name: str, *, sha256: str) -> bool:
 
 def allocations(pool: Pool) -> dict[str, tuple[int, int]]:
     """Every volume of a pool by name: its size and what it takes on the host's disk, bytes."""
+    return {name: (int(size), int(taken)) for name, (_, size, taken) in _each(pool, lambda one: one.info()).items()}
+
+
+def _each(pool: Pool, ask: Callable[[Any], _T]) -> dict[str, _T]:
+    """What each volume says, by name; one that is only just being made, or is gone since the list, is left out."""
+    libvirt, said = load_libvirt(), {}
     with explained("list the volumes"):
-        found = {volume.name(): volume.info() for volume in pool.listAllVolumes(0)}
-        return {name: (int(size), int(taken)) for name, (_, size, taken) in found.items()}
+        for volume in pool.listAllVolumes(0):
+            try:
+                said[volume.name()] = ask(volume)
+            except libvirt.libvirtError as error:
+                # libvirt lists a volume before its file exists, and does not find it then
+                if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                    raise
+    return said
 
 
 def put_secret(pool: Pool, name: str, data: bytes) -> None:
@@ -166,7 +187,7 @@ def ensure_disk(pool: Pool, disk: Disk) -> str:
             backing_path = pool.storageVolLookupByName(disk.backing).path() if disk.backing else ""
             pool.createXML(disk_xml(disk, backing_path=backing_path), 0)
             return "made"
-        there = volumes(pool)[disk.volume]
+        there = _disk_of(volume)
         if there.backing != disk.backing:
             raise ConflictError(
                 f"disk {disk.volume} lies over another image",
