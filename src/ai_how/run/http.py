@@ -1,5 +1,6 @@
-"""Plain, synchronous HTTP for the command line: JSON in, JSON out. The only module that imports ``urllib3``.
+"""Plain, synchronous HTTP for the command line: JSON in, JSON out.
 
+``tls_http`` is its sister for a server with keys of its own; only these two import ``urllib3``.
 The gateway and the load generator speak HTTP with aiohttp, which is what they are made of.
 """
 
@@ -61,7 +62,7 @@ def request(
     try:
         answer = _pool.request(method, url, body=body, headers=sent, timeout=timeout_s, preload_content=True)
     except urllib3.exceptions.HTTPError as error:
-        raise TryAgainError(f"no answer from {url}", evidence=_reason(error)) from error
+        raise TryAgainError(f"no answer from {url}", evidence=reason_of(error)) from error
     return Response(status=answer.status, headers=dict(answer.headers), body=answer.data)
 
 
@@ -90,9 +91,9 @@ def stream_lines(
             preload_content=False,
         )
     except urllib3.exceptions.HTTPError as error:
-        raise TryAgainError(f"no answer from {url}", evidence=_reason(error)) from error
+        raise TryAgainError(f"no answer from {url}", evidence=reason_of(error)) from error
     try:
-        yield answer.status, _lines(answer)
+        yield answer.status, lines_of(answer)
     finally:
         answer.close()
 
@@ -111,7 +112,7 @@ def stream_bytes(
     try:
         answer = _pool.request("GET", url, headers=sent, timeout=timeout_s, preload_content=False, retries=_REDIRECTS)
     except (urllib3.exceptions.HTTPError, ValueError) as error:
-        raise TryAgainError(f"no answer from {url}", evidence=_reason(error)) from error
+        raise TryAgainError(f"no answer from {url}", evidence=reason_of(error)) from error
     try:
         names = {name.lower(): value for name, value in answer.headers.items()}
         yield answer.status, names, _pieces(answer, url)
@@ -123,10 +124,11 @@ def _pieces(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
     try:
         yield from answer.stream(_PIECE_BYTES, decode_content=False)
     except urllib3.exceptions.HTTPError as error:
-        raise TryAgainError(f"the connection broke while reading {url}", evidence=_reason(error)) from error
+        raise TryAgainError(f"the connection broke while reading {url}", evidence=reason_of(error)) from error
 
 
-def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
+def lines_of(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
+    """An answer's body line by line as it comes, without line ends."""
     rest = b""
     for chunk in answer.stream(4096, decode_content=True):
         rest += chunk
@@ -137,7 +139,7 @@ def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
         yield rest.decode(errors="replace")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The innermost reason in words: urllib3 wraps the operating system's error several times."""
     cause: BaseException = error
     while cause.__cause__ is not None:
