@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -171,8 +172,13 @@ def grow_disk(connect: Connect, name: str, device: str, *, size_bytes: int) -> N
         _domain(connect, name).blockResize(device, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
 
-def remove_machine(connect: Connect, name: str, uuid: str) -> bool:
-    """End and forget a machine of ours with its firmware variables and snapshots' records; whether there was one."""
+def remove_machine(connect: Connect, name: str, uuid: str, *, when_off: Callable[[], object] = lambda: None) -> bool:
+    """End and forget a machine of ours with its firmware variables and snapshots' records; whether there was one.
+
+    Args:
+        when_off: Done between both: what must happen while the machine's record is still there. If it fails, the
+            machine stays, off.
+    """
     libvirt = load_libvirt()
     with explained(f"remove machine {name}"):
         domain = optional(connect.lookupByName, name)
@@ -180,6 +186,7 @@ def remove_machine(connect: Connect, name: str, uuid: str) -> bool:
             return False
         if domain.isActive():
             domain.destroy()
+        when_off()
         domain.undefineFlags(
             libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA

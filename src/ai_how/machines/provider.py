@@ -15,11 +15,12 @@ from ai_how.apply.provider import ComponentStatus, Say
 from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.capacity.demand import hosts_of
-from ai_how.capacity.types import PlacedNode
 from ai_how.errors import NotFoundError, ProviderError
 from ai_how.host.site_hosts import observe_site_hosts
 from ai_how.machines import domains, networks, storage
 from ai_how.machines.capabilities import check_capabilities
+from ai_how.machines.card_notes import CardNotes
+from ai_how.machines.chosen_images import choose_images
 from ai_how.machines.components import components_of
 from ai_how.machines.conflicts import check_conflicts
 from ai_how.machines.connection import Connect, open_connection, processors
@@ -28,14 +29,12 @@ from ai_how.machines.desired import (
     KEYS,
     Desired,
     HostSetting,
-    ImageFile,
     MachineWish,
     desired_of,
-    image_name_of,
     resources,
 )
 from ai_how.machines.disks import ensure_machine_disk
-from ai_how.machines.images.recipe import RECIPES, find_recipe
+from ai_how.machines.images.recipe import find_recipe
 from ai_how.machines.images.store import ImageStore
 from ai_how.machines.keys import Keys
 from ai_how.machines.marks import IMAGE_PREFIX, object_uuid, pool_name
@@ -144,7 +143,7 @@ class LibvirtProvider:
         capacities = observe_site_hosts(self.site)
         placed = place_nodes(self.site, capacities, kept={node: host for node, (host, _) in machines.items()})
         cards = {name: host.given(placed, capacities) for name, host in self.card_hosts.items()}
-        images, to_build = self._images(placed, {node: made for node, (_, made) in machines.items()})
+        images, to_build = choose_images(self.site, self.store, placed, {n: made for n, (_, made) in machines.items()})
         wanted = desired_of(
             self.site,
             placed,
@@ -167,6 +166,11 @@ class LibvirtProvider:
         """The hosts as far as their GPUs are concerned."""
         return {name: CardHost(host, self.connections[name]) for name, host in self.hosts.items()}
 
+    @cached_property
+    def card_notes(self) -> CardNotes:
+        """What gives the cards of removed machines back."""
+        return CardNotes(self.state, self.card_hosts, site=self.site.name)
+
     def _host_setting(
         self, name: str, machines: Mapping[str, tuple[str, Mapping[str, Any]]], *, cards: tuple[Card, ...]
     ) -> HostSetting:
@@ -179,28 +183,6 @@ class LibvirtProvider:
             virtualization=choose_virtualization(self.site.virtualization, host.uri, kept=kept),
             cards=cards,
         )
-
-    def _images(
-        self, placed: tuple[PlacedNode, ...], made: Mapping[str, Mapping[str, Any]]
-    ) -> tuple[dict[str, ImageFile], list[str]]:
-        """The image of every node: what its disk lies over already, else what the site file names."""
-        images: dict[str, ImageFile] = {}
-        to_build: set[str] = set()
-        for node in placed:
-            kept = (made.get(node.need.name) or {}).get("image")
-            name = str(kept) if kept else self._image_name(image_name_of(self.site, node.need))
-            image = self.store.get(name)
-            recipe = next((recipe for recipe in RECIPES if recipe.image_name == name), None)
-            if image is None and recipe is not None and not kept:
-                to_build.add(name)
-            size = image.virtual_size_bytes if image else recipe.size_gib * 2**30 if recipe else 0
-            images[node.need.name] = ImageFile(name=name, virtual_size_bytes=size)
-        return images, sorted(to_build)
-
-    def _image_name(self, written: str) -> str:
-        """A recipe's name stands for the image that it gives today; another name must be there."""
-        recipe = next((recipe for recipe in RECIPES if recipe.name == written), None)
-        return recipe.image_name if recipe else self.store.find(written).name
 
     def perform(self, action: Action, resource: Resource | None) -> str:
         """Do one action of a plan; says in a few words how it ended."""
@@ -265,6 +247,8 @@ class LibvirtProvider:
         was_on = node in self.standing and self.standing[node].found.state != "off"
         if action.verb is Verb.UPDATE:
             domains.stop_machine(connect, wish.machine.name, timeout_s=STOP_TIMEOUT_S)
+            kept = [str(function) for card in wish.machine.cards for function in card.functions]
+            self.card_notes.give_back(node, host=wish.host, keep=kept)
         if self._runs_without_disk(node, wish):
             domains.end_machine(connect, wish.machine.name)
         self.state.record(resource.name, None)
@@ -289,6 +273,8 @@ class LibvirtProvider:
         domains.set_autostart(connect, wish.machine)
         cards = self.card_hosts[wish.host]
         cards.start(wish.machine)
+        if wish.machine.cards:
+            self.card_notes.note(wish.machine.node, host=wish.host)
         domains.reconnect_machine(connect, name, networks.observe_ports(connect, site=self.site.name))
         said = "; ".join(filter(None, (self.wait_ready(wish), cards.check_seen(self.target(wish), wish.machine))))
         found = domains.observe_machine(connect, name)
@@ -358,7 +344,14 @@ class LibvirtProvider:
         observed = self.look.observed[name]
         host = (observed.settings or {}).get("host", next(iter(self.hosts)))
         connect = self.connections[host]
-        said = delete_resource(connect, name, site=self.site.name, stop_timeout_s=STOP_TIMEOUT_S)
+        node = name.rpartition("/")[2]
+        said = delete_resource(
+            connect,
+            name,
+            site=self.site.name,
+            stop_timeout_s=STOP_TIMEOUT_S,
+            give_back=lambda: self.card_notes.give_back(node, host=host),
+        )
         self.state.record(name, None)
         return said
 
@@ -388,5 +381,8 @@ class LibvirtProvider:
 
     def remove(self, say: Say) -> list[str]:
         """Remove the site's machines, disks, networks, pools and keys; what is in a pool that is not ours stays."""
-        left = remove_from_hosts(self.connections, say, site=self.site.name, owner=self.owner)
+        cards = self.card_notes
+        left = remove_from_hosts(self.connections, say, site=self.site.name, owner=self.owner, cards=cards)
+        for said in cards.give_all_back():
+            say(said)
         return left + remove_folder(self.folder)

@@ -19,9 +19,17 @@ def owned_volumes(machine: Standing) -> list[str]:
 
 
 def remove_node(provider: LibvirtProvider, machine: Standing) -> list[str]:
-    """End and remove a machine, its snapshots and its volumes; the names of the volumes that were there."""
+    """End and remove a machine, its snapshots and its volumes; the names of the volumes that were there.
+
+    Its cards go back to the host's drivers.
+    """
     name = provider.site.name
-    domains.remove_machine(machine.connect, machine.name, object_uuid(name, "machine", machine.node))
+    domains.remove_machine(
+        machine.connect,
+        machine.name,
+        object_uuid(name, "machine", machine.node),
+        when_off=lambda: provider.card_notes.give_back(machine.node, host=machine.host),
+    )
     provider.state.record(f"machine/{machine.node}", None)
     uuid = object_uuid(name, "pool", name)
     pool = storage.find_pool(machine.connect, name=pool_name(name), uuid=uuid, start=True)

@@ -5,12 +5,13 @@ Needs no placement, no image and no plan: what was made can be removed although 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from ai_how.apply.provider import Say
 from ai_how.errors import AiHowError
 from ai_how.machines import domains, networks, storage
+from ai_how.machines.card_notes import CardNotes
 from ai_how.machines.connection import Connect, explained, optional
 from ai_how.machines.marks import DIGEST_SUFFIX, is_log_of, is_ours, network_name, object_uuid, pool_name
 from ai_how.machines.world import check_owner
@@ -33,10 +34,12 @@ def _anything(connect: Connect, site: str, owner: str) -> bool:
     return bool(machines) or pool or bool(networks.observe_networks(connect, site=site))
 
 
-def remove_from_hosts(connections: Mapping[str, Connect], say: Say, *, site: str, owner: str) -> list[str]:
+def remove_from_hosts(
+    connections: Mapping[str, Connect], say: Say, *, site: str, owner: str, cards: CardNotes
+) -> list[str]:
     """Remove the site's machines, networks, volumes and pools; names what stays because we did not make it.
 
-    A host that is broken off in the middle is gone on with by the next call.
+    Machines' cards go back to their hosts. A host that is broken off in the middle is gone on with by the next call.
 
     Raises:
         ConflictError: machines of a site of the same name in another folder; nothing was removed on that host.
@@ -48,7 +51,12 @@ def remove_from_hosts(connections: Mapping[str, Connect], say: Say, *, site: str
         for found in machines.values():
             node = str(found.mark.get("node", ""))
             say(f"removing {node or found.name}")
-            domains.remove_machine(connect, found.name, object_uuid(site, "machine", node))
+            domains.remove_machine(
+                connect,
+                found.name,
+                object_uuid(site, "machine", node),
+                when_off=partial(_say_given_back, say, cards, node, host),
+            )
         for cluster in networks.observe_networks(connect, site=site):
             name = network_name(site, cluster)
             networks.remove_network(connect, name=name, uuid=object_uuid(site, "network", cluster))
@@ -56,8 +64,20 @@ def remove_from_hosts(connections: Mapping[str, Connect], say: Say, *, site: str
     return left
 
 
-def delete_resource(connect: Connect, name: str, *, site: str, stop_timeout_s: float) -> str:
-    """Remove one thing of a plan from the host that it is on; ``name`` is the resource's. Says how it ended."""
+def _say_given_back(say: Say, cards: CardNotes, node: str, host: str) -> None:
+    said = cards.give_back(node, host=host)
+    if said:
+        say(f"{node}: {said}")
+
+
+def delete_resource(
+    connect: Connect, name: str, *, site: str, stop_timeout_s: float, give_back: Callable[[], str]
+) -> str:
+    """Remove one thing of a plan from the host that it is on; ``name`` is the resource's. Says how it ended.
+
+    Args:
+        give_back: Gives a machine's cards back once it is off; says what was done.
+    """
     kind, _, rest = name.partition("/")
     rest = rest.partition("@")[0]
     pool_known_as, uuid = _pool_of(site)
@@ -70,11 +90,13 @@ def delete_resource(connect: Connect, name: str, *, site: str, stop_timeout_s: f
     pool = storage.find_pool(connect, name=pool_known_as, uuid=uuid)
     if kind == "machine":
         domains.stop_machine(connect, f"{site}-{rest}", timeout_s=stop_timeout_s)
-        domains.remove_machine(connect, f"{site}-{rest}", object_uuid(site, "machine", rest))
+        said: list[str] = []
+        uuid = object_uuid(site, "machine", rest)
+        domains.remove_machine(connect, f"{site}-{rest}", uuid, when_off=lambda: said.append(give_back()))
         if pool is not None:
             for log in filter(partial(is_log_of, rest), storage.volumes(pool)):
                 storage.remove_volume(pool, log)
-        return "removed"
+        return "; ".join(["removed", *filter(None, said)])
     volumes = {"image": rest, "seed": f"{rest}-seed.iso", "disk": f"{rest}.qcow2"}
     if kind not in volumes or pool is None:
         return "left as it is"

@@ -19,6 +19,10 @@ _HARMLESS = ("", VFIO, "pci-stub", "pcieport")
 """Drivers that a group's other members may have, as VFIO sees it."""
 
 
+class NotTakenBackError(ProviderError):
+    """A device is the host's again, but the driver that it had does not take it: it may not be loaded any more."""
+
+
 def drivers_of(sysfs: Sysfs, functions: Sequence[str]) -> dict[str, str]:
     """The driver of each function, by address; empty where it has none.
 
@@ -66,7 +70,8 @@ def release(sysfs: Sysfs, functions: Sequence[str], *, previous: Mapping[str, st
         previous: The driver that each had before, as recorded; empty: none. What is not in it, the kernel chooses for.
 
     Raises:
-        ProviderError: the kernel refused a step, or another driver than the recorded one took the device.
+        ProviderError: the kernel refused a step.
+        NotTakenBackError: all was done, but another driver than the recorded one took the device, or none.
     """
     now = drivers_of(sysfs, functions)
     for address in functions:
@@ -148,7 +153,7 @@ def _override(sysfs: Sysfs, address: str, driver: str) -> None:
 def _expect_previous(sysfs: Sysfs, address: str, wanted: str | None) -> None:
     bound = sysfs.link(f"{DEVICES}/{address}/driver")
     if wanted and bound != wanted:
-        raise ProviderError(
+        raise NotTakenBackError(
             f"{address} had the driver {wanted}, but {bound or 'none'} has it now",
             evidence=f"{wanted} is {'loaded' if wanted in sysfs.names(DRIVERS) else 'not loaded'}",
             next_step=f"sudo modprobe {wanted}, then: ai-how gpu release {address}",

@@ -1,13 +1,13 @@
 """One libvirt host's cards: looked at, given to machines that start, taken back for the host.
 
 A card stays with vfio-pci when its machine stops: the next one starts sooner, and the host's driver never touches what
-a guest left behind. ``release`` gives it back to the host.
+a guest left behind. ``release`` gives it back to the host, and so does ``give_back`` when its machine is removed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -172,6 +172,42 @@ class CardHost:
                     else f"virsh shutdown {holder.domain}",
                 )
             return binding.release(self.sysfs, card.functions, previous=previous_drivers(holders, card.functions))
+
+    def recorded(self, domain: str) -> dict[str, str]:
+        """The drivers that a machine's cards had before it got them, by function, as its definition records them."""
+        return next((one.previous for one in self.holders() if one.domain == domain and "node" in one.mark), {})
+
+    def give_back(self, domain: str, *, noted: Mapping[str, str] | None = None, keep: Collection[str] = ()) -> str:
+        """Give a machine's cards back to the drivers that are recorded of them; says what was done, empty: nothing.
+
+        What a running machine has stays with it, what the host has already is left alone, and so is what nothing is
+        recorded of: it may have been kept for guests before we came.
+
+        Args:
+            domain: libvirt's name of the machine. It is off, or gone.
+            noted: The drivers as they were noted elsewhere, for a machine whose definition is gone.
+            keep: Functions that the machine goes on having.
+
+        Raises:
+            ProviderError: the kernel refuses a step.
+        """
+        previous = {**(noted or {}), **self.recorded(domain)}
+        if not previous:
+            return ""
+        with cards_lock(local=self.local):
+            taken = {function for one in self.holders() if one.running for function in one.functions}
+            left = sorted(previous.keys() - taken - set(keep))
+            return "; ".join([self._give_back(address, previous) for address in left])
+
+    def _give_back(self, address: str, previous: Mapping[str, str]) -> str:
+        if self.sysfs.text(f"{DEVICES}/{address}/vendor") is None:
+            return f"{address} is no longer on the host"
+        try:
+            driver = binding.release(self.sysfs, [address], previous=previous)[address]
+        except binding.NotTakenBackError as error:
+            # nothing is left that we hold
+            return error.brief
+        return f"{address} is back at {driver or 'no driver'}"
 
     def verify_reset(self, machine: Machine) -> str:
         """See that a stopped machine's cards answer again; says what was seen."""
