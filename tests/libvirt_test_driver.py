@@ -18,7 +18,7 @@ from ai_how.machines.desired import Desired, HostSetting, ImageFile, desired_of
 from ai_how.machines.library import load_libvirt
 from ai_how.machines.placing import place_nodes
 from ai_how.machines.provider import LibvirtProvider
-from ai_how.machines.types import Virtualization
+from ai_how.machines.types import Card, Virtualization
 from ai_how.machines.xml.domain import domain_xml
 from ai_how.machines.xml.network import network_xml
 from ai_how.site.load import load_site
@@ -45,9 +45,17 @@ class TestHost:
 
 
 def new_test_host(
-    folder: Path, text: str, monkeypatch: pytest.MonkeyPatch, *, made: set[str] | None = None
+    folder: Path,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    made: set[str] | None = None,
+    cards: tuple[Card, ...] = (),
 ) -> TestHost:
-    """A host that has the site's pool, networks, disks and machines (``made``: only these), all of them off."""
+    """A host that has the site's pool, networks, disks and machines (``made``: only these), all of them off.
+
+    ``cards`` are those that placement counts on the first host, in its order.
+    """
     try:
         libvirt = load_libvirt()
     except MissingToolError as error:
@@ -59,7 +67,7 @@ def new_test_host(
     site_file = folder / "ai-how.yaml"
     site_file.write_text(text)
     provider = LibvirtProvider(load_site(site_file), site_file)
-    wanted = _wanted(provider)
+    wanted = _wanted(provider, cards)
     pool = storage.ensure_pool(connect, name=wanted.pool, uuid=wanted.pool_uuid, path=str(folder / "pool"))
     for wish in wanted.networks.values():
         connect.networkDefineXML(network_xml(wish.network)).create()
@@ -73,10 +81,12 @@ def new_test_host(
     return TestHost(connect=connect, site_file=site_file, wanted=wanted)
 
 
-def _wanted(provider: LibvirtProvider) -> Desired:
+def _wanted(provider: LibvirtProvider, cards: tuple[Card, ...]) -> Desired:
     placed = place_nodes(provider.site, {}, kept={})
     hosts = {
-        name: HostSetting(name=name, uri=host.uri, storage_path="/pool", virtualization=Virtualization.EMULATED)
+        name: HostSetting(
+            name=name, uri=host.uri, storage_path="/pool", virtualization=Virtualization.EMULATED, cards=cards
+        )
         for name, host in provider.hosts.items()
     }
     images = {node.need.name: ImageFile(name=IMAGE, virtual_size_bytes=2**30) for node in placed}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ai_how.cli.output import print_table
+from ai_how.cli.output import note, print_table
 from ai_how.errors import InterruptionError
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def print_plan(made: Plan) -> None:
-    """Print every action with its reason."""
+    """Print every action with its reason, and what else is to be said."""
+    for line in made.notes:
+        note(f"note: {line}")
     if made.empty:
         click.echo(f"Site {made.site} is as its file says: nothing to do.")
         return

@@ -1,4 +1,4 @@
-"""What ``status`` shows of a site on libvirt hosts: its machines, networks and pools. Pure."""
+"""Machines, networks and pools as ``status`` shows them: from what is wanted and what was seen. Pure."""
 
 from __future__ import annotations
 
@@ -13,26 +13,36 @@ from ai_how.plan.model import Condition, Observed
 def components_of(wanted: Desired, observed: Mapping[str, Observed]) -> Iterator[ComponentStatus]:
     """Machines first, then what they stand on."""
     for node, wish in wanted.machines.items():
-        yield _component(
+        yield component_of(
             node,
             observed.get(f"machine/{node}"),
             address=wish.address,
             version=wish.image.name,
-            remedy=f"ai-how logs {node}, then: ai-how {'up' if wish.start else f'vm start {node}'}",
+            remedy=machine_remedy(node, start=wish.start),
         )
     for cluster, net in wanted.networks.items():
         if net.network.mode is not NetworkMode.BRIDGE:
             for host in net.hosts:
                 name = wanted.at(f"network/{cluster}", host)
-                yield _component(name, observed.get(name), address=net.network.subnet, version=str(net.network.mode))
+                yield component_of(name, observed.get(name), address=net.network.subnet, version=str(net.network.mode))
     for host, path in wanted.pool_paths.items():
         name = wanted.at("pool", host)
-        yield _component(name, observed.get(name), address=path)
+        yield component_of(name, observed.get(name), address=path)
 
 
-def _component(
+def machine_remedy(node: str, *, start: bool) -> str:
+    """The next command for a machine that is not well; ``start``: it shall be on."""
+    return f"ai-how logs {node}, then: ai-how {'up' if start else f'vm start {node}'}"
+
+
+def component_of(
     name: str, seen: Observed | None, *, address: str, version: str = "", remedy: str = "ai-how up"
 ) -> ComponentStatus:
+    """One component as it was seen (None: it was not).
+
+    Args:
+        remedy: The next command where it is known and not well.
+    """
     condition = seen.condition if seen else Condition.ABSENT
     healthy = condition is Condition.HEALTHY
     detail = seen.detail or ("" if healthy else f"is {condition}") if seen else "is not made yet"

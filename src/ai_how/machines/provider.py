@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from ai_how.apply.files import shared_cache
 from ai_how.apply.provider import ComponentStatus, Say
@@ -16,21 +15,15 @@ from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.capacity.demand import hosts_of
 from ai_how.errors import NotFoundError, ProviderError
-from ai_how.host.site_hosts import observe_site_hosts
 from ai_how.machines import domains, networks, storage
 from ai_how.machines.capabilities import check_capabilities
 from ai_how.machines.card_notes import CardNotes
-from ai_how.machines.chosen_images import choose_images
-from ai_how.machines.components import components_of
 from ai_how.machines.conflicts import check_conflicts
 from ai_how.machines.connection import Connect, open_connection, processors
 from ai_how.machines.desired import (
     BUILD,
     KEYS,
-    Desired,
-    HostSetting,
     MachineWish,
-    desired_of,
     resources,
 )
 from ai_how.machines.disks import ensure_machine_disk
@@ -39,35 +32,24 @@ from ai_how.machines.images.store import ImageStore
 from ai_how.machines.keys import Keys
 from ai_how.machines.marks import IMAGE_PREFIX, object_uuid, pool_name
 from ai_how.machines.passthrough.hosts import CardHost
-from ai_how.machines.placing import place_nodes
 from ai_how.machines.power import STOP_TIMEOUT_S, stop_machines
 from ai_how.machines.ready import wait_ready
 from ai_how.machines.seed import seed_image
 from ai_how.machines.seeding import seed_of
 from ai_how.machines.serial_log import readable
+from ai_how.machines.sight import Sight, look_at
 from ai_how.machines.standing import Standing, find_standing, standing_machines
+from ai_how.machines.status import components
 from ai_how.machines.teardown import anything_there, delete_resource, remove_from_hosts
-from ai_how.machines.turns import check_turn, clusters_to_run
-from ai_how.machines.types import Card
-from ai_how.machines.virtualization import choose_virtualization
-from ai_how.machines.world import HostWorld, observe_all, observed_resources
+from ai_how.machines.turns import check_turn
 from ai_how.plan.compute import changes_since, compute_plan
-from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
+from ai_how.plan.model import Action, Plan, Resource, Verb
 from ai_how.run.ssh import SshTarget, jump_of
 from ai_how.site.spec import Site
 
 USER = "ai-how"
 """The account on machines that may log in and become root."""
 MOST_AT_ONCE = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sight:
-    """What one look at the hosts gave: what is wanted there, and what is there."""
-
-    wanted: Desired
-    worlds: Mapping[str, HostWorld]
-    observed: dict[str, Observed]
 
 
 class LibvirtProvider:
@@ -130,7 +112,9 @@ class LibvirtProvider:
             machines = [wish.machine for wish in sight.wanted.machines.values() if wish.host == host]
             check_conflicts(connect, sight.wanted, host=host)
             check_capabilities(connect, machines, host=host)
-        return compute_plan(self.site.name, resources(sight.wanted), sight.observed)
+        sight.check_cards_free()
+        made = compute_plan(self.site.name, resources(sight.wanted), sight.observed)
+        return replace(made, notes=sight.notes)
 
     def check_unchanged(self, plan: Plan) -> list[str]:
         """What is no longer as it was when the plan was made; empty where it can be applied."""
@@ -139,27 +123,7 @@ class LibvirtProvider:
     @cached_property
     def look(self) -> Sight:
         """What is wanted and what is there, looked at once: a command acts on one look at the world."""
-        machines = {node: (machine.host, machine.made_with) for node, machine in self.standing.items()}
-        capacities = observe_site_hosts(self.site)
-        placed = place_nodes(self.site, capacities, kept={node: host for node, (host, _) in machines.items()})
-        cards = {name: host.given(placed, capacities) for name, host in self.card_hosts.items()}
-        images, to_build = choose_images(self.site, self.store, placed, {n: made for n, (_, made) in machines.items()})
-        wanted = desired_of(
-            self.site,
-            placed,
-            owner=self.owner,
-            hosts={name: self._host_setting(name, machines, cards=cards[name]) for name in self.hosts},
-            images=images,
-            to_build=to_build,
-            running=clusters_to_run(self.site, running=self.running_clusters, asked=self.cluster),
-        )
-        worlds = observe_all(self.connections, wanted, site=self.site.name, owner=self.owner)
-        observed = observed_resources(worlds, wanted, ready=self.state.resources())
-        trouble = self.keys.problem(list(wanted.machines))
-        condition = Condition.FAILING if trouble else Condition.HEALTHY
-        made: dict[str, Any] | None = {} if self.keys.login.whole else None
-        observed[KEYS] = Observed(name=KEYS, condition=condition, settings=made, detail=trouble or "")
-        return Sight(wanted=wanted, worlds=worlds, observed=observed)
+        return look_at(self)
 
     @cached_property
     def card_hosts(self) -> dict[str, CardHost]:
@@ -170,19 +134,6 @@ class LibvirtProvider:
     def card_notes(self) -> CardNotes:
         """What gives the cards of removed machines back."""
         return CardNotes(self.state, self.card_hosts, site=self.site.name)
-
-    def _host_setting(
-        self, name: str, machines: Mapping[str, tuple[str, Mapping[str, Any]]], *, cards: tuple[Card, ...]
-    ) -> HostSetting:
-        host = self.hosts[name]
-        kept = next((made["virtualization"] for where, made in machines.values() if where == name and made), None)
-        return HostSetting(
-            name=name,
-            uri=host.uri,
-            storage_path=host.storage_path,
-            virtualization=choose_virtualization(self.site.virtualization, host.uri, kept=kept),
-            cards=cards,
-        )
 
     def perform(self, action: Action, resource: Resource | None) -> str:
         """Do one action of a plan; says in a few words how it ended."""
@@ -357,18 +308,19 @@ class LibvirtProvider:
 
     def components(self) -> list[ComponentStatus]:
         """Every machine, network and pool, and how it is doing."""
-        return list(components_of(self.look.wanted, self.look.observed)) if self.exists() else []
+        return components(self) if self.exists() else []
 
     def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
         """The serial log of a machine."""
-        wish = self.look.wanted.machines.get(component)
-        if wish is None:
+        machine = self.standing.get(component)
+        if machine is None:
             raise NotFoundError(
                 f"there is no machine {component!r}",
-                evidence="there are: " + ", ".join(self.look.wanted.machines),
+                evidence="there are: " + (", ".join(self.standing) or "none yet"),
                 next_step="ai-how status",
             )
-        return self.serial_log(wish, lines=lines).splitlines(), None
+        log = storage.tail_bytes(self.pool_of(machine.host), f"{component}.log")
+        return readable(log, lines=lines).splitlines(), None
 
     def exists(self) -> bool:
         """Whether a host has anything of the site, or its folder is there."""

@@ -10,8 +10,8 @@ from typing import Any
 from ai_how.errors import ConflictError
 from ai_how.machines import domains, networks, storage
 from ai_how.machines.connection import Connect
-from ai_how.machines.desired import Desired, MachineWish
-from ai_how.machines.marks import DIGEST_SUFFIX, is_disk, is_image, is_seed
+from ai_how.machines.desired import Desired
+from ai_how.machines.marks import DIGEST_SUFFIX, is_disk, is_image, is_seed, object_uuid, pool_name
 from ai_how.machines.types import Disk
 from ai_how.plan.model import Condition, Observed
 
@@ -45,7 +45,7 @@ class HostWorld:
         return self.ports is not None and any(port not in self.ports for port in found.ports)
 
 
-def observe_host(connect: Connect, wanted: Desired, *, site: str, owner: str) -> HostWorld:
+def observe_host(connect: Connect, *, site: str, owner: str) -> HostWorld:
     """Everything of the site on one host.
 
     Raises:
@@ -53,7 +53,7 @@ def observe_host(connect: Connect, wanted: Desired, *, site: str, owner: str) ->
     """
     machines = domains.observe_machines(connect, site=site)
     check_owner(machines, site=site, owner=owner)
-    pool, there = storage.look_for_pool(connect, name=wanted.pool, uuid=wanted.pool_uuid)
+    pool, there = storage.look_for_pool(connect, name=pool_name(site), uuid=object_uuid(site, "pool", site))
     return HostWorld(
         pool=pool is not None if there else None,
         volumes=storage.volumes(pool) if pool is not None else {},
@@ -78,10 +78,10 @@ def check_owner(machines: Mapping[str, domains.Found], *, site: str, owner: str)
             )
 
 
-def observe_all(connections: Mapping[str, Connect], wanted: Desired, *, site: str, owner: str) -> dict[str, HostWorld]:
+def observe_all(connections: Mapping[str, Connect], *, site: str, owner: str) -> dict[str, HostWorld]:
     """Every host, side by side."""
     with ThreadPoolExecutor(max_workers=max(1, len(connections))) as pool:
-        seen = pool.map(lambda one: observe_host(one, wanted, site=site, owner=owner), connections.values())
+        seen = pool.map(lambda one: observe_host(one, site=site, owner=owner), connections.values())
         return dict(zip(connections, seen, strict=True))
 
 
@@ -156,7 +156,8 @@ def _machine(host: str, world: HostWorld, found: domains.Found, wanted: Desired,
     node = str(found.mark.get("node"))
     name = f"machine/{node}"
     settings = found.mark.get("settings")
-    condition, detail = _state(world, found, wanted.machines.get(node), ready.get(name) or {})
+    wish = wanted.machines.get(node)
+    condition, detail = state_of(world, found, start=wish is None or wish.start, ready=ready.get(name) or {})
     needs = [f"disk/{str(volume).removesuffix(_DISK)}" for volume in (settings or {}).get("disks", [])]
     cluster = str(found.mark.get("cluster", ""))
     return Observed(
@@ -168,12 +169,15 @@ def _machine(host: str, world: HostWorld, found: domains.Found, wanted: Desired,
     )
 
 
-def _state(
-    world: HostWorld, found: domains.Found, wish: MachineWish | None, ready: Mapping[str, Any]
-) -> tuple[Condition, str]:
-    """How a machine is doing. ``ready`` is what was noted when it was last seen ready: which run that was."""
+def state_of(world: HostWorld, found: domains.Found, *, start: bool, ready: Mapping[str, Any]) -> tuple[Condition, str]:
+    """How a machine is doing, and why.
+
+    Args:
+        start: Whether it shall be on.
+        ready: What was noted when it was last seen ready: which run that was.
+    """
     if not found.running:
-        if found.state == "off" and wish is not None and not wish.start:
+        if found.state == "off" and not start:
             # nothing to repair, but worth a word where it did not go off by itself
             return Condition.HEALTHY, found.reason
         return Condition.STOPPED, found.reason or f"is {found.state}"

@@ -21,6 +21,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "actions": [asdict(action) for action in plan.actions],
         "resources": [{"name": r.name, "settings": dict(r.settings), "needs": list(r.needs)} for r in plan.resources],
         "basis": dict(plan.basis),
+        "notes": list(plan.notes),
     }
 
 

@@ -75,12 +75,16 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Ordered actions, the resources they make, and the fingerprints of the world that they were planned for."""
+    """Ordered actions, the resources they make, and the fingerprints of the world that they were planned for.
+
+    ``notes`` are what the provider has to say about its choices.
+    """
 
     site: str
     actions: tuple[Action, ...]
     resources: tuple[Resource, ...]
     basis: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ai_how.capacity.rooms import same_card
@@ -84,12 +84,15 @@ def _card(gpu: Gpu, facts: PassthroughFacts, setting: Setting) -> HostCard:
     )
 
 
-def dealt(counted: Sequence[GpuCapacity], cards: Sequence[HostCard]) -> tuple[HostCard | None, ...]:
+def dealt(
+    counted: Sequence[GpuCapacity], cards: Sequence[HostCard], *, held: Collection[str] = ()
+) -> tuple[HostCard | None, ...]:
     """Which card each GPU is that placement counts: by its address, else the first free one of its kind.
 
-    A declared host says what it has, not where: its GPUs are found by their model, blocked ones last. None: not found.
+    A declared host says what it has, not where: its GPUs are found by their model, blocked ones and those that others
+    have (``held``) last. None: not found.
     """
-    left = sorted(cards, key=lambda card: (bool(card.blocked), card.address))
+    left = sorted(cards, key=lambda card: (bool(card.blocked), card.address in held, card.address))
     named = {gpu.pci_address for gpu in counted if gpu.pci_address}
     found: list[HostCard | None] = []
     for gpu in counted:
@@ -106,14 +109,19 @@ def dealt(counted: Sequence[GpuCapacity], cards: Sequence[HostCard]) -> tuple[Ho
 
 
 def cards_for(
-    placed: Sequence[PlacedNode], counted: Sequence[GpuCapacity], cards: Sequence[HostCard], *, host: str
+    placed: Sequence[PlacedNode],
+    counted: Sequence[GpuCapacity],
+    cards: Sequence[HostCard],
+    *,
+    host: str,
+    held: Collection[str] = (),
 ) -> tuple[Card, ...]:
     """The cards of a host by the index that placement uses; those that nobody gets are empty.
 
     Raises:
         As ``check_given``, for a node's card that is not there or cannot be had.
     """
-    found = dealt(counted, cards)
+    found = dealt(counted, cards, held=held)
     given: dict[int, Card] = {}
     for node in placed:
         for index in node.gpus:

@@ -93,11 +93,14 @@ class CardHost:
             facts = observe_node_devices(self.connect, boot_vga=self._boot_vga)
         return cards_of(facts, settings=self._settings)
 
-    def given(self, placed: Sequence[PlacedNode], capacities: Mapping[str, HostCapacity]) -> tuple[Card, ...]:
+    def given(
+        self, placed: Sequence[PlacedNode], capacities: Mapping[str, HostCapacity], *, held: Collection[str] = ()
+    ) -> tuple[Card, ...]:
         """The cards by the index that placement uses; those that no node gets are empty.
 
         Args:
             capacities: What was counted on, by name, of the hosts that the site file does not declare.
+            held: Addresses of GPUs that others' machines run with: the last to be taken of a kind.
 
         Raises:
             NotFoundError: the host does not have what its declaration says.
@@ -107,7 +110,7 @@ class CardHost:
         if not here:
             return ()
         counted = declared_capacity(self.name, self._declared) if self._declared else capacities[self.name]
-        return cards_for(here, counted.gpus, self.cards, host=self.name)
+        return cards_for(here, counted.gpus, self.cards, host=self.name, held=held)
 
     def _boot_vga(self, address: str) -> bool | None:
         text = self.sysfs.text(f"{DEVICES}/{address}/boot_vga")
