@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from ai_how.cli.app import root
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, SpecError, TryAgainError
-from ai_how.machines import disks, power, snapshots
+from ai_how.machines import clock, disks, power
 from ai_how.machines.turns import check_turn, clusters_to_run
 from ai_how.run.process import Completed
 from ai_how.site.spec import Site
@@ -258,19 +259,37 @@ def test_a_name_is_the_time_where_none_is_given(make: Make, monkeypatch: pytest.
     assert "snapshot 20260131-174500 is taken" in said("vm", "snapshot", HAND)
 
 
-def test_a_clock_that_the_agent_does_not_set_is_set_over_ssh(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ([0], "and its clock is set"),
+        # the network does not know the machine yet
+        ([255, 255, 0], "and its clock is set"),
+        ([255] * 40, "but its clock could not be set (said 255): restart it"),
+        # waiting would not help
+        ([1], "but its clock could not be set (said 1): restart it"),
+    ],
+)
+def test_a_clock_that_the_agent_does_not_set_is_set_over_ssh(
+    make: Make, monkeypatch: pytest.MonkeyPatch, codes: list[int], told: str
+) -> None:
     host = make()
     host.domain(HAND).create()
     said("vm", "snapshot", HAND, "--name", "one")
     asked: list[list[str]] = []
+    now = iter(range(10_000))
 
-    def run(_target: object, words: list[str], **_options: object) -> None:
+    def run(_target: object, words: list[str], **_options: object) -> Completed:
         asked.append(words)
+        code = codes[len(asked) - 1]
+        return Completed(argv=tuple(words), returncode=code, stdout="", stderr=f"said {code}")
 
-    monkeypatch.setattr(snapshots, "set_clock", lambda _machine: False)
-    monkeypatch.setattr("ai_how.run.ssh.run_remote", run)
-    assert "its clock is set" in said("vm", "rollback", HAND, "--yes")
-    assert asked[0][:6] == ["sudo", "-n", "date", "-u", "-s", asked[0][5]]
+    monkeypatch.setattr(clock, "_by_agent", lambda _machine: False)
+    monkeypatch.setattr(clock, "run_remote", run)
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: next(now) * 10, time=lambda: 0, sleep=id))
+    assert told in said("vm", "rollback", HAND, "--yes")
+    assert asked[0] == ["sudo", "-n", "date", "-u", "-s", "@0"]
+    assert len(asked) < 40
 
 
 def test_a_uefi_machine_is_kept_only_while_it_is_off(make: Make) -> None:

@@ -116,18 +116,14 @@ def rollback(node: str, site_path: Path | None, name: str | None, *, yes: bool) 
 
 
 def _clock(provider: LibvirtProvider, machine: Standing) -> str:
-    """Set the clock by the agent, else over SSH."""
-    from ai_how.errors import AiHowError
-    from ai_how.machines.snapshots import set_clock
-    from ai_how.run.ssh import run_remote
+    from ai_how.machines.clock import set_clock
 
-    if set_clock(machine):
-        return "it runs, and its clock is set"
-    try:
-        run_remote(provider.target_of(machine), ["sudo", "-n", "date", "-u", "-s", f"@{int(time.time())}"])
-    except AiHowError as error:
-        return f"it runs, but its clock could not be set ({error.brief}): restart it"
-    return "it runs, and its clock is set"
+    trouble = set_clock(machine, provider.target_of(machine))
+    return (
+        f"it runs, but its clock could not be set ({trouble}): restart it"
+        if trouble
+        else "it runs, and its clock is set"
+    )
 
 
 @click.command()

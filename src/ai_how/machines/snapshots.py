@@ -8,13 +8,11 @@ Source: libvirt's snapshot documentation (formatsnapshot, snapshots.html), and i
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from ai_how.errors import ConflictError, NotFoundError, SpecError
-from ai_how.machines.connection import explained, optional
-from ai_how.machines.library import load_libvirt
+from ai_how.machines.connection import explained
 from ai_how.machines.standing import Standing
 from ai_how.machines.types import Firmware
 from ai_how.machines.xml.snapshot import described, snapshot_xml
@@ -104,26 +102,6 @@ def find_snapshot(machine: Standing, name: str | None) -> Snapshot:
             next_step=f"ai-how vm snapshot {machine.node} --list",
         )
     return wanted
-
-
-def set_clock(machine: Standing, *, timeout_s: float = 30) -> bool:
-    """Set a running guest's clock to this machine's, as it stood still since the snapshot; whether the agent did."""
-    libvirt = load_libvirt()
-    with explained(f"look for machine {machine.node}"):
-        domain = optional(machine.connect.lookupByName, machine.name)
-    deadline = time.monotonic() + timeout_s
-    while domain is not None:
-        try:
-            domain.setTime({"seconds": int(time.time()), "nseconds": 0}, 0)
-        except libvirt.libvirtError as error:
-            # right after going back, the agent may still answer what it was asked before
-            again = error.get_error_code() in (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED)
-            if not again or time.monotonic() > deadline:
-                return False
-            time.sleep(1)
-        else:
-            return True
-    return False
 
 
 def _refuse_memory(machine: Standing) -> None:
