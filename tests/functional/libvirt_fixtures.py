@@ -11,7 +11,7 @@ import pytest
 
 from ai_how.apply.files import shared_cache
 
-from .libvirt_guests import FOUR_MACHINES, bootable_image
+from .libvirt_guests import FOUR_MACHINES, BootImage, bootable_image
 from .libvirt_host import LibvirtHost, new_host, why_not
 from .libvirt_site import MachineSite, empty_image
 
@@ -48,7 +48,15 @@ def dry_site(libvirt_host: LibvirtHost, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="session")
-def four_machines(libvirt_host: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineSite]:
+def boot_image() -> BootImage:
+    """The image that tests boot; on a machine that does not have it yet, built once, which takes minutes."""
+    return bootable_image()
+
+
+@pytest.fixture(scope="session")
+def four_machines(
+    libvirt_host: LibvirtHost, boot_image: BootImage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MachineSite]:
     """Four machines in two clusters, up and ready; booted once for all tests that ask for them.
 
     A test leaves them up and ready for the next one.
@@ -58,7 +66,7 @@ def four_machines(libvirt_host: LibvirtHost, tmp_path_factory: pytest.TempPathFa
         host=libvirt_host,
         folder=folder,
         cache=shared_cache().parent,
-        image=bootable_image(),
+        image=boot_image.name,
         name="four",
         clusters=FOUR_MACHINES,
     )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from ai_how.apply.files import shared_cache
-from ai_how.errors import AiHowError
+from ai_how.errors import MissingToolError
+from ai_how.machines.images.build import require_tools
 from ai_how.machines.images.recipe import find_recipe
 from ai_how.machines.images.store import ImageStore
 
 from .libvirt_site import MachineSite
+from .site import AI_HOW
 
 FOUR_MACHINES = """
   cloud:
@@ -34,22 +37,49 @@ FOUR_MACHINES = """
 NODES = ("cloud-control-plane-1", "cloud-cpu-worker-1", "cloud-cpu-worker-2", "hpc-controller-1")
 
 
-def bootable_image() -> str:
-    """Name of the image that the tests boot: ``$AI_HOW_TEST_IMAGE``, else cloud-minimal, built where it is not there.
+BUILD_TIMEOUT_S = 1800
 
-    Skips the test where it cannot be built.
+
+@dataclass(frozen=True, kw_only=True)
+class BootImage:
+    """The image that tests boot; ``built``: by this run of them."""
+
+    name: str
+    path: Path
+    built: bool
+
+
+def bootable_image() -> BootImage:
+    """``$AI_HOW_TEST_IMAGE``, else cloud-minimal as its recipe is now, built where it is not there.
+
+    Skips the test where a program that builds it is not installed. A build that fails is an error.
     """
-    store = ImageStore(shared_cache() / "images")
     named = os.environ.get("AI_HOW_TEST_IMAGE")
     if named:
-        return store.find(named).name
-    recipe = find_recipe("cloud-minimal")
-    if store.get(recipe.image_name) is None and shutil.which("mmdebstrap") is None:
-        pytest.skip("no image to boot: mmdebstrap is not installed")
-    try:
-        return store.build(recipe, mirror=None, report=lambda _: None)[0].name
-    except AiHowError as error:
-        pytest.skip(f"no image to boot, it could not be built: {error}")
+        image = ImageStore(shared_cache() / "images").find(named)
+        return BootImage(name=image.name, path=image.path, built=False)
+    return build_image("cloud-minimal")
+
+
+def build_image(recipe: str, *, cache: Path | None = None) -> BootImage:
+    """Build an image as a user does, below ``cache`` or where a user's images are; as ``bootable_image``."""
+    store = ImageStore((cache / "ai-how" if cache else shared_cache()) / "images")
+    if store.get(find_recipe(recipe).image_name) is None:
+        try:
+            require_tools()
+        except MissingToolError as error:
+            pytest.skip(f"no image to boot: {error.brief}: {error.next_step}")
+    done = subprocess.run(
+        [*AI_HOW, "image", "build", recipe, "-o", "json"],
+        env={**os.environ, "XDG_CACHE_HOME": str(store.folder.parent.parent)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+    )
+    assert done.returncode == 0, f"ai-how image build {recipe}: {done.returncode}\n{done.stderr}"
+    made = json.loads(done.stdout)
+    return BootImage(name=made["name"], path=Path(made["path"]), built=made["built"])
 
 
 def ssh(

@@ -21,7 +21,7 @@ from .libvirt_guests import FOUR_MACHINES, NODES, answers, ask, boot_ids, ssh
 from .libvirt_site import MachineSite, inventory
 from .site import eventually
 
-pytestmark = [pytest.mark.boots, pytest.mark.libvirt, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.boots, pytest.mark.libvirt, pytest.mark.slow, pytest.mark.timeout(900, func_only=True)]
 
 
 def machine(site: MachineSite, node: str) -> Any:

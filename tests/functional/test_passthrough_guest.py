@@ -8,19 +8,21 @@ from typing import Any
 import pytest
 
 from tests.functional import iommu_guest
+from tests.functional.libvirt_guests import BootImage
 
 pytestmark = [
     pytest.mark.boots,
     pytest.mark.slow,
+    pytest.mark.timeout(300, func_only=True),
     pytest.mark.skipif(bool(iommu_guest.why_not()), reason=iommu_guest.why_not()),
 ]
 SCRIPT = Path(__file__).with_name("passthrough_guest.py")
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def seen(boot_image: BootImage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one boot printed."""
-    return iommu_guest.run_in_guest(SCRIPT, tmp_path_factory.mktemp("iommu"))
+    return iommu_guest.run_in_guest(SCRIPT, tmp_path_factory.mktemp("iommu"), image=boot_image.path)
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from .libvirt_host import new_host, why_not
-from .test_vm_commands import Lab, _image
+from .libvirt_guests import BootImage
+from .libvirt_host import LibvirtHost
+from .test_vm_commands import Lab, site_of_lab
 
 SITE = """name: turns
 provider: libvirt
@@ -35,26 +33,13 @@ clusters:
     subnet: 192.168.219.0/24
     nodes: [{{role: hpc-controller, vcpus: 1, memory_gib: 1, disk_gib: 8}}]
 """
-pytestmark = [pytest.mark.boots, pytest.mark.slow, pytest.mark.timeout(580)]
+pytestmark = [pytest.mark.boots, pytest.mark.libvirt, pytest.mark.slow, pytest.mark.timeout(900, func_only=True)]
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    missing = why_not()
-    if missing:
-        pytest.skip(missing)
-    image = _image()
-    # short: sockets lie below it
-    base = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))
-    host = new_host(base / "h")
-    (base / "h").mkdir()
-    try:
-        host.start()
-        (base / "ai-how.yaml").write_text(SITE.format(uri=host.uri, storage=base / "pool", image=image))
-        yield Lab(host, base)
-    finally:
-        host.stop()
-        shutil.rmtree(base, ignore_errors=True)
+def lab(libvirt_host: LibvirtHost, boot_image: BootImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with site_of_lab(SITE, libvirt_host, boot_image, tmp_path_factory.mktemp("turns")) as made:
+        yield made
 
 
 def states(lab: Lab) -> dict[str, str]:
