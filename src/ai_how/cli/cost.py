@@ -128,10 +128,11 @@ def _equipment(site_path: Path | None, tier: TierName | None) -> Equipment:
     if tier or site_path is None:
         return of_tier(tier or "recommended")
     from ai_how.host.site_hosts import site_hosts
+    from ai_how.machines.far_hosts import ask_far_host
     from ai_how.site.load import load_site
 
     site = load_site(site_path)
-    return of_hosts(site.name, site_hosts(site))
+    return of_hosts(site.name, site_hosts(site, ask_far=ask_far_host))
 
 
 def _prices(price_file: Path | None, price_per_kwh: float | None) -> Prices:

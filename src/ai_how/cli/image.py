@@ -32,36 +32,76 @@ def image() -> None:
 @click.argument("recipe", default="cloud-base")
 @click.option("--mirror", metavar="URL", help="Debian mirror. Default: the one this host uses, else Debian's own.")
 @click.option("--containerd", is_flag=True, help="With Debian's containerd; Kubespray brings its own otherwise.")
+@click.option(
+    "--with",
+    "builder",
+    type=click.Choice(["mmdebstrap", "packer"]),
+    default="mmdebstrap",
+    help="mmdebstrap: from packages alone (default); packer: in a machine started from another disk.",
+)
+@click.option("--base", metavar="IMAGE|FILE", help="With packer: the disk to start from. Default: cloud-minimal.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be built.")
 @output_option
-def build(recipe: str, mirror: str | None, output: str, *, containerd: bool, dry_run: bool) -> None:
+def build(
+    recipe: str,
+    mirror: str | None,
+    builder: str,
+    base: str | None,
+    output: str,
+    *,
+    containerd: bool,
+    dry_run: bool,
+) -> None:
     """Build the image of a RECIPE: cloud-base, cloud-gpu-worker or cloud-minimal.
 
     Takes minutes and about three times the image's size of disk. Needs no root
     where user namespaces are allowed. The same inputs give the same name: what
     is there already is not built again.
 
+    With Packer the same packages and the same script go into a machine that is
+    started from another Debian disk with cloud-init; packages that the disk
+    does not have are fetched by that machine.
+
     \b
     Example:
       ai-how image build cloud-gpu-worker
+      ai-how image build cloud-base --with packer --base cloud-minimal
     """
     from ai_how.machines.images.recipe import find_recipe
 
     wanted = find_recipe(recipe, containerd=containerd)
+    _check_build_options(builder, mirror=mirror, base=base)
     if dry_run:
         click.echo(f"{wanted.image_name}: {wanted.summary}")
         click.echo(f"{len(wanted.all_packages)} packages of Debian {wanted.suite}, and what they need:")
         click.echo("  " + " ".join(wanted.all_packages))
         return
     began = time.monotonic()
-    made, built = _store().build(
-        wanted, mirror=mirror, report=lambda doing: note(f"  {time.monotonic() - began:5.0f} s  {doing}")
-    )
+
+    def report(doing: str) -> None:
+        note(f"  {time.monotonic() - began:5.0f} s  {doing}")
+
+    if builder == "packer":
+        from ai_how.machines.types import Virtualization
+        from ai_how.machines.virtualization import guests_run
+
+        kind = Virtualization.KVM if guests_run("qemu:///system") else Virtualization.EMULATED
+        disk = _disk_of(base or "cloud-minimal")
+        made, built = _store().build_with_packer(wanted, base=disk, virtualization=kind, report=report)
+    else:
+        made, built = _store().build(wanted, mirror=mirror, report=report)
     if output == "json":
         print_json({**_row(made), "built": built})
         return
     said = f"built in {time.monotonic() - began:.0f} s" if built else "is there already"
     click.echo(f"{made.name} {said}: {human_bytes(made.size_bytes)}, {len(made.packages)} packages")
+
+
+def _check_build_options(builder: str, *, mirror: str | None, base: str | None) -> None:
+    if builder == "packer" and mirror:
+        raise SpecError("--mirror is not for Packer: its machine uses what the disk's own apt settings name")
+    if builder != "packer" and base:
+        raise SpecError("--base is for Packer alone", next_step="add --with packer, or leave out --base")
 
 
 @image.command()
@@ -202,7 +242,7 @@ def packer(recipe: str, base: str, out: Path, *, containerd: bool) -> None:
     from ai_how.machines.images.store import disk_facts, sha256_of
 
     wanted = find_recipe(recipe, containerd=containerd)
-    disk = Path(base) if Path(base).is_file() else _store().find(base).path
+    disk = _disk_of(base)
     disk_facts(disk)
     write_packer_folder(out, wanted, base=disk.absolute(), base_sha256=sha256_of(disk))
     click.echo(f"{out} written")
@@ -219,6 +259,11 @@ def clean() -> None:
       ai-how image clean
     """
     click.echo(f"{human_bytes(_store().clean())} freed")
+
+
+def _disk_of(base: str) -> Path:
+    """A disk file, or that of an image or recipe by its name."""
+    return Path(base) if Path(base).is_file() else _store().find(base).path
 
 
 def _store() -> ImageStore:

@@ -160,12 +160,13 @@ def _kinds_of_site(site_path: Path, names: tuple[str, ...], gpus: int) -> list[U
     """The kinds of GPU of the site's hosts, of which one host has as many as asked for; by name."""
     from ai_how.capacity.gpu_memory import kinds_on_hosts
     from ai_how.host.site_hosts import site_hosts
+    from ai_how.machines.far_hosts import ask_far_host
     from ai_how.site.load import load_site
 
     if names:
         raise SpecError("--gpu and --site exclude each other", next_step="give one of them")
     site = load_site(site_path)
-    hosts = site_hosts(site)
+    hosts = site_hosts(site, ask_far=ask_far_host)
     has = "\n".join(f"host {host.name}: {_counted(host)}" for host in hosts)
     kinds = kinds_on_hosts(hosts, gpus=gpus)
     if kinds:

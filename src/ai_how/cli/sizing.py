@@ -125,8 +125,9 @@ def _request_for_tier(site: Site, tier: TierName) -> SizingRequest:
 def observed_hosts(site: Site) -> dict[str, HostCapacity]:
     """What the hosts have that the site file does not declare; says of each GPU what keeps it from a guest."""
     from ai_how.host.site_hosts import observe_site_hosts
+    from ai_how.machines.far_hosts import ask_far_host
 
-    found = observe_site_hosts(site)
+    found = observe_site_hosts(site, ask_far=ask_far_host)
     for gpu in (gpu for host in found.values() for gpu in host.gpus if gpu.blocked):
         note(f"warning: {gpu.name} {gpu.pci_address} cannot be passed through: {gpu.blocked}")
     return found

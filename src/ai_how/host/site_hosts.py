@@ -1,7 +1,11 @@
-"""What the hosts of a site have: as the site file declares it, else as this machine is seen. Looks, changes nothing."""
+"""What the hosts of a site have: as the site file declares it, else as they are seen. Looks, changes nothing.
+
+Sees this machine by itself; for another one the caller brings who asks it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ai_how.capacity.demand import declared_capacity, hosts_of
@@ -14,30 +18,35 @@ from ai_how.host.root import Root
 from ai_how.site.clusters import Host
 from ai_how.site.spec import Site
 
+AskFar = Callable[[Host], HostCapacity]
+"""Asks another machine that runs libvirt what it has."""
 
-def observe_site_hosts(site: Site) -> dict[str, HostCapacity]:
+
+def observe_site_hosts(site: Site, *, ask_far: AskFar) -> dict[str, HostCapacity]:
     """By name, what the hosts have that the site file does not declare.
 
     Raises:
-        SpecError: one of them is another machine.
-        ProviderError: this machine does not tell what it has.
+        SpecError: one of them is another machine without libvirt.
+        ProviderError: a machine does not tell what it has; also what ``ask_far`` raises.
     """
-    return {host.name: _observed(site, host) for host in hosts_of(site) if host.declared is None}
+    return {host.name: _observed(site, host, ask_far) for host in hosts_of(site) if host.declared is None}
 
 
-def site_hosts(site: Site) -> tuple[HostCapacity, ...]:
+def site_hosts(site: Site, *, ask_far: AskFar) -> tuple[HostCapacity, ...]:
     """What every host of the site has, declared or observed, in the file's order; of provider local, this machine."""
-    observed = observe_site_hosts(site)
+    observed = observe_site_hosts(site, ask_far=ask_far)
     return tuple(
         declared_capacity(host.name, host.declared) if host.declared else observed[host.name] for host in hosts_of(site)
     )
 
 
-def _observed(site: Site, host: Host) -> HostCapacity:
+def _observed(site: Site, host: Host, ask_far: AskFar) -> HostCapacity:
     if not _is_this_machine(site, host):
+        if site.provider == "libvirt":
+            return ask_far(host)
         raise SpecError(
             f"what host {host.name} has is not known",
-            evidence=f"{host.address or host.uri} is another machine, which this version does not look at",
+            evidence=f"{host.address or host.uri} is another machine, which cannot be asked before it is set up",
             next_step=f"write what it has under hosts, {host.name}: declared (cores, memory_gib, disk_gib, gpus)",
         )
     taken = {card.address for card in host.cards if card.allow_in_use}

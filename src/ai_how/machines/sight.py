@@ -12,6 +12,7 @@ from ai_how.host.site_hosts import observe_site_hosts
 from ai_how.machines.card_trouble import held_cards
 from ai_how.machines.chosen_images import choose_images
 from ai_how.machines.desired import KEYS, Desired, HostSetting, desired_of
+from ai_how.machines.far_hosts import far_capacity
 from ai_how.machines.placing import Held, passed_over, place_nodes
 from ai_how.machines.turns import clusters_to_run
 from ai_how.machines.types import Card
@@ -62,7 +63,7 @@ def look_at(provider: LibvirtProvider) -> Sight:
     """
     site, owner, standing = provider.site, provider.owner, provider.standing
     made = {node: machine.made_with for node, machine in standing.items()}
-    capacities = observe_site_hosts(site)
+    capacities = observe_site_hosts(site, ask_far=lambda host: far_capacity(host, provider.connections[host.name]))
     with_cards = any(need.gpus for need in all_needs(site))
     held = held_cards(provider.card_hosts, site=site.name, owner=owner) if with_cards else {}
     placed = place_nodes(

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ai_how.errors import TryAgainError
 from ai_how.run.process import Completed, run
+
+_SSH_FAILED = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +69,24 @@ def run_remote(
     """
     argv = [*target.argv(connect_timeout_s=connect_timeout_s), "--", shlex.join(words)]
     return run(argv, timeout_s=timeout_s, check=check)
+
+
+def run_on_host(host: str, command: str, *, timeout_s: float = 60, needs: str = "true") -> Completed:
+    """Run a shell command on a host as the user's own ssh reaches it, settings and agent included; never a question.
+
+    Args:
+        host: As ssh takes it, ``user@host``.
+        needs: A command that must work there, for the error's next step.
+
+    Raises:
+        TryAgainError: ssh itself failed.
+    """
+    argv = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", host, "--", command]
+    done = run(argv, timeout_s=timeout_s, check=False)
+    if done.returncode == _SSH_FAILED:
+        raise TryAgainError(
+            f"{host} does not answer by SSH",
+            evidence=done.stderr.strip(),
+            next_step=f"check that this works without a question: ssh {host} {needs}",
+        )
+    return done

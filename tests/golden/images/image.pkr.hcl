@@ -9,6 +9,11 @@ variable "output" {
   default = "output"
 }
 
+variable "compress" {
+  type    = bool
+  default = true
+}
+
 source "qemu" "image" {
   accelerator          = var.accelerator
   disk_image           = true
@@ -16,14 +21,20 @@ source "qemu" "image" {
   iso_checksum         = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
   disk_size            = "10G"
   disk_interface       = "virtio"
-  net_device           = "virtio-net"
   format               = "qcow2"
-  disk_compression     = true
+  disk_compression     = var.compress
+  skip_compaction      = !var.compress
   machine_type         = "q35"
   cpus                 = 2
   memory               = 2048
   headless             = true
-  qemuargs             = [["-cdrom", "seed.iso"], ["-display", "none"]]
+  qemuargs = [
+    ["-cdrom", "seed.iso"],
+    ["-display", "none"],
+    # Packer's own would be reached from the whole network
+    ["-netdev", "user,id=build,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"],
+    ["-device", "virtio-net,netdev=build"],
+  ]
   ssh_username         = "packer"
   ssh_private_key_file = "login"
   ssh_timeout          = "15m"
@@ -55,5 +66,15 @@ build {
       "sudo env KUBERNETES_NODE=yes NVIDIA_DRIVER=yes sh /tmp/provision.sh",
       "rm /tmp/provision.sh",
     ]
+  }
+  provisioner "file" {
+    direction   = "download"
+    source      = "/etc/ai-how-image"
+    destination = "facts"
+  }
+  provisioner "file" {
+    direction   = "download"
+    source      = "/var/lib/dpkg/status"
+    destination = "status"
   }
 }

@@ -17,7 +17,7 @@ from ai_how.machines.images import layout
 from ai_how.machines.images.bootstrap import BootstrapFiles, bootstrap_words, facts_of, installed_packages
 from ai_how.machines.images.mirror import archive_lines
 from ai_how.machines.images.recipe import Recipe, provisioning_script
-from ai_how.machines.images.steps import in_system_path, require_ownership, rooted, step
+from ai_how.machines.images.steps import compress, in_system_path, require_ownership, rooted, step
 from ai_how.run.process import which
 
 # program -> Debian's package
@@ -71,11 +71,7 @@ def build_image(recipe: Recipe, folder: Path, *, packages: Path, mirror: str | N
     raw = _disk(recipe, folder, tree=tree, root_uuid=root_uuid)
     _boot_code(folder, raw, root_uuid)
     report("compressing it")
-    disk = folder / "disk.qcow2"
-    # compression by zstd reads several times faster than zlib, and every machine reads through to this file
-    options = "compression_type=zstd"
-    step(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", options, raw, disk], timeout_s=1800)
-    raw.unlink()
+    disk = compress(raw, folder / "disk.qcow2", format_="raw")
     rooted(["rm", "-rf", "--one-file-system", tree])
     return Built(
         disk=disk,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 
 from ai_how.machines.images.bootstrap import provision_words
-from ai_how.machines.images.recipe import Recipe
+from ai_how.machines.images.recipe import FACTS_FILE, Recipe
 
 USER = "packer"
 KEY, SEED, SCRIPT = "login", "seed.iso", "provision.sh"
+FACTS, STATUS = "facts", "status"
+"""What the build leaves beside its output: what provisioning noted, and dpkg's list of packages."""
 TEMPLATE, PLUGINS = "image.pkr.hcl", "plugins.pkr.hcl"
 _UPLOADED = "/tmp/provision.sh"  # noqa: S108 - in the machine that is being made, which has no other users
 
@@ -65,6 +67,11 @@ variable "output" {{
   default = "output"
 }}
 
+variable "compress" {{
+  type    = bool
+  default = true
+}}
+
 source "qemu" "image" {{
   accelerator          = var.accelerator
   disk_image           = true
@@ -72,14 +79,20 @@ source "qemu" "image" {{
   iso_checksum         = "sha256:{base_sha256}"
   disk_size            = "{recipe.size_gib}G"
   disk_interface       = "virtio"
-  net_device           = "virtio-net"
   format               = "qcow2"
-  disk_compression     = true
+  disk_compression     = var.compress
+  skip_compaction      = !var.compress
   machine_type         = "q35"
   cpus                 = 2
   memory               = 2048
   headless             = true
-  qemuargs             = [["-cdrom", "{SEED}"], ["-display", "none"]]
+  qemuargs = [
+    ["-cdrom", "{SEED}"],
+    ["-display", "none"],
+    # Packer's own would be reached from the whole network
+    ["-netdev", "user,id=build,hostfwd=tcp:127.0.0.1:{{{{ .SSHHostPort }}}}-:22"],
+    ["-device", "virtio-net,netdev=build"],
+  ]
   ssh_username         = "{USER}"
   ssh_private_key_file = "{KEY}"
   ssh_timeout          = "15m"
@@ -101,6 +114,16 @@ build {{
   }}
   provisioner "shell" {{
     inline = {_lines([provision, f"rm {_UPLOADED}"])}
+  }}
+  provisioner "file" {{
+    direction   = "download"
+    source      = "{FACTS_FILE}"
+    destination = "{FACTS}"
+  }}
+  provisioner "file" {{
+    direction   = "download"
+    source      = "/var/lib/dpkg/status"
+    destination = "{STATUS}"
   }}
 }}
 """

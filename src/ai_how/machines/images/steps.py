@@ -39,6 +39,17 @@ def rooted(words: Sequence[str | Path], *, timeout_s: float = 600) -> str:
     return step([*prefix, *words], timeout_s=timeout_s)
 
 
+def compress(source: Path, disk: Path, *, format_: str) -> Path:
+    """Write a disk anew as compressed qcow2, and remove the old file.
+
+    Compression by zstd reads several times faster than zlib, and every machine reads through to this file.
+    """
+    words = ["qemu-img", "convert", "-f", format_, "-O", "qcow2", "-c", "-o", "compression_type=zstd"]
+    step([*words, source, disk], timeout_s=1800)
+    source.unlink()
+    return disk
+
+
 def in_system_path(program: str) -> bool:
     """Whether a program lies where an ordinary user's PATH does not look, and steps do."""
     return any((Path(folder) / program).exists() for folder in _SYSTEM_PATH.split(":"))

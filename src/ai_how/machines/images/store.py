@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +19,13 @@ from typing import Any
 from ai_how.apply.files import read_json, write_json
 from ai_how.apply.lock import locked
 from ai_how.errors import ConflictError, LockedError, NotFoundError, ProviderError, SpecError
-from ai_how.machines.images.build import Report, build_image, require_tools
+from ai_how.machines.images.build import Built, Report, build_image, require_tools
 from ai_how.machines.images.fetch import fetch, sha512_of
+from ai_how.machines.images.packer_build import build_with_packer, packer_image_name, require_packer
 from ai_how.machines.images.recipe import RECIPES, Recipe
 from ai_how.machines.images.steps import step
 from ai_how.machines.images.workplace import clear_left, workplace
+from ai_how.machines.types import Virtualization
 from ai_how.models.meter import Progress
 from ai_how.run.process import run
 
@@ -102,17 +104,54 @@ class ImageStore:
             LockedError: it is being built by another command.
             MissingToolError: a program that this needs is not installed; all that are missing are named.
         """
-        name = recipe.image_name
+        packages = self.folder / PACKAGES / f"{recipe.suite}-amd64"
+
+        def make(work: Path) -> Built:
+            return build_image(recipe, work, packages=packages, mirror=mirror, report=report)
+
+        return self._build(recipe, recipe.image_name, make, require=require_tools)
+
+    def build_with_packer(
+        self, recipe: Recipe, *, base: Path, virtualization: Virtualization, report: Report
+    ) -> tuple[Image, bool]:
+        """As ``build``, by Packer from another disk; the name stands for that disk too.
+
+        Raises:
+            SpecError: ``base`` is no disk image, or larger than the recipe's disk.
+        """
+        facts, base_sha256 = disk_facts(base), sha256_of(base)
+        if facts.virtual_size_bytes > recipe.size_gib * 2**30:
+            raise SpecError(
+                f"{base} is larger than the disk of {recipe.name}",
+                evidence=f"{facts.virtual_size_bytes / 2**30:.1f} GiB, wanted at most {recipe.size_gib} GiB",
+                next_step="start from a smaller disk, such as cloud-minimal",
+            )
+
+        def make(work: Path) -> Built:
+            return build_with_packer(
+                recipe,
+                work,
+                base=base.absolute(),
+                base_sha256=base_sha256,
+                virtualization=virtualization,
+                report=report,
+            )
+
+        name = packer_image_name(recipe, base_sha256=base_sha256)
+        return self._build(recipe, name, make, require=require_packer)
+
+    def _build(
+        self, recipe: Recipe, name: str, make: Callable[[Path], Built], *, require: Callable[[], None]
+    ) -> tuple[Image, bool]:
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / f"{name}.lock", what=f"another command is building image {name}"):
             there = self._read(name)
             if there is not None:
                 return there, False
-            require_tools()
+            require()
             shutil.rmtree(self.folder / name, ignore_errors=True)
-            packages = self.folder / PACKAGES / f"{recipe.suite}-amd64"
             with workplace(self.folder) as work:
-                built = build_image(recipe, work, packages=packages, mirror=mirror, report=report)
+                built = make(work)
                 made = {"recipe": recipe.name, "packages": built.packages, "facts": built.facts}
                 image = self._keep(name, built.disk, virtual_size_bytes=built.virtual_size_bytes, made=made)
             return image, True

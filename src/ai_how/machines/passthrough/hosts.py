@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ai_how.capacity.demand import declared_capacity
 from ai_how.capacity.types import HostCapacity, PlacedNode
 from ai_how.errors import ConflictError, ProviderError
-from ai_how.host.facts.passthrough import observe_passthrough
+from ai_how.host.facts.passthrough import PassthroughFacts, observe_passthrough
 from ai_how.host.root import Root
 from ai_how.machines import domains
 from ai_how.machines.connection import Connect
@@ -85,13 +85,16 @@ class CardHost:
         return RemoteSysfs(host=target)
 
     @cached_property
+    def facts(self) -> PassthroughFacts:
+        """What the host tells of its PCI devices, as it was when first asked for."""
+        if self.local:
+            return observe_passthrough(self._root)
+        return observe_node_devices(self.connect, boot_vga=self._boot_vga)
+
+    @cached_property
     def cards(self) -> tuple[HostCard, ...]:
         """The host's cards by address, as they were when first asked for."""
-        if self.local:
-            facts = observe_passthrough(self._root)
-        else:
-            facts = observe_node_devices(self.connect, boot_vga=self._boot_vga)
-        return cards_of(facts, settings=self._settings)
+        return cards_of(self.facts, settings=self._settings)
 
     def given(
         self, placed: Sequence[PlacedNode], capacities: Mapping[str, HostCapacity], *, held: Collection[str] = ()
@@ -113,6 +116,8 @@ class CardHost:
         return cards_for(here, counted.gpus, self.cards, host=self.name, held=held)
 
     def _boot_vga(self, address: str) -> bool | None:
+        if self._sysfs is None and not self.local and not jump_of(self.uri):
+            return None
         text = self.sysfs.text(f"{DEVICES}/{address}/boot_vga")
         return None if text is None else text == "1"
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ai_how.errors import ProviderError, TryAgainError
+from ai_how.errors import ProviderError
 from ai_how.run.process import Completed, run
+from ai_how.run.ssh import run_on_host
 
 DEVICES = "sys/bus/pci/devices"
 DRIVERS = "sys/bus/pci/drivers"
-_SSH_FAILED = 255
 _WRITE_TIMEOUT_S = 60
 """A driver that is in use does not let go of its device: the write hangs."""
 
@@ -146,15 +146,7 @@ class RemoteSysfs:
         return self._send(shlex.join(words))
 
     def _send(self, command: str) -> Completed:
-        argv = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", self.host, "--", command]
-        done = run(argv, timeout_s=_WRITE_TIMEOUT_S, check=False)
-        if done.returncode == _SSH_FAILED:
-            raise TryAgainError(
-                f"{self.host} does not answer by SSH",
-                evidence=done.stderr.strip(),
-                next_step=f"check that this works without a question: ssh {self.host} sudo -n true",
-            )
-        return done
+        return run_on_host(self.host, command, timeout_s=_WRITE_TIMEOUT_S, needs="sudo -n true")
 
 
 def _refused(path: str, text: str, said: str, *, denied: bool) -> ProviderError:

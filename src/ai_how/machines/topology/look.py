@@ -13,6 +13,7 @@ from ai_how.errors import AiHowError
 from ai_how.host.site_hosts import observe_site_hosts
 from ai_how.machines import networks
 from ai_how.machines.connection import Connect
+from ai_how.machines.far_hosts import ask_far_host
 from ai_how.machines.topology.assemble import Seen, assemble
 from ai_how.machines.topology.types import Topology
 from ai_how.site.spec import Site
@@ -28,7 +29,7 @@ def topology_of(site: Site, provider: LibvirtProvider | None) -> Topology:
         SpecError: what a host has is neither declared nor can be looked at.
     """
     seen, foreign, unseen = _ask(provider)
-    request = request_of(site, observe_site_hosts(site))
+    request = request_of(site, observe_site_hosts(site, ask_far=ask_far_host))
     kept = {node: machine.host for node, machine in (seen or {}).items()}
     needs = tuple(replace(need, host=kept.get(need.name, need.host)) for need in request.needs)
     request = replace(request, needs=needs)
