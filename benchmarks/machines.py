@@ -2,7 +2,7 @@
 
 Needs root and libvirt; everything happens on a private libvirt host in a network namespace. Machines are emulated, so
 times are those of this processor and its load, which are printed. Bounded by ``--limit`` seconds a step.
-Usage: python benchmarks/machines.py [-o json] [--machines N] [--image NAME] [--without-peer] [--limit S]
+Usage: python benchmarks/machines.py [-o json] [--machines N...] [--image NAME] [--without-peer] [--limit S]
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def theirs(
     host: LibvirtHost, base: Path, *, machines: int, image: str, limit_s: float, in_turn: bool
 ) -> dict[str, Any]:
     """virt-install on a network, an image and seeds that are there already: only what it does is timed."""
-    name = "turn" if in_turn else "peer"
+    name = f"{'turn' if in_turn else 'peer'}{machines}"
     site = site_of(host, base, name=name, machines=machines, image=image, start="manual")
     site.run("up", "--yes", timeout_s=limit_s)
     provider = site.provider()
@@ -147,7 +147,7 @@ def conditions(image: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
-    parser.add_argument("--machines", type=int, default=4)
+    parser.add_argument("--machines", type=int, nargs="+", default=[1, 4], help="how many, one measurement each")
     parser.add_argument("--image", default="cloud-minimal", help="an image of `ai-how image list`")
     parser.add_argument("--limit", type=float, default=900, help="seconds that one step may take")
     parser.add_argument("--without-peer", action="store_true")
@@ -167,14 +167,15 @@ def main() -> None:
     common = {"image": image, "limit_s": asked.limit}
     try:
         host.start()
-        for number in sorted({1, asked.machines}):
-            result["results"] |= ours(host, base, machines=number, **common)
-        if asked.without_peer or shutil.which("virt-install") is None:
+        with_peer = not asked.without_peer and shutil.which("virt-install") is not None
+        if not with_peer:
             result["peer"] = "not measured: " + ("left out" if asked.without_peer else "virt-install is not installed")
-        else:
-            result["results"] |= theirs(host, base, machines=asked.machines, in_turn=False, **common)
-            if asked.in_turn:
-                result["results"] |= theirs(host, base, machines=asked.machines, in_turn=True, **common)
+        for number in asked.machines:
+            result["results"] |= ours(host, base, machines=number, **common)
+            if with_peer:
+                result["results"] |= theirs(host, base, machines=number, in_turn=False, **common)
+            if with_peer and asked.in_turn and number > 1:
+                result["results"] |= theirs(host, base, machines=number, in_turn=True, **common)
     finally:
         host.stop()
         shutil.rmtree(base, ignore_errors=True)
