@@ -1,7 +1,8 @@
 """Ends what the tests started when pytest ends, however it ends.
 
 Whatever a test starts inherits a mark in its environment. A watcher, a process of its own, holds the other end of a
-pipe: when pytest is gone, be it killed, it ends every process with the mark. SIGTERM is treated as Ctrl-C, so that
+pipe: when pytest is gone, be it killed, it ends every process with the mark, and removes the network namespaces whose
+names bear pytest's pid. SIGTERM is treated as Ctrl-C, so that
 fixtures clean up themselves. As a program it is the watcher: ``python leftovers.py TOKEN``.
 """
 
@@ -21,6 +22,7 @@ import psutil
 import pytest
 
 MARK = "TEST_RUN_OF_AI_HOW"
+_NAMESPACES = "aihow"
 _ROUNDS = 5
 _GRACE_S = 10.0
 
@@ -41,9 +43,36 @@ def nothing_stays() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
         signal.signal(signal.SIGTERM, before)
+    children = [child for child in psutil.Process().children(recursive=True) if child.pid != watcher.pid]
+    left = [_described(child) for child in children] + namespaces_of(os.getpid())
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    # ours to wait for, or they stay as zombies
+    psutil.wait_procs(children, timeout=_GRACE_S)
     assert watcher.stdin is not None
     watcher.stdin.close()
     watcher.wait(120)
+    if left:
+        pytest.fail("the tests left these behind:\n" + "\n".join(left), pytrace=False)
+
+
+def namespace_name() -> str:
+    """A new name for a network namespace that this run of the tests makes; those that are left are removed with it."""
+    return f"{_NAMESPACES}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def namespaces_of(run: int) -> list[str]:
+    """The network namespaces of a run of the tests, by its pid."""
+    folder = Path("/run/netns")
+    return sorted(path.name for path in folder.glob(f"{_NAMESPACES}-{run}-*")) if folder.is_dir() else []
+
+
+def _described(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} ({process.status()}): {' '.join(process.cmdline())}"
+    except psutil.Error:
+        return f"{process.pid}: ended since"
 
 
 def _as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
@@ -81,6 +110,13 @@ def _sockets(process: psutil.Process) -> list[Path]:
     return []
 
 
+def remove_namespaces(run: int) -> None:
+    """Remove the network namespaces that a run of the tests left."""
+    for name in namespaces_of(run):
+        subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
 if __name__ == "__main__":
     sys.stdin.buffer.read()
     end(sys.argv[1])
+    remove_namespaces(int(sys.argv[1].partition("-")[0]))

@@ -11,9 +11,10 @@ import shutil
 import signal
 import subprocess
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+from .leftovers import namespace_name
 
 _PRIVATE = ("/etc/libvirt", "/var/lib/libvirt", "/run/libvirt", "/var/log/libvirt", "/var/cache/libvirt")
 _PROGRAMS = ("libvirtd", "virtlogd", "qemu-system-x86_64", "ip", "dnsmasq", "nsenter")
@@ -127,7 +128,7 @@ class LibvirtHost:
 
 def new_host(base: Path) -> LibvirtHost:
     """A host that is not started yet; ``base`` must be a short path: sockets lie in it."""
-    return LibvirtHost(base=base, name=f"aihow-{uuid.uuid4().hex[:8]}", pids=[])
+    return LibvirtHost(base=base, name=namespace_name(), pids=[])
 
 
 def _name_of(pid: int) -> str:

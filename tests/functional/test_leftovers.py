@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,32 @@ def test_what_a_run_started_ends_with_it(tmp_path: Path, how: signal.Signals) ->
     finally:
         run.kill()
         run.wait()
+
+
+LEAVING = """
+import pathlib, subprocess, sys, time
+from tests.functional.leftovers import namespace_name
+
+def test_it():
+    name = namespace_name()
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    pathlib.Path(__file__).with_name("name").write_text(name)
+    global left
+    left = subprocess.Popen(["sleep", "600"])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2")
+def test_a_run_that_leaves_something_fails_and_it_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "test_leaving.py").write_text(LEAVING)
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.functional.leftovers", "--rootdir", tmp_path]
+    done = subprocess.run([sys.executable, *words, tmp_path], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    name = (tmp_path / "name").read_text()
+    assert "the tests left these behind" in done.stdout
+    assert "sleep 600" in done.stdout
+    assert name in done.stdout
+    assert not Path("/run/netns", name).exists()
 
 
 def test_a_stubborn_process_is_killed(tmp_path: Path) -> None:

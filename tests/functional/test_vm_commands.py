@@ -53,8 +53,10 @@ class Lab:
 
     def run(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         argv = self.host.inside(str(Path(sys.executable).with_name("ai-how")), *words)
-        done = subprocess.run(argv, check=False, cwd=self.folder, capture_output=True, text=True, timeout=540)
-        print(f"$ ai-how {' '.join(words)} -> {done.returncode}\n{done.stdout}{done.stderr}", flush=True)
+        began = time.monotonic()
+        done = subprocess.run(argv, check=False, cwd=self.folder, capture_output=True, text=True, timeout=800)
+        took = f"{done.returncode} in {time.monotonic() - began:.1f} s"
+        print(f"$ ai-how {' '.join(words)} -> {took}\n{done.stdout}{done.stderr}", flush=True)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
 
