@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ NODES = ("cloud-control-plane-1", "cloud-cpu-worker-1", "cloud-cpu-worker-2", "h
 
 
 BUILD_TIMEOUT_S = 1800
+SSH_FAILED = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,15 @@ def ssh(
 
 
 def ask(site: MachineSite, node: str, *words: str) -> str:
-    """As ``ssh``; fails the test where the command fails."""
+    """As ``ssh``; fails the test where the command fails.
+
+    A failure of ssh's own is tried again for minutes: a machine that was put back, or whose network was, takes a while.
+    """
+    deadline = time.monotonic() + 180
     done = ssh(site, node, *words)
+    while done.returncode == SSH_FAILED and time.monotonic() < deadline:
+        time.sleep(0.5)
+        done = ssh(site, node, *words)
     assert done.returncode == 0, f"{node}: {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()
 

@@ -98,7 +98,7 @@ class MachineSite:
         """A command line of ai-how in the host's network, where the machines can be reached."""
         return self.host.inside("env", f"XDG_CACHE_HOME={self.cache}", *AI_HOW, *words)
 
-    def run(self, *words: str, code: int | None = 0, timeout_s: float = 550) -> Result:
+    def run(self, *words: str, code: int | None = 0, timeout_s: float = 800) -> Result:
         """Run ``ai-how`` in the site's folder; fails the test unless it ends with ``code`` (None: any)."""
         done = subprocess.run(
             self.command(*words),

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from .libvirt_guests import BootImage
+from .libvirt_guests import SSH_FAILED, BootImage
 from .libvirt_host import LibvirtHost
+from .site import eventually
 
 NODE = "lab-controller-1"
 SITE = """# kept: the head
@@ -69,7 +70,14 @@ class Lab:
         return dict(found)
 
     def ssh(self, *words: str) -> str:
-        return self.run("vm", "ssh", NODE, "--", *words).stdout.strip()
+        """What a command on the machine printed. ssh's own failures are tried again, as one that was put back needs."""
+        deadline = time.monotonic() + 180
+        done = self.run("vm", "ssh", NODE, "--", *words, code=None)
+        while done.returncode == SSH_FAILED and time.monotonic() < deadline:
+            time.sleep(0.5)
+            done = self.run("vm", "ssh", NODE, "--", *words, code=None)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
 
 
 @contextmanager
@@ -133,7 +141,8 @@ def _back_with_memory(lab: Lab) -> None:
     kept = lab.json("vm", "snapshot", NODE, "--name", "warm")
     assert kept["with_memory"] is True
     lab.ssh("echo after > here; sync")
-    time.sleep(5)
+    # so that a clock that is not set is further off than is allowed below
+    eventually(lambda: time.time() > kept["taken_at_s"] + 6)
     assert "confirmed" in lab.run("vm", "rollback", NODE, code=1).stderr
     assert lab.ssh("cat here") == "after"
     assert "its clock is set" in lab.run("vm", "rollback", NODE, "--yes").stdout
