@@ -15,9 +15,11 @@ from ai_how.machines.capabilities import missing
 from ai_how.machines.desired import Desired, HostSetting, ImageFile, desired_of, machine_settings, resources
 from ai_how.machines.domains import Found
 from ai_how.machines.marks import is_disk, is_image, is_log_of, is_ours, is_seed
+from ai_how.machines.numa import cpus_of, ranges
 from ai_how.machines.placing import place_nodes
 from ai_how.machines.types import Card, Disk, Firmware, PciAddress, Virtualization
 from ai_how.machines.world import HostWorld, observed_resources
+from ai_how.machines.xml.domain import domain_xml
 from ai_how.machines.xml.network import network_xml, settings_of
 from ai_how.plan.compute import compute_plan
 from ai_how.plan.model import Condition, Verb
@@ -207,3 +209,46 @@ def test_a_host_with_all_of_it(wanted: Desired) -> None:
     text = CAPABILITIES.replace("FIRMWARE", "<value>efi</value>").replace("'CPU'", "'yes'").replace("DEVICES", "pci")
     changes = {"firmware": Firmware.UEFI, "cards": (card,), "virtualization": Virtualization.KVM}
     assert said(wanted, text, **changes) == []
+
+
+def test_a_machine_that_is_bound_to_a_numa_node_runs_on_its_processors(tmp_path: Path) -> None:
+    path = tmp_path / "ai-how.yaml"
+    path.write_text(
+        "name: lab\nprovider: libvirt\nhosts: [{name: one, declared: {cores: 32, memory_gib: 256, disk_gib: 2000, "
+        "numa_nodes: 2, gpus: [{model: T4, numa_node: 1}]}}]\n"
+        "clusters: {hpc: {kind: hpc, nodes: [{role: hpc-controller}, {role: hpc-compute, vcpus: 2, memory_gib: 8}]}}\n"
+    )
+    site = load_site(path)
+    placed = place_nodes(site, {}, kept={})
+    card = Card(name="T4", functions=(PciAddress(bus=1, slot=0, function=0),))
+    host = HostSetting(
+        name="one",
+        uri="",
+        storage_path="/pool",
+        virtualization=Virtualization.KVM,
+        cards=(card,),
+        numa_cpus={0: "0-15", 1: "16-31"},
+    )
+    image = ImageFile(name="base-0123456789ab", virtual_size_bytes=0)
+    made = desired_of(site, placed, owner="me", hosts={"one": host}, images={n.need.name: image for n in placed})
+    bound = domain_xml(made.machines["hpc-compute-1"].machine)
+    assert '<vcpupin vcpu="1" cpuset="16-31" />' in bound
+    assert '<emulatorpin cpuset="16-31" />' in bound
+    assert '<memory mode="strict" nodeset="1" />' in bound
+    assert machine_settings(made.machines["hpc-compute-1"])["pins"] == ["16-31", "16-31"]
+    assert "vcpupin" not in domain_xml(made.machines[NODE].machine)
+
+
+@given(st.sets(st.integers(min_value=0, max_value=200)))
+def test_ranges_hold_every_number_and_no_other(numbers: set[int]) -> None:
+    spread = [part.split("-") for part in ranges(sorted(numbers)).split(",") if part]
+    assert {number for part in spread for number in range(int(part[0]), int(part[-1]) + 1)} == numbers
+
+
+def test_processors_by_numa_node() -> None:
+    cells = "".join(
+        f"<cell id='{node}'><cpus>{''.join(f'<cpu id={chr(39)}{cpu}{chr(39)}/>' for cpu in cpus)}</cpus></cell>"
+        for node, cpus in {0: (0, 1, 4, 5), 1: (2, 3), 2: ()}.items()
+    )
+    text = f"<capabilities><host><topology><cells>{cells}</cells></topology></host></capabilities>"
+    assert cpus_of(text) == {0: "0-1,4-5", 1: "2-3"}

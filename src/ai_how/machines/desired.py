@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ai_how.capacity.types import NodeNeed, PlacedNode
@@ -53,14 +53,17 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class HostSetting:
-    """What is known of a host: how its guests run, and its cards by the index that placement uses."""
+    """What is known of a host: how its guests run, and its cards by the index that placement uses.
+
+    ``numa_cpus`` are the processors of its NUMA nodes (``0-7,16-23``), where they are known.
+    """
 
     name: str
     uri: str
     storage_path: str
     virtualization: Virtualization
     cards: tuple[Card, ...] = ()
-    pins: Mapping[int, str] | None = None
+    numa_cpus: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +292,7 @@ def _wish(
         node=need.name,
         virtualization=host.virtualization,
         firmware=Firmware.UEFI if uefi else Firmware.BIOS,
-        cpu=Cpu(count=need.vcpus),
+        cpu=_cpu(need.vcpus, host.numa_cpus.get(placed.numa_node) if placed.numa_node is not None else None),
         memory=Memory(
             size_mib=need.memory_gib * 1024,
             hugepage_kib=_HUGEPAGE_KIB[site.placement.hugepages],
@@ -316,6 +319,11 @@ def _wish(
     mark = {"site": site.name, "owner": owner, "cluster": need.cluster, "node": need.name}
     text = json.dumps({**mark, "settings": machine_settings(wish)}, sort_keys=True, separators=(",", ":"))
     return replace(wish, machine=replace(machine, mark=text))
+
+
+def _cpu(count: int, cpus: str | None) -> Cpu:
+    """Processors of a machine that is bound to a NUMA node's, as its memory is; ``cpus`` None: any of the host."""
+    return Cpu(count=count, pins=(cpus,) * count, emulator_pin=cpus) if cpus else Cpu(count=count)
 
 
 def _static(cluster: Cluster, address: str) -> StaticAddress | None:

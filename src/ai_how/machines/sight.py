@@ -13,6 +13,7 @@ from ai_how.machines.card_trouble import held_cards
 from ai_how.machines.chosen_images import choose_images
 from ai_how.machines.desired import KEYS, Desired, HostSetting, desired_of
 from ai_how.machines.far_hosts import far_capacity
+from ai_how.machines.numa import numa_cpus
 from ai_how.machines.placing import Held, passed_over, place_nodes
 from ai_how.machines.turns import clusters_to_run
 from ai_how.machines.types import Card
@@ -73,13 +74,20 @@ def look_at(provider: LibvirtProvider) -> Sight:
         cards={node: [f[0] for f in settings.get("cards", []) if f] for node, settings in made.items()},
         held=held,
     )
+    bound = {node.host for node in placed if node.numa_node is not None}
     images, to_build = choose_images(site, provider.store, placed, made)
     wanted = desired_of(
         site,
         placed,
         owner=owner,
         hosts={
-            name: _host_setting(provider, name, made, host.given(placed, capacities, held=held.get(name, {})))
+            name: _host_setting(
+                provider,
+                name,
+                made,
+                cards=host.given(placed, capacities, held=held.get(name, {})),
+                numa_cpus=numa_cpus(host.connect) if name in bound else {},
+            )
             for name, host in provider.card_hosts.items()
         },
         images=images,
@@ -101,7 +109,12 @@ def _keys(provider: LibvirtProvider, wanted: Desired) -> Observed:
 
 
 def _host_setting(
-    provider: LibvirtProvider, name: str, made: Mapping[str, Mapping[str, Any]], cards: tuple[Card, ...]
+    provider: LibvirtProvider,
+    name: str,
+    made: Mapping[str, Mapping[str, Any]],
+    *,
+    cards: tuple[Card, ...],
+    numa_cpus: Mapping[int, str],
 ) -> HostSetting:
     host = provider.hosts[name]
     here = (made[node] for node, machine in provider.standing.items() if machine.host == name and made[node])
@@ -112,4 +125,5 @@ def _host_setting(
         storage_path=host.storage_path,
         virtualization=choose_virtualization(provider.site.virtualization, host.uri, kept=kept),
         cards=cards,
+        numa_cpus=numa_cpus,
     )
