@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ai_how.kubernetes_api.connection import APPLY_TYPE, Connection, Patience, Query
+from ai_how.kubernetes_api.connection import APPLY_TYPE, Connection, Patience
 from ai_how.kubernetes_api.discovery import Kind, Kinds, UnknownKindError
 from ai_how.kubernetes_api.kubeconfig import Access, load_kubeconfig
+from ai_how.kubernetes_api.marks import FIELD_MANAGER
 from ai_how.kubernetes_api.objects import ApiObject, Ref, ref_of
 from ai_how.kubernetes_api.refusals import GoneError, NotThereError, error_for, read_refusal
 
-FIELD_MANAGER = "ai-how"
 _PAGE = "500"
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _WATCH_S = 300
 
 
@@ -67,22 +68,26 @@ class Client:
         found = self.kinds.find(api_version, kind)
         return self.list_kind(found, namespace, labels=labels, fields=fields)
 
-    def list_kind(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Listing:
-        """As ``list_objects``, for a kind that was looked up."""
+    def list_kind(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "", metadata_only: bool = False
+    ) -> Listing:
+        """As ``list_objects``, for a kind that was looked up; with metadata alone no secret leaves the server."""
+        accept = _METADATA_ONLY if metadata_only else "application/json"
         query = {"limit": _PAGE, **_selectors(labels, fields)}
         items: list[dict[str, Any]] = []
         more = ""
         what = f"list {kind.plural}" + (f" in {namespace}" if namespace else "")
         while True:
             try:
-                page = self._page(kind, namespace, query={**query, **({"continue": more} if more else {})}, what=what)
+                asked = {**query, "continue": more} if more else query
+                page = self._sent("GET", kind.path(namespace), what, query=asked, accept=accept)
             except GoneError:
                 if not more:
                     raise
                 items, more = [], ""  # the list changed too much while it was read: begin anew
                 continue
-            # a list leaves these two out of its items
-            items += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in page.get("items") or []]
+            # a list leaves these two out of its items, or says PartialObjectMetadata
+            items += [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in page.get("items") or []]
             more = page["metadata"].get("continue") or ""
             if not more:
                 return Listing(items=items, version=page["metadata"].get("resourceVersion", ""))
@@ -165,9 +170,6 @@ class Client:
         fields = f"involvedObject.kind={ref.kind},involvedObject.name={ref.name}"
         found = self.list_objects("v1", "Event", ref.namespace or "default", fields=fields).items
         return sorted(found, key=event_time)
-
-    def _page(self, kind: Kind, namespace: str, *, query: Query, what: str) -> dict[str, Any]:
-        return self._sent("GET", kind.path(namespace), what, query=query)
 
     def _ask(self, method: str, ref: Ref, verb: str, **more: Any) -> dict[str, Any]:
         kind = self.kinds.find(ref.api_version, ref.kind)

@@ -26,6 +26,7 @@ APPLY_TYPE = "application/apply-patch+yaml"
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _PASSING = (429, 502, 503, 504)
+_WEBHOOK = b"failed calling webhook"
 _TRANSIENT = (Silence.REFUSED, Silence.UNREACHABLE, Silence.TIMED_OUT, Silence.BROKEN)
 
 Query = Mapping[str, str]
@@ -78,6 +79,7 @@ class Connection:
         query: Query | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Any:
         """Send a request and return the JSON that comes back.
 
@@ -85,7 +87,7 @@ class Connection:
             RefusedError: the server refused (a subclass says how).
             UnreachableError: it gave no answer.
         """
-        answer = self._answer(method, _url(path, query), what=what, body=body, content_type=content_type)
+        answer = self._answer(method, _url(path, query), what=what, body=body, types=(content_type, accept))
         found = answer.json()
         if found is None:
             raise ProviderError(f"could not {what}: the answer is not JSON", evidence=answer.text[:200])
@@ -119,12 +121,13 @@ class Connection:
         *,
         what: str,
         body: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
+        types: tuple[str, str] = ("application/json", "application/json"),
     ) -> Response:
+        content_type, accept = types
         until = self._clock() + self._patience.total_s
         repeatable = method in ("GET", "DELETE") or content_type == APPLY_TYPE
         data = None if body is None else json.dumps(body).encode()
-        headers = self._headers() if data is None else {**self._headers(), "content-type": content_type}
+        headers = {**self._headers(accept), **({} if data is None else {"content-type": content_type})}
         pause_s = _FIRST_PAUSE_S
         while True:
             failure: AiHowError
@@ -142,15 +145,15 @@ class Connection:
                     return answer
                 refused = self._refused(answer, what)
                 failure = refused
-                again = answer.status == 429 or (repeatable and answer.status in _PASSING)
+                again = answer.status == 429 or (repeatable and _may_pass(answer))
                 wait_s = max(pause_s, refused.refusal.retry_after_s or 0)
             if not again or self._clock() + wait_s > until:
                 raise failure
             self._sleep(wait_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"accept": "application/json", "user-agent": f"ai-how/{__version__}"}
+    def _headers(self, accept: str = "application/json") -> dict[str, str]:
+        headers = {"accept": accept, "user-agent": f"ai-how/{__version__}"}
         if self.access.token:
             headers["authorization"] = f"Bearer {self.access.token}"
         return headers
@@ -182,6 +185,11 @@ class Connection:
         if expires is None or expires > datetime.now(UTC):
             return ""
         return f"the client certificate expired on {expires:%Y-%m-%d %H:%M} UTC"
+
+
+def _may_pass(answer: Response) -> bool:
+    """Whether the same request may soon do: the server is starting, or a webhook that it asks is."""
+    return answer.status in _PASSING or (answer.status == 500 and _WEBHOOK in answer.body)
 
 
 _FETCH = "fetch a new kubeconfig: ai-how kubeconfig"

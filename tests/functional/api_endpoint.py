@@ -1,0 +1,132 @@
+"""What a test needs of an API server, the real one or the stand-in: its address, its authority, users' certificates.
+
+Also acts the part of the controllers that neither has: what is deleted with its dependants goes, and namespaces are
+emptied.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from ai_how.errors import AiHowError
+from ai_how.kubernetes_api.client import Client
+from ai_how.kubernetes_api.connection import Patience
+from ai_how.kubernetes_api.discovery import Kind
+
+from .certificates import Authority, Pair
+
+MERGE = "application/merge-patch+json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A running API server."""
+
+    url: str
+    authority: Authority
+    admin: Pair
+    folder: Path
+    is_real: bool
+
+    def kubeconfig(
+        self, name: str = "admin", *, pair: Pair | None = None, authority: Path | None = None, **cluster: object
+    ) -> Path:
+        """Write a kubeconfig for a user; the admin's certificate where none is given."""
+        shown = pair or self.admin
+        path = self.folder / f"{name}.kubeconfig"
+        trusted = str(authority or self.authority.pair.certificate)
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": name,
+            "clusters": [
+                {"name": "test", "cluster": {"server": self.url, "certificate-authority": trusted, **cluster}}
+            ],
+            "users": [
+                {
+                    "name": name,
+                    "user": {"client-certificate": str(shown.certificate), "client-key": str(shown.key)},
+                }
+            ],
+            "contexts": [{"name": name, "context": {"cluster": "test", "user": name}}],
+        }
+        path.write_text(json.dumps(document))
+        return path
+
+    def client(self, name: str = "admin", *, pair: Pair | None = None) -> Client:
+        """A client as that user."""
+        path = self.kubeconfig(name, pair=pair)
+        return Client.from_kubeconfig(path)
+
+
+class LittleControllers:
+    """Garbage collector and namespace controller, as small as the tests need them."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        path = endpoint.kubeconfig("controllers")
+        self._client = Client.from_kubeconfig(path)
+        self._client.connection._patience = Patience(total_s=1, answer_s=5)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="little-controllers", daemon=True)
+
+    def __enter__(self) -> LittleControllers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(timeout=10)
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.1):
+            try:
+                self._round()
+            except AiHowError:
+                continue  # it went meanwhile, or the test broke the server: the next round sees
+
+    def _round(self) -> None:
+        kinds, _ = self._client.kinds.all()
+        served = [kind for kind in kinds if kind.verbs >= {"list", "delete", "patch"}]
+        for kind in served:
+            for thing in self._client.list_kind(kind).items:
+                if thing["metadata"].get("deletionTimestamp"):
+                    self._let_go(kind, thing, served)
+
+    def _let_go(self, kind: Kind, thing: dict, kinds: list[Kind]) -> None:
+        metadata = thing["metadata"]
+        path = kind.path(metadata.get("namespace", ""), metadata["name"])
+        left = [name for name in metadata.get("finalizers", []) if name != "foregroundDeletion"]
+        if left != metadata.get("finalizers", []):
+            body = {"metadata": {"finalizers": left or None}}
+            self._client.connection.ask("PATCH", path, what="let go", body=body, content_type=MERGE)
+        if kind.kind == "Namespace":
+            self._empty(thing, kinds)
+
+    def _empty(self, namespace: dict, kinds: list[Kind]) -> None:
+        name = namespace["metadata"]["name"]
+        holders = []
+        for kind in kinds:
+            if not kind.namespaced or kind.kind == "Event":
+                continue
+            for thing in self._client.list_kind(kind, name).items:
+                holders.append(f"{kind.plural} has 1 resource instances")
+                path = kind.path(name, thing["metadata"]["name"])
+                self._client.connection.ask("DELETE", path, what="empty a namespace")
+        path = f"/api/v1/namespaces/{name}"
+        if not holders:
+            body = {**namespace, "spec": {"finalizers": []}}
+            self._client.connection.ask("PUT", f"{path}/finalize", what="end a namespace", body=body)
+            return
+        condition = {
+            "type": "NamespaceContentRemaining",
+            "status": "True",
+            "reason": "SomeResourcesRemain",
+            "message": f"Some resources are remaining: {', '.join(sorted(set(holders)))}",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+        status = {"status": {"conditions": [condition]}}
+        self._client.connection.ask("PATCH", f"{path}/status", what="say why", body=status, content_type=MERGE)
