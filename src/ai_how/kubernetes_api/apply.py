@@ -48,11 +48,11 @@ def plan_objects(
 
     def planned(ref: Ref) -> ObjectChange:
         thing = wanted[ref]
-        if ref.namespace in not_yet:
-            return ObjectChange(ref=ref, verb=Verb.CREATE, thing=thing)
         if not _is_served(client, ref):
             reason = "" if (ref.group, ref.kind) in defined else "once the cluster knows its kind"
             return ObjectChange(ref=ref, verb=Verb.CREATE, reason=reason, thing=thing)
+        if ref.namespace in not_yet:
+            return ObjectChange(ref=ref, verb=Verb.CREATE, thing=thing)
         return plan_object(client, thing, mark, on_conflict)
 
     with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
