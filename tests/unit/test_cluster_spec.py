@@ -313,6 +313,11 @@ AROUND = {
     ),
     "clusters.<name>.network": ("clusters: {c: {network: {", "}}}"),
     "clusters.<name>.kubernetes": ("clusters: {c: {kubernetes: {", "}}}"),
+    "clusters.<name>.stack": ("clusters: {c: {stack: {", "}}}"),
+    **{
+        f"clusters.<name>.stack.{part}": (f"clusters: {{c: {{stack: {{{part}: {{", "}}}}")
+        for part in ("access", "object_store", "database", "monitoring", "gpus")
+    },
     "hosts[].reserve": ("hosts: [{name: h, reserve: {", "}}]"),
     "hosts[].cards[]": ("hosts: [{name: h, cards: [{address: '65:00.0', ", "}]}]"),
     "clusters.<name>": ("clusters: {c: {", "}}"),

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ai_how.site.kubernetes import Kubernetes, Subnet
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, Kind, Role
 from ai_how.site.section import Section
+from ai_how.site.stack import Stack
 
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -183,6 +184,7 @@ class Cluster(Section):
     nodes: list[Node] = Field(default_factory=list)
     """Its nodes, one entry a kind; default: one of each role of its kind, two where they carry GPUs."""
     kubernetes: Kubernetes = Kubernetes()
+    stack: Stack = Stack()
 
     @property
     def node_groups(self) -> tuple[Node, ...]:

@@ -15,6 +15,7 @@ from ai_how.site.cluster_rules import cluster_mistakes, cluster_warnings
 from ai_how.site.kubernetes_rules import kubernetes_mistakes
 from ai_how.site.mistakes import Key, Mistake, dotted, in_order, spec_error
 from ai_how.site.spec import Site
+from ai_how.site.stack_rules import stack_mistakes, stack_warnings
 from ai_how.site.yaml_lines import Document, parse, read_text, shown_path
 
 SITE_FILE = "ai-how.yaml"
@@ -82,10 +83,14 @@ def read_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake], l
     mistakes += [mistake for mistake in _across_keys(document) if mistake.key not in wrong]
     site = checked.value
     if site is not None:
-        mistakes += [*cluster_mistakes(site, document), *kubernetes_mistakes(site, document)]
+        mistakes += [
+            *cluster_mistakes(site, document),
+            *kubernetes_mistakes(site, document),
+            *stack_mistakes(site, document),
+        ]
     if site is None or mistakes:
         return None, in_order(mistakes), []
-    return site, [], in_order(list(cluster_warnings(site, document)))
+    return site, [], in_order([*cluster_warnings(site, document), *stack_warnings(site, document)])
 
 
 def _across_keys(document: Document) -> Iterator[Mistake]:

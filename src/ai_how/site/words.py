@@ -21,6 +21,13 @@ FORMS = {
     r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$": "lower-case letters, digits and dashes, 40 at most",
     r"^\d{4}(-\d{2}(-\d{2})?)?$": "a year, a month or a day, such as 2026-11-25",
     r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$": "lower-case letters, digits, dots and dashes, 63 at most",
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$": "a domain, such as ai.example.org",
+    r"^https?://[^\s/]+$": "an address, such as https://s3.example.org",
+    r"^https://\S+$": "an address that begins with https://",
+    r"^[^@\s]+@[^@\s]+$": "an e-mail address",
+    r"^postgresql://[^\s:@/]+@[^\s:@/]+(:[0-9]+)?/[^\s/?]+$": "postgresql://user@host:port/name",
+    r"^all-[a-z0-9.+-]+$": "a profile, such as all-1g.10gb",
+    r"^[^\s]+[:@][^\s]+$": "an image with its tag or digest",
     r"^/[^\s]*$": "a folder's full path, such as /data/images",
     r"^([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$": "a PCI address, such as 65:00.0",
     r"^/\S+$": "a file's full path, such as /srv/card.rom",
@@ -75,6 +82,8 @@ def _one(schema: Schema) -> str:
             words = str(value)
         case {"enum": values}:
             words = either(values)
+        case {"type": "boolean"}:
+            words = "true or false"
         case {"type": "integer"}:
             words = "a whole number" + _range(schema)
         case {"type": "number"}:
@@ -85,7 +94,9 @@ def _one(schema: Schema) -> str:
             words = SECTIONS if _one(items) == SECTION else f"a list of {_one(items)}"
         case {"patternProperties": inner} if all(each.get("type") == "string" for each in inner.values()):
             words = TEXTS_BY_NAME
-        case {"additionalProperties": True}:
+        case {"additionalProperties": {"type": "string"}}:
+            words = TEXTS_BY_NAME
+        case {"additionalProperties": True | {"additionalProperties": True}}:
             words = VALUES_BY_NAME
         case {"patternProperties": _} | {"additionalProperties": {}}:
             words = SECTIONS_BY_NAME
