@@ -40,6 +40,8 @@ class GeneratedSecret:
     texts: Mapping[str, str] = field(default_factory=dict)
     type: str = "Opaque"
     labels: Mapping[str, str] = field(default_factory=dict)
+    also_in: tuple[str, ...] = ()
+    """Namespaces that get the same values under the same name."""
 
 
 @dataclass(frozen=True, kw_only=True)
