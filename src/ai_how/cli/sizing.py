@@ -61,17 +61,20 @@ def plan_sizing(
     Exit code 1: does not fit; else 0 for a tier, 2 for a site that only can be planned.
     """
     from ai_how.capacity.sizing_document import sizing_to_json
-    from ai_how.cli import site_versions
+    from ai_how.cli import site_stack, site_versions
 
     report = _report(site, tier=tier, to_fit=to_fit)
-    versions = site_versions.answer(site)
-    fits = report.fits and (versions is None or versions.fit)
+    versions, stacks = site_versions.answer(site), site_stack.answers(site)
+    fits = report.fits and (versions is None or versions.fit) and all(stack.fit for stack in stacks)
     builds = fits and tier is None and not to_fit and site.provider == "libvirt"
     document = sizing_to_json(report) | {"versions": versions.data if versions else None}
+    document |= {"stacks": {stack.cluster: stack.data for stack in stacks}} if stacks else {}
     if output == "text":
         from ai_how.cli.sizing_text import sizing_lines
 
         for line in (*sizing_lines(report), *(versions.lines(site_path) if versions else ())):
+            click.echo(line)
+        for line in (line for stack in stacks for line in stack.lines()):
             click.echo(line)
         if builds:
             click.echo()

@@ -88,9 +88,7 @@ def container(
         },
     }
     if ports:
-        found["ports"] = [
-            {"name": each, "containerPort": port, "protocol": "TCP"} for each, port in ports.items()
-        ]
+        found["ports"] = [{"name": each, "containerPort": port, "protocol": "TCP"} for each, port in ports.items()]
     if env:
         found["env"] = [_variable(each, value) for each, value in env.items()]
     if mounts:

@@ -12,7 +12,7 @@ from typing import Literal
 from ai_how.stack.objects import Component
 from ai_how.stack.requests import Request
 
-Place = Literal["workers", "gpu-nodes", "every-node", "control-plane"]
+Place = Literal["workers", "gpu-nodes", "every-node"]
 """workers: somewhere among the nodes without a taint; gpu-nodes, every-node: one on each of them."""
 
 

@@ -31,9 +31,7 @@ def policy(
 ) -> Object:
     """A policy for some pods of a namespace, or for all; a direction that is given is closed but for its rules."""
     spec: Object = {"podSelector": {"matchLabels": dict(pods)} if pods else {}}
-    spec["policyTypes"] = [
-        kind for kind, rules in (("Ingress", ingress), ("Egress", egress)) if rules is not None
-    ]
+    spec["policyTypes"] = [kind for kind, rules in (("Ingress", ingress), ("Egress", egress)) if rules is not None]
     if ingress:
         spec["ingress"] = list(ingress)
     if egress:

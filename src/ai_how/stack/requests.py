@@ -27,9 +27,7 @@ class Request:
     def __add__(self, other: Request) -> Request:
         limits = (self.limit_mib, other.limit_mib)
         limit = None if None in limits else sum(each for each in limits if each is not None)
-        return Request(
-            cpu_m=self.cpu_m + other.cpu_m, memory_mib=self.memory_mib + other.memory_mib, limit_mib=limit
-        )
+        return Request(cpu_m=self.cpu_m + other.cpu_m, memory_mib=self.memory_mib + other.memory_mib, limit_mib=limit)
 
     def times(self, count: int) -> Request:
         """So many pods together; a sum has no limit."""

@@ -84,7 +84,7 @@ def image(name: str, setting: Setting) -> str:
         raise SpecError(
             f"the image of {name} {version} cannot be used",
             evidence=facts["why"],
-            next_step=f"pins: {{{facts['component']}: \"{facts['since']}\"}} or newer, or stack.images: {{{name}: ...}}",
+            next_step=f'write pins: {{{facts["component"]}: ">={facts["since"]}"}}, or an image of yours under stack.images.{name}',
         )
     tag = facts.get("tags", {}).get(version, version)
     reference = str(facts["reference"].format(version=tag))

@@ -49,12 +49,8 @@ def render(setting: Setting) -> Part:
                 object_store.NAME,
             ),
             awaited=(
-                Awaited(
-                    api_version="cert-manager.io/v1", kind="Certificate", name=CERTIFICATE, namespace=GATEWAY
-                ),
-                Awaited(
-                    api_version=_API, kind="Gateway", name=GATEWAY_NAME, namespace=GATEWAY, condition="Programmed"
-                ),
+                Awaited(api_version="cert-manager.io/v1", kind="Certificate", name=CERTIFICATE, namespace=GATEWAY),
+                Awaited(api_version=_API, kind="Gateway", name=GATEWAY_NAME, namespace=GATEWAY, condition="Programmed"),
             ),
         ),
         # the nginx that the controller makes for it

@@ -58,8 +58,8 @@ def render(setting: Setting) -> Part:
             ),
         ),
         workloads=(
-            Workload(name="gpu-operator", request=OPERATOR, place="control-plane"),
-            Workload(name="gpu-operator-node-feature-discovery-master", request=FEATURES, place="control-plane"),
+            Workload(name="gpu-operator", request=OPERATOR),
+            Workload(name="gpu-operator-node-feature-discovery-master", request=FEATURES),
             Workload(name="gpu-operator-node-feature-discovery-gc", request=FEATURES),
             Workload(name="gpu-operator-node-feature-discovery-worker", request=WORKER, place="every-node"),
             # device plugin, feature discovery and toolkit; the exporter

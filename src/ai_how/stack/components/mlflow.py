@@ -44,9 +44,7 @@ def render(setting: Setting) -> Part:
             awaited=(Awaited(api_version="apps/v1", kind="Deployment", name=APP, namespace=MLOPS),),
         ),
         workloads=(Workload(name=APP, request=SERVER),),
-        addresses=(
-            (Address(title="MLflow", url=setting.url("mlflow"), login=f"{MLOPS}/{LOGIN}"),) if asked else ()
-        ),
+        addresses=((Address(title="MLflow", url=setting.url("mlflow"), login=f"{MLOPS}/{LOGIN}"),) if asked else ()),
         images=(used,),
         notes=(note,) if note else (),
     )

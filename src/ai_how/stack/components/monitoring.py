@@ -79,6 +79,7 @@ def _awaited() -> tuple[Awaited, ...]:
             Awaited(api_version="apps/v1", kind="Deployment", name=name, namespace=MONITORING)
             for name in ("monitoring-operator", "grafana", "kube-state-metrics")
         ),
+        Awaited(api_version="apps/v1", kind="DaemonSet", name="prometheus-node-exporter", namespace=MONITORING),
         Awaited(
             api_version="monitoring.coreos.com/v1",
             kind="Prometheus",
@@ -113,7 +114,7 @@ def _values(setting: Setting) -> dict[str, Any]:
         "alertmanager": _alertmanager(setting),
         "grafana": _grafana(setting),
         "kube-state-metrics": {"fullnameOverride": "kube-state-metrics", "resources": STATE.resources()},
-        "prometheus-node-exporter": {"resources": NODE.resources()},
+        "prometheus-node-exporter": {"fullnameOverride": "prometheus-node-exporter", "resources": NODE.resources()},
         # Kubespray's kube-proxy and etcd show their metrics to nobody
         "kubeProxy": {"enabled": False},
         "kubeEtcd": {"enabled": False},
@@ -189,7 +190,7 @@ def _policies(setting: Setting) -> tuple[Object, ...]:
             egress=({"to": [everything, nodes, *to_space("kube-system")["to"]]},),
         ),
         policy(
-            "allow-webhook", MONITORING, pods={"app": "monitoring-operator"}, ingress=(_webhook(setting),)
+            "allow-webhook", MONITORING, pods={"app": "kube-prometheus-stack-operator"}, ingress=(_webhook(setting),)
         ),
         policy(
             "allow-browsers",

@@ -50,9 +50,7 @@ def render(setting: Setting) -> Part:
         workloads=(Workload(name=APP, request=SERVER + CONSOLE),),
         volumes=(Volume(name="models", namespace=MLOPS, size_gib=size),),
         addresses=(
-            Address(
-                title="Object store console", url=setting.url("console"), login=f"{MLOPS}/{object_store.LOGIN}"
-            ),
+            Address(title="Object store console", url=setting.url("console"), login=f"{MLOPS}/{object_store.LOGIN}"),
         ),
         backups=(object_store.backup(setting),),
         images=(used, image("mlflow", setting)),

@@ -31,9 +31,7 @@ BOARD = Dashboard(
                     title="Restarts in an hour",
                     kind="stat",
                     red_above=3,
-                    queries=(
-                        Query(expr="sum(increase(kube_pod_container_status_restarts_total[1h])) or vector(0)"),
-                    ),
+                    queries=(Query(expr="sum(increase(kube_pod_container_status_restarts_total[1h])) or vector(0)"),),
                 ),
                 Panel(
                     title="Alerts firing",

@@ -53,7 +53,8 @@ BOARD = Dashboard(
                     unit="reqps",
                     queries=(
                         Query(
-                            expr="sum by (type, code) (rate(SeaweedFS_s3_request_total[5m]))", legend="{{type}} {{code}}"
+                            expr="sum by (type, code) (rate(SeaweedFS_s3_request_total[5m]))",
+                            legend="{{type}} {{code}}",
                         ),
                     ),
                 ),
