@@ -44,11 +44,12 @@ class PythonEnvironment:
         """One of its programs."""
         return self.path / "bin" / name
 
-    def install(self, at: Path | None = None) -> None:
+    def install(self, at: Path | None = None, *, wheels: Path | None = None) -> None:
         """Make it where it is not ready; what a broken-off installation left is removed first.
 
         Args:
             at: Another folder than its own.
+            wheels: A folder with all its packages: no index is asked then.
 
         Raises:
             ProviderError: the packages could not be installed.
@@ -62,23 +63,24 @@ class PythonEnvironment:
             listed = path.with_suffix(".txt")
             listed.write_text(self.requirements, encoding="utf-8")
             try:
-                self._fill(path, listed)
+                self._fill(path, listed, wheels)
             except AiHowError as error:
                 raise ProviderError(
                     f"{self.what} could not be installed",
                     evidence=f"{error.brief}\n{error.evidence}".strip(),
-                    next_step="check the network and the free disk space, then: ai-how up",
+                    next_step=f"check the {'bundle' if wheels else 'network'} and the free disk space, then: ai-how up",
                 ) from error
             finally:
                 listed.unlink(missing_ok=True)
             (path / _READY).touch()
 
-    def _fill(self, path: Path, listed: Path) -> None:
+    def _fill(self, path: Path, listed: Path, wheels: Path | None) -> None:
         uv = [sys.executable, "-m", "uv"]
         hashes = ["--require-hashes"] if self.hashed else []
-        run([*uv, "venv", "--quiet", "--python", sys.executable, path], env=_index(), timeout_s=120)
+        run([*uv, "venv", "--quiet", "--python", sys.executable, path], env=index_settings(), timeout_s=120)
         words = [*uv, "pip", "install", "--quiet", "--python", str(path / "bin" / "python"), *hashes]
-        run([*words, "--only-binary", ":all:", "-r", str(listed)], env=_index(), timeout_s=1800)
+        words += ["--no-index", "--offline", "--find-links", str(wheels)] if wheels else []
+        run([*words, "--only-binary", ":all:", "-r", str(listed)], env=index_settings(), timeout_s=1800)
 
 
 def is_ready(path: Path) -> bool:
@@ -86,7 +88,7 @@ def is_ready(path: Path) -> bool:
     return (path / _READY).exists()
 
 
-def _index() -> dict[str, str]:
+def index_settings() -> dict[str, str]:
     """pip's own index settings count for uv too, which does not read them."""
     pairs = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_CERT": "SSL_CERT_FILE"}
     found = {uv: os.environ[pip] for pip, uv in pairs.items() if pip in os.environ and uv not in os.environ}

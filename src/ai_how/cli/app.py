@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("ai_how.cli.cost:cost", "Compare own machines with a cloud: payback, cost of tokens."),
     "versions": ("ai_how.cli.versions:versions", "Show release sets; check whether versions fit together."),
     "image": ("ai_how.cli.image:image", "Build and list the disk images of virtual machines."),
+    "bundle": ("ai_how.cli.bundle:bundle", "Keep all that is downloaded, for sites without internet."),
     "gpu": ("ai_how.cli.gpu:gpu", "Show the GPUs for virtual machines; give one back to its host."),
     "switch": ("ai_how.cli.switch:switch", "Give the turn to another cluster: stop, start, check."),
     "vm": ("ai_how.cli.vm:vm", "List, start, stop, enter, keep and resize virtual machines."),

@@ -85,8 +85,13 @@ def cluster_vars(wanted: Kubernetes, versions: Mapping[str, str], *, credentials
     )
 
 
-def all_vars(decided: ClusterVars, extra: Mapping[str, Any]) -> dict[str, Any]:
+def all_vars(
+    decided: ClusterVars, extra: Mapping[str, Any], *, offline: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What ai-how decides, with the user's own variables over it.
+
+    Args:
+        offline: What leads nodes to a server of ours, as ``offline.offline_vars``.
 
     Raises:
         SpecError: a variable of the user's has a key of its own in the site file, or cannot be changed.
@@ -99,7 +104,7 @@ def all_vars(decided: ClusterVars, extra: Mapping[str, Any]) -> dict[str, Any]:
             evidence="\n".join(wrong),
             next_step="correct the site file, then: ai-how validate",
         )
-    return {**asdict(decided), **extra}
+    return {**asdict(decided), **(offline or {}), **extra}
 
 
 def group_vars_text(variables: Mapping[str, Any]) -> str:

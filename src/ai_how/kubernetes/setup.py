@@ -71,6 +71,7 @@ def setup_of(
     recorded: Mapping[str, Any] | None,
     credentials_dir: Path,
     site_folder: Path,
+    offline: Mapping[str, Any] | None = None,
 ) -> Setup:
     """What is wanted of a cluster. Pure.
 
@@ -79,13 +80,14 @@ def setup_of(
         recorded: The settings that were recorded for it; None: none were.
         credentials_dir: A private folder for the key that encrypts secrets.
         site_folder: Where a relative ``kubespray_path`` starts.
+        offline: Variables that lead nodes to a bundle's server, as ``offline.offline_vars``.
 
     Raises:
         SpecError: ``extra_vars`` holds what it may not.
     """
     was = ClusterState.from_settings(recorded) if recorded else None
     decided = cluster_vars(wanted, versions, credentials_dir=credentials_dir)
-    variables = all_vars(decided, wanted.extra_vars)
+    variables = all_vars(decided, wanted.extra_vars, offline=offline)
     settings = {name: value for name, value in variables.items() if name not in _VERSIONS}
     engine = {name: variables[name] for name in _VERSIONS if name != "kube_version"}
     state = wanted_state(

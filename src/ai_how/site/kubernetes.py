@@ -24,5 +24,9 @@ class Kubernetes(Section):
     """IPv4 range of services. Cannot be changed later."""
     kubespray_path: str | None = None
     """A folder with the Kubespray of the site's release set; default: its tag is fetched and verified."""
+    bundle: str | None = None
+    """A folder with a bundle (`ai-how bundle create`) for nodes without internet; default: a loaded one that fits."""
+    bundle_server: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = None
+    """Where you serve the bundle yourself (`ai-how bundle serve`); default: ai-how does, on this host."""
     extra_vars: dict[str, Any] = Field(default_factory=dict)
     """Kubespray variables, as they are; a name that this Kubespray does not have is refused."""

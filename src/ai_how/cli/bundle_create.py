@@ -1,0 +1,136 @@
+"""What ``ai-how bundle create`` asks of the library: whose needs, and how they are shown beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import click
+
+from ai_how.cli.output import human_bytes, note, print_json, print_table
+from ai_how.errors import SpecError
+
+if TYPE_CHECKING:
+    from ai_how.bundles.create import Purpose
+    from ai_how.bundles.manifest import Manifest
+    from ai_how.bundles.needs import Needs
+    from ai_how.bundles.plan import Item
+    from ai_how.models.meter import Progress
+    from ai_how.site.kubernetes import Kubernetes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options of the command."""
+
+    site_path: Path | None
+    release: str
+    platform: str
+    pythons: tuple[str, ...]
+    jobs: int
+
+
+def make(asked: Asked, folder: Path, *, refresh: bool, progress: Progress) -> Manifest:
+    """Make the bundle."""
+    from ai_how.bundles.create import create_bundle
+    from ai_how.bundles.source import packed
+
+    needs, purpose = _needs(asked)
+    with ExitStack() as stack:
+        made = [] if needs.own_checkout else [stack.enter_context(packed(needs.checkout))]
+        if needs.own_checkout:
+            note("Kubespray's source is left out: the site file names a checkout of its own")
+        return create_bundle(
+            folder, needs.wanted, purpose, made=made, refresh=refresh, jobs=asked.jobs, progress=progress
+        )
+
+
+def dry_run_of(asked: Asked, folder: Path, output: str) -> None:
+    """List what the bundle would hold; nothing is written."""
+    from ai_how.bundles.create import earlier_manifest
+    from ai_how.bundles.plan import find_all, total_bytes
+    from ai_how.bundles.store import Store
+
+    needs, _purpose = _needs(asked)
+    items = find_all(
+        needs.wanted,
+        platform=asked.platform,
+        store=Store(folder),
+        earlier=earlier_manifest(folder),
+        stop=Event(),
+        jobs=asked.jobs,
+    )
+    size, unknown = total_bytes(items)
+    if output == "json":
+        print_json({"size_bytes": size, "unknown_sizes": unknown, "wanted": [_row(item) for item in items]})
+        return
+    rows = [(item.kind, _size(item), f"{item.name} {item.version}".strip()) for item in items]
+    print_table(("KIND", "SIZE", "NAME"), rows)
+    click.echo(f"\n{len(items)} things, {human_bytes(size)}" + (f" and {unknown} of unknown size" if unknown else ""))
+    _tell_problems(items)
+
+
+def _tell_problems(items: Sequence[Item]) -> None:
+    """Why servers did not say, each reason once."""
+    reasons = dict.fromkeys(item.problem.brief for item in items if item.problem)
+    for reason in list(reasons)[:6]:
+        note(f"  {reason}")
+
+
+def _size(item: Item) -> str:
+    size = item.size_bytes
+    return ("have" if item.ready else human_bytes(size)) if size is not None else "unknown"
+
+
+def _row(item: Item) -> dict[str, object]:
+    return {
+        "kind": item.kind,
+        "name": item.name,
+        "version": item.version,
+        "source": item.source,
+        "size_bytes": item.size_bytes,
+        "digest": item.image.digest if item.image else next((part.digest for part in item.parts), ""),
+        "there": item.ready is not None,
+        "problem": item.problem.brief if item.problem else "",
+    }
+
+
+def _needs(asked: Asked) -> tuple[Needs, Purpose]:
+    from ai_how.bundles.create import Purpose
+    from ai_how.bundles.needs import kubernetes_needs
+    from ai_how.bundles.wanted import parse_platform
+    from ai_how.bundles.wheels import running_python
+
+    parse_platform(asked.platform)
+    pythons = asked.pythons or (running_python(),)
+    release, versions, clusters = _of_site(asked.site_path) if asked.site_path else _of_release(asked.release)
+    site_folder = asked.site_path.parent if asked.site_path else None
+    needs = kubernetes_needs(clusters, versions, platform=asked.platform, pythons=pythons, site_folder=site_folder)
+    purpose = Purpose(release=release, versions=versions, platform=asked.platform, python=" ".join(pythons))
+    return needs, purpose
+
+
+def _of_release(name: str) -> tuple[str, Mapping[str, str], Sequence[Kubernetes]]:
+    from ai_how.releases.sets import load_set
+    from ai_how.site.kubernetes import Kubernetes
+
+    return name, load_set(name).versions, [Kubernetes()]
+
+
+def _of_site(path: Path) -> tuple[str, Mapping[str, str], Sequence[Kubernetes]]:
+    from ai_how.releases.conflict import Conflict
+    from ai_how.releases.site_pins import clash, solve_site
+    from ai_how.site.load import load_site
+
+    site = load_site(path)
+    clusters = [cluster.kubernetes for cluster in site.planned_clusters.values() if cluster.kind == "cloud"]
+    if not clusters:
+        raise SpecError(f"site {site.name} has no cluster with Kubernetes", evidence=str(path))
+    found = solve_site(site)
+    if isinstance(found, Conflict):
+        raise SpecError(clash(found), next_step=f"ai-how versions check --site {path}")
+    return site.release, found.versions, clusters
