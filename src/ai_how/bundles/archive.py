@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ai_how.bundles.manifest import NAME, Manifest, parse_manifest, read_manifest
+from ai_how.bundles.manifest import NAME, Manifest, parse_manifest, read_manifest, write_manifest
 from ai_how.bundles.store import INDEX, LAYOUT, Store, explained
 from ai_how.errors import SpecError
 from ai_how.models.meter import Meter, Progress
@@ -98,4 +98,5 @@ def extract(path: Path, folder: Path, *, progress: Progress | None = None) -> Ma
             with explained(folder), (folder / name).open("wb") as out:
                 shutil.copyfileobj(file, out, _CHUNK_BYTES)
                 meter.add(out.tell() if name.startswith("blobs/") else 0)
+    write_manifest(folder, manifest)
     return manifest

@@ -142,7 +142,7 @@ class _Fetching:
 
     def _check_space(self) -> None:
         """Refuse before the first byte comes where the known sizes do not fit."""
-        missing = [part for part in self._parts.values() if self._store.size(part.digest) is None]
+        missing = [part for part in self._parts.values() if self._store.sound(part.digest) is None]
         held = sum(path.stat().st_size for path in self._store.folder.glob(".*.part"))
         needed = sum(part.size_bytes or 0 for part in missing) - held + _SPARE_BYTES
         free = shutil.disk_usage(self._store.root).free

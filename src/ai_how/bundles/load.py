@@ -64,10 +64,9 @@ def _take_over(path: Path, progress: Progress | None) -> Bundle:
     work = Path(tempfile.mkdtemp(prefix=".loading-", dir=bundles_folder()))
     try:
         extract(path, work, progress=progress)
-        manifest = verify(work, progress=progress)
+        manifest = verify(work, called=path, progress=progress)
         target = bundles_folder() / manifest.identity
         shutil.rmtree(target, ignore_errors=True)
-        write_manifest(work, manifest)
         work.chmod(0o755)
         work.replace(target)
     finally:
@@ -79,9 +78,7 @@ def _copy(path: Path, target: Path, manifest: Manifest) -> Bundle:
     """A copy that shares its bytes with the original where both lie on one file system."""
     store, source = Store(target), Store(path)
     store.begin()
-    for digest, blob in manifest.blobs().items():
-        if store.size(digest) != blob.size_bytes:
-            store.path(digest).unlink(missing_ok=True)
+    for digest in manifest.blobs():
         store.link(source.path(digest), digest)
     store.write_index(manifest.of_kind("image"))
     write_manifest(target, manifest)

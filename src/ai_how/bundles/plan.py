@@ -97,7 +97,7 @@ class _Finder:
 
     def _had(self, item: Item, wanted: Wanted) -> Entry | None:
         found = self._earlier.get((item.kind, item.source, item.version))
-        if found is None or not all(self._store.size(blob.digest) == blob.size_bytes for blob in found.blobs):
+        if found is None or not all(self._store.sound(blob.digest) == blob.size_bytes for blob in found.blobs):
             return None
         stated = None if isinstance(wanted, Chart) else wanted.digest
         sha256 = stated if stated and stated.startswith("sha256:") else found.digest
@@ -125,7 +125,7 @@ class _Finder:
         return replace(item, parts=(part,))
 
     def _size_of(self, url: str, digest: str) -> int | None:
-        size = self._store.size(digest) if digest.startswith("sha256:") else None
+        size = self._store.sound(digest) if digest.startswith("sha256:") else None
         if size is not None or not self._with_sizes or urlsplit(url).scheme == "file":
             return size
         try:

@@ -141,7 +141,7 @@ class Registries:
             return digest if answer.status == _OK and is_digest(digest) and digest.startswith("sha256:") else ""
 
     def _kept(self, digest: str) -> bytes | None:
-        if not digest or self._store is None or self._store.size(digest) is None:
+        if not digest or self._store is None or self._store.sound(digest) is None:
             return None
         return self._store.path(digest).read_bytes()
 

@@ -31,6 +31,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._sound: dict[str, int] = {}
 
     @property
     def folder(self) -> Path:
@@ -47,11 +48,20 @@ class Store:
         return self.folder / digest.removeprefix("sha256:")
 
     def size(self, digest: str) -> int | None:
-        """A blob's size, None where it is not there. Its content was verified when it came."""
+        """A blob's size, None where it is not there; its content is not looked at."""
         try:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
             return None
+
+    def sound(self, digest: str) -> int | None:
+        """The size of a blob whose content is right, read through once; None where it is missing or damaged."""
+        if digest not in self._sound:
+            size = self.size(digest) if digest else None
+            if size is None or digest_of(self.path(digest)) != digest:
+                return None
+            self._sound[digest] = size
+        return self._sound[digest]
 
     def part(self, key: str) -> Path:
         """Where something lies that is still coming."""
@@ -60,7 +70,7 @@ class Store:
     def put(self, content: bytes) -> str:
         """Keep bytes; gives their digest."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if self.size(digest) != len(content):
+        if self.sound(digest) is None:
             with explained(self.folder):
                 part = self.part(digest + str(os.getpid()))
                 part.write_bytes(content)
@@ -74,10 +84,11 @@ class Store:
                 os.fsync(file.fileno())
             part.chmod(0o644)
             part.replace(self.path(digest))
+        self._sound[digest] = self.path(digest).stat().st_size
 
     def link(self, file: Path, digest: str) -> None:
         """Take over a file of another place, whose digest the caller has checked: linked where that can be."""
-        if self.path(digest).exists():
+        if self.sound(digest) is not None:
             return
         part = self.part(digest)
         part.unlink(missing_ok=True)

@@ -34,8 +34,8 @@ class Damage:
         return f"{', '.join(self.names)}: {self.problem}"
 
 
-def verify(path: Path, *, progress: Progress | None = None) -> Manifest:
-    """Verify a bundle.
+def verify(path: Path, *, called: Path | None = None, progress: Progress | None = None) -> Manifest:
+    """Verify a bundle; ``called`` is what people know it as.
 
     Raises:
         ProviderError: something is damaged or missing; the evidence lists it.
@@ -43,6 +43,7 @@ def verify(path: Path, *, progress: Progress | None = None) -> Manifest:
     """
     manifest, damages = inspect(path, progress=progress)
     if damages:
+        path = called or path
         more = [f"and {len(damages) - _SHOWN} more"] if len(damages) > _SHOWN else []
         raise ProviderError(
             f"the bundle {path} is damaged: {len(damages)} of {len(manifest.blobs())} parts",

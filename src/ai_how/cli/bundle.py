@@ -166,9 +166,11 @@ def show(path: Path | None, output: str, *, everything: bool) -> None:
     _print(manifest)
     if everything:
         click.echo()
-        rows = [(one.kind, human_bytes(one.size_bytes), one.digest[7:19], _title(one.name, one.version))
-                for one in manifest.entries]  # fmt: skip
-        print_table(("KIND", "SIZE", "SHA-256", "NAME"), rows)
+        listed = [
+            (one.kind, human_bytes(one.size_bytes), one.digest[7:19], f"{one.name} {one.version}".strip())
+            for one in manifest.entries
+        ]
+        print_table(("KIND", "SIZE", "SHA-256", "NAME"), listed)
 
 
 @bundle.command()
@@ -247,10 +249,6 @@ _TOLD = ("kubespray", "kubernetes")
 def _row(manifest: Manifest) -> tuple[str, str, str, str]:
     made = manifest.created_at[:16].replace("T", " ")
     return manifest.release, manifest.versions.get("kubernetes", ""), human_bytes(manifest.size_bytes), made
-
-
-def _title(name: str, version: str) -> str:
-    return f"{name} {version}".strip()
 
 
 def _data(manifest: Manifest) -> dict[str, object]:

@@ -21,7 +21,10 @@ import urllib3
 
 from ai_how.errors import TryAgainError
 
-_REDIRECTS = urllib3.Retry(total=10, redirect=10, connect=0, read=0, status=0, other=0)
+_REDIRECTS = urllib3.Retry(
+    total=10, redirect=10, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
+)
+_FIRST_S = 0.5
 _TOO_MANY = 429
 _PASSING = frozenset({408, _TOO_MANY, 500, 502, 503, 504})
 _CONNECTIONS = 16
@@ -34,7 +37,6 @@ class Patience:
 
     tries: int = 6
     longest_s: float = 90
-    first_s: float = 0.5
     stop: Event
 
     def pause_s(self, tried: int, asked_s: float | None) -> float | None:
@@ -45,7 +47,7 @@ class Patience:
         """
         if tried >= self.tries or (asked_s is not None and asked_s > self.longest_s):
             return None
-        return asked_s if asked_s is not None else min(self.longest_s, self.first_s * 2 ** (tried - 1))
+        return asked_s if asked_s is not None else min(self.longest_s, _FIRST_S * 2 ** (tried - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
