@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from ai_how.capacity.demand import request_of
@@ -62,3 +65,19 @@ def test_an_address_is_fixed_or_asked_for(address: str | None) -> None:
         static=static,
     )
     assert ('"dhcp4": true' in network_config(seed)) is (address is None)
+
+
+def test_a_domain_is_searched_where_a_name_server_knows_it() -> None:
+    seed = Seed(
+        hostname="h",
+        domain="c.lab.internal",
+        user="u",
+        authorized_keys=(),
+        host_key="",
+        host_key_public="",
+        interfaces=("52:54:00:00:00:01",),
+    )
+    assert "nameservers" not in network_config(seed)
+    (lan,) = json.loads(network_config(replace(seed, resolver="192.168.200.1")))["ethernets"].values()
+    # without a server cloud-init drops the domain, where it writes networkd's files itself
+    assert lan["nameservers"] == {"addresses": ["192.168.200.1"], "search": ["c.lab.internal"]}

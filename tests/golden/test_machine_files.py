@@ -114,6 +114,7 @@ def seeds(wanted: Desired) -> Iterator[str]:
             host_key_public=f"ssh-ed25519 {node}",
             interfaces=tuple(nic.mac for nic in wish.machine.nics),
             static={nic.mac: wish.static for nic in wish.machine.nics} if wish.static else {},
+            resolver=wish.resolver,
             data_disk_serial=next((disk.serial for disk in wish.machine.disks if disk.serial), ""),
         )
         for file, text in (("user", user_data(seed)), ("meta", meta_data(seed)), ("network", network_config(seed))):

@@ -28,3 +28,8 @@ def node_address(subnet: str, *, kind: Kind, role: Role, number: int) -> IPv4Add
             next_step="write a larger subnet for the cluster",
         )
     return network[first + roles.index(role) * share + number - 1]
+
+
+def host_address(subnet: str) -> str:
+    """The host's own address in a network that we make: the first, where its name server answers too."""
+    return str(IPv4Network(subnet)[1])

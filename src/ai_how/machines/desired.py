@@ -10,7 +10,7 @@ from typing import Any
 
 from ai_how.capacity.types import NodeNeed, PlacedNode
 from ai_how.errors import SpecError
-from ai_how.machines.addresses import node_address
+from ai_how.machines.addresses import host_address, node_address
 from ai_how.machines.marks import IMAGE_PREFIX, bridge_name, mac_address, network_name, object_uuid, pool_name
 from ai_how.machines.seed import StaticAddress
 from ai_how.machines.types import (
@@ -78,6 +78,8 @@ class MachineWish:
     start: bool
     static: StaticAddress | None = None
     """Its address where no DHCP of ours gives it."""
+    resolver: str = ""
+    """The name server of its network, where that is ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +317,7 @@ def _wish(
         domain=domain_of(site, need.cluster),
         start=start,
         static=_static(cluster, address),
+        resolver="" if cluster.network.bridge else host_address(subnet_of(cluster)),
     )
     mark = {"site": site.name, "owner": owner, "cluster": need.cluster, "node": need.name}
     text = json.dumps({**mark, "settings": machine_settings(wish)}, sort_keys=True, separators=(",", ":"))

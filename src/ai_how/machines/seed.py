@@ -30,7 +30,8 @@ class Seed:
 
     ``host_key`` is the private ed25519 host key in OpenSSH's form, ``host_key_public`` its public line;
     ``authorized_keys`` may log in as ``user``. ``interfaces`` are MAC addresses, each configured by
-    DHCP, but for those that ``static`` has an address for.
+    DHCP, but for those that ``static`` has an address for. ``resolver`` is the name server that knows the names of
+    ``domain``; empty: none does.
     """
 
     hostname: str
@@ -41,6 +42,7 @@ class Seed:
     host_key_public: str
     interfaces: tuple[str, ...]
     static: Mapping[str, StaticAddress] = field(default_factory=dict)
+    resolver: str = ""
     data_disk_serial: str = ""
     data_path: str = "/var/lib/ai-how/models"
 
@@ -89,17 +91,19 @@ def meta_data(seed: Seed) -> str:
 def network_config(seed: Seed) -> str:
     """cloud-init's ``network-config``: every interface by its MAC address, so that names do not matter."""
     ethernets = {
-        f"lan{number}": {"match": {"macaddress": mac}, **_addressing(seed.static.get(mac), domain=seed.domain)}
+        f"lan{number}": {"match": {"macaddress": mac}, **_addressing(seed.static.get(mac), seed)}
         for number, mac in enumerate(seed.interfaces)
     }
     return json.dumps({"version": 2, "ethernets": ethernets}, indent=1, sort_keys=True) + "\n"
 
 
-def _addressing(static: StaticAddress | None, *, domain: str) -> dict[str, object]:
+def _addressing(static: StaticAddress | None, seed: Seed) -> dict[str, object]:
     if static is None:
-        # the network's DNS gives whole names; the domain that DHCP tells is not searched by itself
-        search = {"search": [domain]}
-        return {"dhcp4": True, "dhcp6": False, "dhcp-identifier": "mac", "nameservers": search}
+        dhcp: dict[str, object] = {"dhcp4": True, "dhcp6": False, "dhcp-identifier": "mac"}
+        # the network's DNS gives whole names; the domain that DHCP tells is not searched by itself. Without netplan,
+        # cloud-init drops a domain that comes without the server that DHCP tells anyway
+        names = {"addresses": [seed.resolver], "search": [seed.domain]}
+        return {**dhcp, "nameservers": names} if seed.resolver else dhcp
     return {
         "dhcp4": False,
         "dhcp6": False,

@@ -19,5 +19,6 @@ def seed_of(wish: MachineWish, keys: Keys, *, user: str) -> Seed:
         host_key_public=host_key.public,
         interfaces=tuple(nic.mac for nic in wish.machine.nics),
         static={nic.mac: wish.static for nic in wish.machine.nics} if wish.static else {},
+        resolver=wish.resolver,
         data_disk_serial=next((disk.serial for disk in wish.machine.disks if disk.serial), ""),
     )

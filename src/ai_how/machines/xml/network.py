@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from ai_how.machines.addresses import host_address
 from ai_how.machines.types import Network, NetworkMode
 from ai_how.machines.xml.tree import add, parse, to_text
 
@@ -30,7 +31,7 @@ def network_xml(network: Network) -> str:
         host = add(dns, "host", ip=entry.address)
         add(host, "hostname", entry.name)
         add(host, "hostname", f"{entry.name}.{network.domain}")
-    ip = add(root, "ip", address=subnet[1], netmask=subnet.netmask)
+    ip = add(root, "ip", address=host_address(network.subnet), netmask=subnet.netmask)
     if network.reservations:
         # addresses go to machines that we know and to no others: a range of one address, the last, that is reserved
         dhcp = add(ip, "dhcp")
