@@ -21,6 +21,8 @@ from ai_how.kubernetes_api.objects import ref_of
 from .certificates import Authority, Pair
 
 MERGE = "application/merge-patch+json"
+CONTROLLERS = {"foregroundDeletion", "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"}
+"""Finalizers that Kubernetes' own controllers take away."""
 QUIET = {"Event", "Lease", "FlowSchema", "PriorityLevelConfiguration", "Node", "ClusterRole", "ClusterRoleBinding"}
 """Kinds that the tests delete nothing of: not looked at in every round."""
 
@@ -91,7 +93,7 @@ class LittleControllers:
             if self._ended.wait(0.2):
                 return
             try:
-                if number % 10 == 0 or not kinds:
+                if number % 3 == 0 or not kinds:
                     kinds = [k for k in self._client.kinds.all()[0] if k.verbs >= {"list", "delete", "patch"}]
                 self._round([kind for kind in kinds if kind.kind not in QUIET])
             except AiHowError:
@@ -106,7 +108,7 @@ class LittleControllers:
     def _let_go(self, kind: Kind, thing: dict, kinds: list[Kind]) -> None:
         metadata = thing["metadata"]
         path = kind.path(metadata.get("namespace", ""), metadata["name"])
-        left = [name for name in metadata.get("finalizers", []) if name != "foregroundDeletion"]
+        left = [name for name in metadata.get("finalizers", []) if name not in CONTROLLERS]
         if left != metadata.get("finalizers", []):
             body = {"metadata": {"finalizers": left or None}}
             self._client.connection.ask("PATCH", path, what="let go", body=body, content_type=MERGE)

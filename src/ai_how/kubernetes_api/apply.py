@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from ai_how.errors import AiHowError, ConflictError, SpecError
+from ai_how.errors import AiHowError, ConflictError, SpecError, TryAgainError
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.discovery import UnknownKindError
 from ai_how.kubernetes_api.failures import raise_all
@@ -19,6 +19,7 @@ from ai_how.kubernetes_api.objects import ApiObject, Ref, ref_of
 from ai_how.kubernetes_api.order import propagation_of, wave_of, waves
 from ai_how.kubernetes_api.plans import ObjectChange, ObjectPlan, OnConflict, Verb
 from ai_how.kubernetes_api.removal import marked_objects, remove_all
+from ai_how.kubernetes_api.terminating import why_still_there
 from ai_how.kubernetes_api.waiting import wait_until_gone, wait_until_served, wait_until_well
 
 _PARALLEL = 8
@@ -129,9 +130,27 @@ def _by_ref(things: Iterable[ApiObject], mark: Mark) -> dict[Ref, ApiObject]:
     return wanted
 
 
-def _namespaces_to_come(client: Client, wanted: Mapping[Ref, ApiObject]) -> set[str]:
-    named = {ref for ref in wanted if ref.kind == "Namespace"}
-    return {ref.name for ref in named if client.get(ref) is None}
+def _namespaces_to_come(client: Client, wanted: Iterable[Ref]) -> set[str]:
+    """The namespaces that are to be made.
+
+    Raises:
+        TryAgainError: one that is needed is going away; the evidence says what holds it.
+    """
+    needed = {ref.namespace for ref in wanted if ref.namespace} | {
+        ref.name for ref in wanted if ref.kind == "Namespace"
+    }
+    to_come = set()
+    for name in sorted(needed):
+        live = client.get(Ref(api_version="v1", kind="Namespace", namespace="", name=name))
+        if live is None:
+            to_come.add(name)
+        elif live["metadata"].get("deletionTimestamp"):
+            raise TryAgainError(
+                f"the namespace {name} is going away",
+                evidence="\n".join(why_still_there(live)),
+                next_step="wait until it is gone; if it stays, have what holds it finish, then run this again",
+            )
+    return to_come
 
 
 def _is_served(client: Client, ref: Ref) -> bool:
