@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from ai_how.releases.sets import load_set, set_names
-from ai_how.site.load import check_site_text
+from ai_how.site.spec import Site
 from ai_how.stack.chart_values import chart_keys, keys_text
 from ai_how.stack.objects import Chart
 from ai_how.stack.setting import setting_of
@@ -32,13 +32,12 @@ def main(charts: Path) -> None:
             )
             (FOLDER / f"{name}.txt").write_text(head + keys_text(chart_keys(charts / name)), encoding="utf-8")
         else:
-            print(f"not there: {name}", file=sys.stderr)
+            sys.stderr.write(f"not there: {name}\n")
 
 
 def charts_of_sets() -> list[Chart]:
     """The charts of all release sets, without values."""
-    site, _ = check_site_text("name: charts\nprovider: libvirt\n", Path("charts"))
-    assert site is not None
+    site = Site(name="charts", provider="libvirt")
     settings = [setting_of(site, "cloud", load_set(name).versions) for name in set_names()]
     return [chart(name, setting, namespace="", values={}) for setting in settings for name in known("charts")]
 

@@ -1,8 +1,8 @@
 """The part of a cluster's section that says what runs on its Kubernetes, and how it is reached.
 
-Owns the meaning of these keys. What spans sections is ``stack_rules``'; whether a chart knows the names under ``values``
-is only known with that chart at hand, and checked there. No key holds a password: those are made in the cluster, or lie
-in a Secret that the user has made.
+Owns the meaning of these keys. What spans sections is ``stack_rules``'; whether a chart knows the names under
+``values`` is checked where its values are. No key holds a password: those are made in the cluster, or lie in a Secret
+that the user has made.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Access(Section):
     https_port: NodePort = 30443
     """Port of every node for HTTPS (node-port)."""
     issuer: Literal["self-signed", "acme", "existing"] = "self-signed"
-    """Who signs: an authority of the cluster's own, an ACME server such as Let's Encrypt, or a ClusterIssuer of yours."""
+    """Who signs: an authority of the cluster's own, an ACME server such as Let's Encrypt, or your ClusterIssuer."""
     acme_email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
     """Whom the ACME server writes to (acme)."""
     acme_server: Annotated[str, Field(pattern=r"^https://\S+$")] = "https://acme-v02.api.letsencrypt.org/directory"

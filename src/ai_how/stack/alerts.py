@@ -50,7 +50,8 @@ _ALWAYS = (
     ),
     Alert(
         name="MlflowErrors",
-        expr='sum(rate(mlflow_http_request_total{status=~"5.."}[5m])) / sum(rate(mlflow_http_request_total[5m])) > 0.05',
+        expr='sum(rate(mlflow_http_request_total{status=~"5.."}[5m])) '
+        "/ sum(rate(mlflow_http_request_total[5m])) > 0.05",
         for_s=600,
         severity="warning",
         summary="MLflow fails at {{ $value | humanizePercentage }} of its requests.",

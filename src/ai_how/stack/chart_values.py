@@ -1,8 +1,8 @@
 """Which values a Helm chart knows, and whether what it is told is among them.
 
-A misspelt value is silently nothing to Helm. Known is what a chart's own ``values.yaml`` names or its templates ask for,
-and those of its subcharts under their names. The keys of the release sets' charts are kept here as data, so that the check always runs;
-those of any other version are read from the chart itself, once it is at hand.
+A misspelt value is silently nothing to Helm. Known is what a chart's own ``values.yaml`` names or its templates ask
+for, and those of its subcharts under their names. The keys of the release sets' charts are kept here as data, so that
+the check always runs; those of any other version are read from the chart itself, once it is at hand.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from ai_how.errors import SpecError
@@ -20,11 +20,11 @@ from ai_how.stack.objects import Chart
 
 Keys = dict[str, "Keys | None"]
 """A mapping's keys; None: whatever is below is the program's own, and the chart does not name it."""
-Path_ = tuple[str, ...]
+KeyPath = tuple[str, ...]
 _ASKED = re.compile(r"\.Values\.([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)")
 
 
-FREE: Mapping[str, tuple[Path_, ...]] = {
+FREE: Mapping[str, tuple[KeyPath, ...]] = {
     "kube-prometheus-stack": (("alertmanager", "config"), ("grafana", "grafana.ini")),
 }
 """Values that a chart hands on to a program as they are, though it has some of its own, by chart."""
@@ -34,7 +34,7 @@ FREE: Mapping[str, tuple[Path_, ...]] = {
 class Unknown:
     """A value that a chart does not know, and those that it may be a slip of."""
 
-    path: Path_
+    path: KeyPath
     near: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ def unknown_values(values: Mapping[str, Any], known: Keys, *, chart: str = "") -
     return tuple(_unknown(values, known, (), FREE.get(chart, ())))
 
 
-def _unknown(values: Mapping[str, Any], known: Keys, at: Path_, free: tuple[Path_, ...]) -> Iterator[Unknown]:
+def _unknown(values: Mapping[str, Any], known: Keys, at: KeyPath, free: tuple[KeyPath, ...]) -> Iterator[Unknown]:
     for key, value in values.items():
         path = (*at, key)
         if key not in known:
@@ -91,27 +91,39 @@ def known_keys(chart: Chart) -> Keys | None:
     return parse_keys(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def chart_keys(folder: Path) -> Keys:
+def chart_keys(folder: Traversable) -> Keys:
     """The keys of an unpacked chart, its subcharts' under their names.
 
     Raises:
         SpecError: the folder holds no chart.
     """
-    text = folder / "values.yaml"
+    text = folder.joinpath("values.yaml")
     if not text.is_file():
         raise SpecError(
             f"{folder} is no unpacked chart", evidence="it has no values.yaml", next_step="helm pull --untar"
         )
     keys = keys_of(_yaml(text.read_text(encoding="utf-8")))
-    for template in sorted((folder / "templates").rglob("*")):
-        if template.suffix in (".yaml", ".yml", ".tpl"):
-            for asked in _ASKED.findall(template.read_text(encoding="utf-8", errors="replace")):
+    for template in _files(folder.joinpath("templates")):
+        if template.name.endswith((".yaml", ".yml", ".tpl")):
+            for asked in _ASKED.findall(template.read_bytes().decode("utf-8", errors="replace")):
                 _add(keys, asked.split("."))
-    for sub in sorted((folder / "charts").glob("*/values.yaml")):
-        name = sub.parent.name
-        mine = keys.get(name)
-        keys[name] = _merged(chart_keys(sub.parent), mine if mine is not None else {})
+    for sub in _sorted(folder.joinpath("charts")):
+        if sub.joinpath("values.yaml").is_file():
+            mine = keys.get(sub.name)
+            keys[sub.name] = _merged(chart_keys(sub), mine if mine is not None else {})
     return keys
+
+
+def _sorted(folder: Traversable) -> list[Traversable]:
+    return sorted(folder.iterdir(), key=lambda entry: entry.name) if folder.is_dir() else []
+
+
+def _files(folder: Traversable) -> Iterator[Traversable]:
+    for entry in _sorted(folder):
+        if entry.is_dir():
+            yield from _files(entry)
+        else:
+            yield entry
 
 
 def _add(keys: Keys, path: list[str]) -> None:

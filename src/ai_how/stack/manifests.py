@@ -1,4 +1,4 @@
-"""Kubernetes objects that several parts have: namespaces, services, pods that may do little, policies for metrics. Pure."""
+"""Kubernetes objects that several parts have: namespaces, services, containers that may do little, monitors. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What is known of a part of the stack beside what is applied: what it needs, where it is reached, how it is kept.
 
-Owns these dataclasses and nothing else. ``Component`` is what goes to the cluster; the rest is for people, for the check
-that everything fits, and for backups, which are data here: the commands that carry them out are elsewhere.
+Owns these dataclasses and nothing else. ``Component`` is what goes to the cluster; the rest is for people, for the
+check that everything fits, and for backups, which are data here: the commands that carry them out are elsewhere.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Volume:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where people find a part. ``login`` names the Secret with user and password, as ``namespace/name``, or nothing."""
+    """Where people find a part. ``login`` names the Secret with user and password as ``namespace/name``."""
 
     title: str
     url: str

@@ -1,4 +1,4 @@
-"""Which chart, image and manifest each version of a component is. Reads its own data file, otherwise pure; never guesses.
+"""Which chart, image and manifest each version of a component is. Reads its own data file, otherwise pure.
 
 An image is named by tag and, where somebody has read it, by digest; a site's own image comes before ours.
 """
@@ -84,7 +84,7 @@ def image(name: str, setting: Setting) -> str:
         raise SpecError(
             f"the image of {name} {version} cannot be used",
             evidence=facts["why"],
-            next_step=f'write pins: {{{facts["component"]}: ">={facts["since"]}"}}, or an image of yours under stack.images.{name}',
+            next_step=f'write pins: {{{facts["component"]}: ">={facts["since"]}"}} or stack.images.{name}',
         )
     tag = facts.get("tags", {}).get(version, version)
     reference = str(facts["reference"].format(version=tag))

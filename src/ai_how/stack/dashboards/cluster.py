@@ -108,7 +108,8 @@ BOARD = Dashboard(
                     about="At 0.85 the kubelet removes images, at 0.9 it evicts pods.",
                     queries=(
                         Query(
-                            expr=f"1 - node_filesystem_avail_bytes{{{_DISKS}}} / node_filesystem_size_bytes{{{_DISKS}}}",
+                            expr=f"1 - node_filesystem_avail_bytes{{{_DISKS}}} "
+                            f"/ node_filesystem_size_bytes{{{_DISKS}}}",
                             legend="{{instance}}",
                         ),
                     ),
