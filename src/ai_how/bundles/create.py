@@ -161,11 +161,16 @@ def _key(part: Part) -> str:
 def _failed(failures: Sequence[tuple[str, AiHowError]], of: int) -> AiHowError:
     if len(failures) == 1:
         return failures[0][1]
+    # a server that is away fails for many things in the same words
+    kinds: dict[str, list[AiHowError]] = {}
+    for _, error in failures:
+        kinds.setdefault(error.brief, []).append(error)
     lines = []
-    for _, error in failures[:_SHOWN]:
-        lines += [error.brief, *(f"  {line}" for line in error.evidence.splitlines())]
-    if len(failures) > _SHOWN:
-        lines.append(f"and {len(failures) - _SHOWN} more")
+    for brief, errors in list(kinds.items())[:_SHOWN]:
+        lines.append(f"{brief} ({len(errors)} times)" if len(errors) > 1 else brief)
+        lines += [f"  {line}" for line in errors[0].evidence.splitlines()]
+    if len(kinds) > _SHOWN:
+        lines.append(f"and {len(kinds) - _SHOWN} more kinds of failure")
     passing = all(isinstance(error, TryAgainError) for _, error in failures)
     return (TryAgainError if passing else ProviderError)(
         f"{len(failures)} of what {of} things need could not be fetched",

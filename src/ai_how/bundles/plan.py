@@ -55,15 +55,15 @@ def find_all(
     earlier: Manifest | None,
     stop: Event,
     jobs: int = JOBS,
-    with_sizes: bool = True,
+    tries: int = 6,
 ) -> tuple[Item, ...]:
     """Where everything lies, each once and in order; problems stand in the items.
 
     Args:
         earlier: The same bundle as it was: what it has of the same name is kept, not looked for.
-        with_sizes: Ask servers of files how large they are.
+        tries: How often a server is asked that fails.
     """
-    finder = _Finder(platform, store, earlier, stop, with_sizes)
+    finder = _Finder(platform, store, earlier, stop, tries)
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
             return tuple(pool.map(finder.find, dict.fromkeys(wanted)))
@@ -74,8 +74,8 @@ def find_all(
 
 
 class _Finder:
-    def __init__(self, platform: str, store: Store, earlier: Manifest | None, stop: Event, with_sizes: bool) -> None:
-        self._patience = Patience(stop=stop)
+    def __init__(self, platform: str, store: Store, earlier: Manifest | None, stop: Event, tries: int) -> None:
+        self._patience = Patience(stop=stop, tries=tries)
         # a size is a comfort: no long waiting for it
         self._hasty = Patience(stop=stop, tries=1)
         self._registries = Registries(patience=self._patience, platform=platform, store=store)
@@ -83,7 +83,6 @@ class _Finder:
         self._store = store
         same = earlier if earlier and earlier.platform == platform else None
         self._earlier = {(one.kind, one.source, one.version): one for one in same.entries} if same else {}
-        self._with_sizes = with_sizes
 
     def find(self, wanted: Wanted) -> Item:
         item = _named(wanted)
@@ -126,7 +125,7 @@ class _Finder:
 
     def _size_of(self, url: str, digest: str) -> int | None:
         size = self._store.sound(digest) if digest.startswith("sha256:") else None
-        if size is not None or not self._with_sizes or urlsplit(url).scheme == "file":
+        if size is not None or urlsplit(url).scheme == "file":
             return size
         try:
             with ask(url, patience=self._hasty, method="HEAD", timeout_s=15) as answer:

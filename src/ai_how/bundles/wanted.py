@@ -15,6 +15,7 @@ DOCKER_HUB = "docker.io"
 _API_HOSTS = {DOCKER_HUB: "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 _LENGTHS = {"sha256": 64, "sha512": 128}
 _NAME = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
@@ -83,7 +84,7 @@ def parse_reference(text: str) -> Reference:
     if registry in _API_HOSTS:
         registry = DOCKER_HUB
         repository = repository if "/" in repository else f"library/{repository}"
-    good = _NAME.fullmatch(repository) and (not colon or _TAG.fullmatch(tag)) and re.fullmatch(r"[\w.:-]+", registry)
+    good = _NAME.fullmatch(repository) and (not colon or _TAG.fullmatch(tag)) and _HOST.fullmatch(registry)
     if not good or (at and not is_digest(digest)):
         raise SpecError(f"{text!r} is no reference of an image", next_step="write it as REGISTRY/NAME:TAG")
     return Reference(registry=registry, repository=repository, tag=tag or ("" if at else "latest"), digest=digest)

@@ -190,7 +190,7 @@ def unload(identity: str) -> None:
 @bundle.command()
 @click.argument("path", metavar="FOLDER", type=_FOLDER)
 @click.option("--listen", default="127.0.0.1", show_default=True, help="One address of this host.")
-@click.option("--port", type=click.IntRange(1, 65535), default=5080, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=5080, show_default=True, help="Its port.")
 def serve(path: Path, listen: str, port: int) -> None:
     """Serve a bundle in the foreground: files, and images as a registry.
 

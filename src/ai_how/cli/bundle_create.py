@@ -63,6 +63,7 @@ def dry_run_of(asked: Asked, folder: Path, output: str) -> None:
         earlier=earlier_manifest(folder),
         stop=Event(),
         jobs=asked.jobs,
+        tries=1,
     )
     size, unknown = total_bytes(items)
     if output == "json":
@@ -109,6 +110,7 @@ def _needs(asked: Asked) -> tuple[Needs, Purpose]:
     pythons = asked.pythons or (running_python(),)
     release, versions, clusters = _of_site(asked.site_path) if asked.site_path else _of_release(asked.release)
     site_folder = asked.site_path.parent if asked.site_path else None
+    note(f"  asking Kubespray {versions['kubespray']} what it downloads")
     needs = kubernetes_needs(clusters, versions, platform=asked.platform, pythons=pythons, site_folder=site_folder)
     purpose = Purpose(release=release, versions=versions, platform=asked.platform, python=" ".join(pythons))
     return needs, purpose

@@ -10,7 +10,7 @@ import functools
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from threading import Event
@@ -33,11 +33,15 @@ _PIECE_BYTES = 1 << 18
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long a server is borne with: ``tries`` in all, at most ``longest_s`` between two; ``stop`` ends it."""
+    """How long a server is borne with: ``tries`` in all, at most ``longest_s`` between two; ``stop`` ends it.
+
+    ``away`` keeps the hosts that gave no answer in all those tries: they are asked once more each time, no longer.
+    """
 
     tries: int = 6
     longest_s: float = 90
     stop: Event
+    away: set[str] = field(default_factory=set)
 
     def pause_s(self, tried: int, asked_s: float | None) -> float | None:
         """Seconds before the next try, after ``tried`` of them; None where it is not worth it.
@@ -105,6 +109,7 @@ def _first_good(
 ) -> urllib3.BaseHTTPResponse:
     cause: Exception | None = None
     said, asked_s = "nothing", None
+    host = urlsplit(url).netloc
     for tried in range(1, patience.tries + 1):
         asked_s = None
         try:
@@ -114,14 +119,17 @@ def _first_good(
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             said, cause = reason(error), error
         else:
+            patience.away.discard(host)
             if answer.status not in _PASSING:
                 return answer
             asked_s = retry_after_s(answer.headers.get("retry-after"))
             said, cause = f"HTTP status {answer.status}", None
             answer.close()
         pause_s = patience.pause_s(tried, asked_s)
-        if pause_s is None or patience.stop.wait(pause_s):
+        if pause_s is None or host in patience.away or patience.stop.wait(pause_s):
             break
+    if cause is not None:
+        patience.away.add(host)
     raise _gave_up(url, said, asked_s) from cause
 
 

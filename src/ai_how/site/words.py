@@ -34,6 +34,7 @@ FORMS = {
     r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,14}$": "the name of a bridge, 15 characters at most",
     r"^[a-z0-9][a-z0-9.-]*$": "lower-case letters, digits, dots and dashes",
     r"^[A-Za-z][A-Za-z0-9-]*$": "letters, digits and dashes, beginning with a letter",
+    r"^https?://[^/\s]+/?$": "an address without a path, such as http://192.168.200.1:5080",
     r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$": "an IPv4 address, such as 192.168.200.1",
     r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$": "an IPv4 network, such as 192.168.200.0/24",
 }

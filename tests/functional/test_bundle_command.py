@@ -1,0 +1,160 @@
+"""``ai-how bundle`` as it is typed; Kubespray's own answer is put in its place, everything else is real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ai_how.bundles import needs as needs_module
+from ai_how.bundles.manifest import read_manifest
+from ai_how.bundles.needs import Needs
+from ai_how.bundles.wanted import File, Image, Wanted
+from ai_how.cli.bundle import bundle
+from ai_how.errors import AiHowError, SpecError
+from ai_how.kubernetes.checkout import Checkout
+from tests.functional.far_servers import Far, far_servers
+
+
+@pytest.fixture
+def far() -> Iterator[Far]:
+    with far_servers() as servers:
+        yield servers
+
+
+@pytest.fixture
+def wanted(far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Wanted]:
+    """What is wanted, and a place of its own for the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    far.add_image("a/b", "1")
+    found: list[Wanted] = [
+        File(url=far.url("/tool"), digest=far.add_file("/tool", b"tool" * 1000)),
+        Image(reference=f"{far.host}/a/b:1"),
+    ]
+
+    def needs(clusters: object, versions: object, **options: object) -> Needs:
+        assert options["platform"] in ("linux/amd64", "linux/arm64")
+        checkout = Checkout(path=tmp_path, version="2.31.0")
+        return Needs(wanted=tuple(found), checkout=checkout, own_checkout=True)
+
+    monkeypatch.setattr(needs_module, "kubernetes_needs", needs)
+    return found
+
+
+def run(*words: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(bundle, words)
+    if result.exception is not None and not isinstance(result.exception, (AiHowError, SystemExit)):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def refused(*words: str) -> AiHowError:
+    error = run(*words, code=1).exception
+    assert isinstance(error, AiHowError)
+    return error
+
+
+def test_create_verify_load_show_unload(wanted: list[Wanted], far: Far) -> None:
+    made = run("create", "b", "--tar")
+    assert "release   current (kubespray 2.31.0, kubernetes" in made.stdout
+    assert "Next: ai-how bundle load b.tar" in made.stderr
+    assert Path("b.tar").is_file()
+    identity = read_manifest(Path("b")).identity
+    for place in ("b", "b.tar"):
+        assert f"{place} is whole: 5 parts" in run("verify", place).stdout
+        assert json.loads(run("verify", place, "-o", "json").stdout)["verified"] is True
+        shown = run("show", place, "--all").stdout
+        assert f"{far.host}/a/b:1" in shown
+        assert all(len(line) <= 80 for line in shown.splitlines() if far.host not in line)
+        assert json.loads(run("show", place, "-o", "json").stdout)["bundle"] == identity
+    assert run("show").stdout == "no bundle is loaded\n"
+    loaded = json.loads(run("load", "b.tar", "-o", "json").stdout)
+    assert loaded["bundle"] == identity
+    assert f"bundle {identity} is loaded" in run("load", "b").stdout
+    assert identity in run("show").stdout
+    assert json.loads(run("show", "-o", "json").stdout)[0]["path"] == loaded["path"]
+    assert run("unload", identity).stdout.endswith("removed\n")
+    assert json.loads(run("show", "-o", "json").stdout) == []
+
+
+def test_a_dry_run_writes_nothing_and_says_sizes(wanted: list[Wanted], far: Far) -> None:
+    wanted.append(File(url="http://127.0.0.1:1/away"))
+    text = run("create", "b", "--dry-run").stdout
+    assert "3.9 KiB  http" in text
+    assert "unknown  http://127.0.0.1:1/away" in text
+    assert "and 1 of unknown size" in text
+    data = json.loads(run("create", "b", "--dry-run", "-o", "json").stdout)
+    assert [row["kind"] for row in data["wanted"]] == ["file", "image", "file"]
+    assert data["unknown_sizes"] == 1
+    assert not Path("b").exists()
+
+
+def test_a_dry_run_says_why_an_image_is_not_found(wanted: list[Wanted], far: Far) -> None:
+    wanted.append(Image(reference=f"{far.host}/none:1"))
+    assert "has no image" in run("create", "b", "--dry-run").stderr
+
+
+def test_the_options_of_create(wanted: list[Wanted], far: Far) -> None:
+    data = json.loads(
+        run("create", "b", "--platform", "linux/arm64", "--python", "3.12", "--python", "3.13", "-o", "json").stdout
+    )
+    assert (data["platform"], data["python"], data["release"]) == ("linux/arm64", "3.12 3.13", "current")
+    was = data["bundle"]
+    far.add_image("a/b", "1", size=55)
+    again = ("create", "b", "--platform", "linux/arm64", "-j", "1", "-o", "json")
+    assert json.loads(run(*again).stdout)["bundle"] == was
+    assert json.loads(run(*again, "--refresh").stdout)["bundle"] != was
+
+
+def test_a_release_set_by_name(wanted: list[Wanted]) -> None:
+    assert json.loads(run("create", "b", "--release", "2025.10", "-o", "json").stdout)["release"] == "2025.10"
+
+
+SITE = """\
+name: lab
+provider: libvirt
+hosts: [{name: here, declared: {cores: 16, memory_gib: 64, disk_gib: 900}}]
+clusters:
+  cloud: {kind: KIND, nodes: [ROLES]}
+"""
+
+
+def test_a_site_file_gives_release_and_pins(wanted: list[Wanted]) -> None:
+    text = SITE.replace("KIND", "cloud").replace("ROLES", "{role: control-plane}, {role: cpu-worker}")
+    Path("ai-how.yaml").write_text(text + 'pins: {kubernetes: "1.34.6"}\n')
+    data = json.loads(run("create", "b", "--site", "ai-how.yaml", "-o", "json").stdout)
+    assert data["versions"]["kubernetes"] == "1.34.6"
+
+
+def test_a_site_without_kubernetes_needs_no_bundle(wanted: list[Wanted]) -> None:
+    Path("ai-how.yaml").write_text(
+        SITE.replace("KIND", "hpc").replace("ROLES", "{role: hpc-controller}, {role: hpc-compute, gpus: 0}")
+    )
+    assert "has no cluster with Kubernetes" in refused("create", "b", "--site", "ai-how.yaml").brief
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("create", "b", "--platform", "windows/amd64"), "no bundles for platform"),
+        (("create", "b", "--release", "none"), "no release set"),
+        (("verify", "none"), "is no bundle"),
+        (("load", "none"), "is no bundle"),
+        (("show", "none"), "is no bundle"),
+        (("serve", "none"), "is no bundle"),
+        (("unload", "none"), "is not loaded"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(wanted: list[Wanted], words: tuple[str, ...], told: str) -> None:
+    assert told in refused(*words).brief
+
+
+def test_a_file_that_is_no_tar_of_a_bundle(wanted: list[Wanted]) -> None:
+    Path("x.tar").write_text("nothing")
+    for command in ("verify", "load", "show"):
+        assert isinstance(refused(command, "x.tar"), SpecError)
