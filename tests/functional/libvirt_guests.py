@@ -25,6 +25,7 @@ FOUR_MACHINES = """
   cloud:
     image: IMAGE
     subnet: 192.168.210.0/24
+    kubernetes: {enabled: false}
     nodes:
       - {role: control-plane, vcpus: 1, memory_gib: 1, disk_gib: 4}
       - {role: cpu-worker, count: 2, vcpus: 1, memory_gib: 1, disk_gib: 4, models_disk_gib: 1}

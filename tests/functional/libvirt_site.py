@@ -23,6 +23,7 @@ PLENTY = "declared: {cores: 32, memory_gib: 64, disk_gib: 1000}, reserve: {cores
 TWO_CLUSTERS = """
   cloud:
     image: IMAGE
+    kubernetes: {enabled: false}
     START
     nodes:
       - {role: control-plane, vcpus: 1, memory_gib: 1, disk_gib: 4}

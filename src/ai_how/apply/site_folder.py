@@ -35,6 +35,11 @@ class SiteFolder:
     def logs(self) -> Path:
         return self.root / "logs"
 
+    @property
+    def kubernetes(self) -> Path:
+        """Where Kubernetes is set up from: a folder for each cluster."""
+        return self.root / "kubernetes"
+
 
 def site_root(site: Site, site_file: Path) -> Path:
     """A site's folder: ``state_dir``, or ``.ai-how/<name>`` beside the site file."""
@@ -45,7 +50,15 @@ def site_root(site: Site, site_file: Path) -> Path:
 
 def remove_folder(folder: SiteFolder, *more: Path) -> list[str]:
     """Remove what every provider keeps there and ``more``; names what was left because we did not make it."""
-    known = (folder.secrets, folder.logs, folder.events, folder.root / ".gitignore", folder.lock, folder.state)
+    known = (
+        folder.secrets,
+        folder.kubernetes,
+        folder.logs,
+        folder.events,
+        folder.root / ".gitignore",
+        folder.lock,
+        folder.state,
+    )
     for path in (*more, *known):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -14,10 +14,11 @@ from ai_how.errors import SpecError
 from ai_how.kubernetes.nodes import CONTROL_PLANE, natural
 from ai_how.releases.pins import parse_version
 
-CLUSTER, SCALE, REMOVE, UPGRADE, FACTS = (
+CLUSTER, SCALE, REMOVE, RESET, UPGRADE, FACTS = (
     "cluster.yml",
     "scale.yml",
     "remove-node.yml",
+    "reset.yml",
     "upgrade-cluster.yml",
     "playbooks/facts.yml",
 )
@@ -29,7 +30,8 @@ class ClusterState:
 
     ``nodes`` is role by name, ``control_planes`` in the order in which the cluster got them. ``digest`` is of all
     variables but versions and nodes' own; ``node_digests`` are of these, by name. ``ranges`` hold for a cluster's life.
-    ``complete`` is False where a control plane was removed and the others have not been told yet. A state is recorded
+    ``complete`` is False where a control plane was removed and the others have not been told yet. ``lost`` are nodes
+    whose machine was made again since: the cluster knows a node of that name that is no more. A state is recorded
     after each playbook that ended well: a broken-off one is simply planned again.
     """
 
@@ -41,6 +43,7 @@ class ClusterState:
     node_digests: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
+    lost: tuple[str, ...] = ()
 
     @property
     def workers(self) -> set[str]:
@@ -57,12 +60,14 @@ class ClusterState:
             "node_digests": dict(self.node_digests),
             "ranges": dict(self.ranges),
             "complete": self.complete,
+            "lost": list(self.lost),
         }
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """The reverse of ``to_settings``."""
-        return cls(**{**settings, "control_planes": tuple(settings["control_planes"])})
+        ordered = {name: tuple(settings[name]) for name in ("control_planes", "lost") if name in settings}
+        return cls(**{**settings, **ordered})
 
 
 def wanted_state(
@@ -111,12 +116,15 @@ def steps(recorded: ClusterState | None, wanted: ClusterState, *, lost: Collecti
 
     Args:
         recorded: As it was set up; None: it never was.
-        lost: Nodes that are recorded but whose machine is gone or was made again: they cannot be drained.
+        lost: Nodes that are recorded but whose machine is gone or was made again: they cannot be drained. Those that
+            are recorded as lost come on top.
 
     Raises:
         SpecError: Kubespray or Kubernetes cannot go there.
     """
-    if recorded is None:
+    lost = {*lost, *(recorded.lost if recorded else ())}
+    if recorded is None or lost.issuperset(recorded.nodes):
+        # with every machine the cluster is gone too
         return (_cluster("does not exist yet", wanted),)
     _refuse(recorded, wanted, lost)
     found = list(_removals(recorded, wanted, lost))
@@ -158,6 +166,7 @@ def _removals(recorded: ClusterState, wanted: ClusterState, lost: Collection[str
             node_digests={other: digest for other, digest in left.node_digests.items() if other != name},
             control_planes=tuple(other for other in left.control_planes if other != name),
             complete=left.complete and name not in left.control_planes,
+            lost=tuple(other for other in left.lost if other != name),
         )
         dead = {"reset_nodes": False, "allow_ungraceful_removal": True} if name in lost else {}
         yield Step(
@@ -185,7 +194,8 @@ def _refuse(recorded: ClusterState, wanted: ClusterState, lost: Collection[str])
         raise SpecError(
             f"{first} is the cluster's first control plane: Kubespray cannot remove or replace it",
             evidence=f"control planes in the cluster's order: {', '.join(recorded.control_planes)}",
-            next_step=f"keep {first}; where its machine is lost, restore it from a backup",
+            next_step=f"keep {first}; where its machine is lost: restore it, or make all machines of the cluster anew "
+            "(ai-how vm delete NODE, for each)",
         )
     survivors = set(recorded.control_planes) - set(lost)
     if len(survivors) * 2 <= len(recorded.control_planes):

@@ -16,7 +16,7 @@ from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars, group_vars_text, names_in
 from ai_how.kubernetes.inventory import host_vars, inventory, inventory_text
 from ai_how.kubernetes.nodes import ClusterNode
-from ai_how.kubernetes.playbooks import ClusterState, Step, steps, wanted_state
+from ai_how.kubernetes.playbooks import RESET, ClusterState, Step, steps, wanted_state
 from ai_how.kubernetes.progress import Progress
 from ai_how.kubernetes.run import Job, run_playbook
 from ai_how.kubernetes.variables import check_names
@@ -53,7 +53,7 @@ class Setup:
         """As it was recorded; failing where nodes are lost. Whether the cluster answers is not asked here."""
         if self.recorded is None:
             return Observed(name=self.name, condition=Condition.ABSENT)
-        missed = [name for name in lost if name in self.recorded.nodes]
+        missed = [name for name in self.recorded.nodes if name in lost or name in self.recorded.lost]
         return Observed(
             name=self.name,
             condition=Condition.FAILING if missed else Condition.HEALTHY,
@@ -147,28 +147,58 @@ def apply_setup(
     if not todo:
         return "is as wanted"
     checkout = prepare(setup)
-    environment = environment_of(checkout.path, checkout.version)
     known = {node.name: node for node in (*leaving, *setup.nodes)}
     for step in todo:
-        job = Job(
-            playbook=step.playbook,
-            checkout=checkout.path,
-            environment=environment,
-            workspace=Workspace(root=folder),
-            hosts=_hosts(step, known),
-            variables=group_vars_text({**setup.variables, "kube_version": step.after.kubernetes}),
-            nodes=step.nodes,
-            limit=step.limit,
-            extra_vars=step.extra_vars,
-            log=logs / f"kubespray-{setup.cluster}-{time.strftime('%Y%m%dT%H%M%S')}.log",
-        )
-        run_playbook(job, report=_reporting(report, step, job), cancelled=cancelled)
+        _run(setup, step, checkout=checkout, known=known, folder=folder, logs=logs, report=report, cancelled=cancelled)
         record(setup.name, step.after.to_settings())
-    return ", ".join(step.playbook for step in todo)
+    return ", ".join(Path(step.playbook).name for step in todo)
 
 
-def _reporting(report: Report, step: Step, job: Job) -> Callable[[Progress], None]:
-    return lambda progress: report(step, job, progress)
+def reset_setup(
+    setup: Setup,
+    *,
+    folder: Path,
+    logs: Path,
+    report: Report,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Take Kubernetes off its nodes, with all that runs on it; arguments as of ``apply_setup``.
+
+    Raises:
+        As ``prepare`` and ``run_playbook``.
+    """
+    names = tuple(node.name for node in setup.nodes)
+    extra = {"reset_confirmation": True}
+    step = Step(playbook=RESET, reason="Kubernetes is taken off", nodes=names, after=setup.state, extra_vars=extra)
+    known = {node.name: node for node in setup.nodes}
+    checkout = prepare(setup)
+    _run(setup, step, checkout=checkout, known=known, folder=folder, logs=logs, report=report, cancelled=cancelled)
+
+
+def _run(
+    setup: Setup,
+    step: Step,
+    *,
+    checkout: Checkout,
+    known: Mapping[str, ClusterNode],
+    folder: Path,
+    logs: Path,
+    report: Report,
+    cancelled: Callable[[], bool],
+) -> None:
+    job = Job(
+        playbook=step.playbook,
+        checkout=checkout.path,
+        environment=environment_of(checkout.path, checkout.version),
+        workspace=Workspace(root=folder),
+        hosts=_hosts(step, known),
+        variables=group_vars_text({**setup.variables, "kube_version": step.after.kubernetes}),
+        nodes=step.nodes,
+        limit=step.limit,
+        extra_vars=step.extra_vars,
+        log=logs / f"kubespray-{setup.cluster}-{time.strftime('%Y%m%dT%H%M%S')}.log",
+    )
+    run_playbook(job, report=lambda progress: report(step, job, progress), cancelled=cancelled)
 
 
 def _hosts(step: Step, known: Mapping[str, ClusterNode]) -> str:

@@ -15,6 +15,7 @@ from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.capacity.demand import hosts_of
 from ai_how.errors import NotFoundError, ProviderError
+from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
 from ai_how.machines import domains, networks, storage
 from ai_how.machines.capabilities import check_capabilities
 from ai_how.machines.card_notes import CardNotes
@@ -65,6 +66,9 @@ class LibvirtProvider:
         self.keys = Keys(self.folder.secrets)
         self.store = ImageStore(shared_cache() / "images")
         self.hosts = {host.name: host for host in hosts_of(site)}
+        self.kubernetes = SiteKubernetes(
+            site, site_file, folder=self.folder, state=self.state, machine_of=lambda node: f"machine/{node}"
+        )
         self._interrupted = Event()
 
     @property
@@ -113,8 +117,9 @@ class LibvirtProvider:
             check_conflicts(connect, sight.wanted, host=host)
             check_capabilities(connect, machines, host=host)
         sight.check_cards_free()
-        made = compute_plan(self.site.name, resources(sight.wanted), sight.observed)
-        return replace(made, notes=sight.notes)
+        desired = [*resources(sight.wanted), *self.kubernetes.resources(sight.clusters)]
+        made = replace(compute_plan(self.site.name, desired, sight.observed), notes=sight.notes)
+        return self.kubernetes.explained(made, sight.clusters)
 
     def check_unchanged(self, plan: Plan) -> list[str]:
         """What is no longer as it was when the plan was made; empty where it can be applied."""
@@ -138,6 +143,8 @@ class LibvirtProvider:
     def perform(self, action: Action, resource: Resource | None) -> str:
         """Do one action of a plan; says in a few words how it ended."""
         kind, _, rest = action.resource.partition("/")
+        if kind == "kubernetes":
+            return self.kubernetes.perform(action, resource, self.look.clusters)
         if resource is None:
             return self._delete(action.resource)
         do: dict[str, Callable[[str, Resource, Action], str]] = {
@@ -153,7 +160,9 @@ class LibvirtProvider:
         return do[kind.partition("@")[0]](rest.partition("@")[0], resource, action)
 
     def _make_keys(self, _name: str, _resource: Resource, _action: Action) -> str:
-        self.keys.ensure({node: wish.address for node, wish in self.look.wanted.machines.items()})
+        # those that leave too: they are drained before they go
+        standing = {node: machine.address for node, machine in self.standing.items()}
+        self.keys.ensure({**standing, **{node: wish.address for node, wish in self.look.wanted.machines.items()}})
         return "kept in files of mode 0600"
 
     def _build_image(self, name: str, _resource: Resource, _action: Action) -> str:
@@ -176,11 +185,14 @@ class LibvirtProvider:
         wish = self.look.wanted.networks[name]
         return networks.ensure_network(self.connections[resource.settings["host"]], wish.network)
 
-    def _make_disk(self, name: str, resource: Resource, _action: Action) -> str:
+    def _make_disk(self, name: str, resource: Resource, action: Action) -> str:
         host = resource.settings["host"]
         for wish in self.look.wanted.machines.values():
             for disk in wish.machine.disks:
                 if disk.volume == f"{name}.qcow2":
+                    if disk.backing and action.verb is Verb.CREATE:
+                        # the system disk: what was set up on an earlier one is gone
+                        self.kubernetes.made_again(wish.machine.cluster, wish.machine.node)
                     pool, target = self.pool_of(host), self.target(wish)
                     return ensure_machine_disk(self.connections[host], pool, wish.machine, disk, target=target)
         raise NotFoundError(f"no machine has a disk {name}")
@@ -235,6 +247,7 @@ class LibvirtProvider:
     def interrupt(self) -> None:
         """Let waits that are under way end soon: what they wait for goes on, and the next ``up`` waits for it."""
         self._interrupted.set()
+        self.kubernetes.interrupt()
 
     def wait_ready(self, wish: MachineWish, *, timeout_s: float | None = None) -> str:
         """Wait until a machine that was started can be worked on; by default as long as the site file allows.

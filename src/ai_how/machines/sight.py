@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ai_how.capacity.demand import all_needs
 from ai_how.errors import ConflictError
 from ai_how.host.site_hosts import observe_site_hosts
+from ai_how.kubernetes.cluster_of_site import ClusterMachines
 from ai_how.machines.card_trouble import held_cards
 from ai_how.machines.chosen_images import choose_images
 from ai_how.machines.desired import KEYS, Desired, HostSetting, desired_of
 from ai_how.machines.far_hosts import far_capacity
+from ai_how.machines.kubernetes import cluster_machines
 from ai_how.machines.numa import numa_cpus
 from ai_how.machines.placing import Held, passed_over, place_nodes
 from ai_how.machines.turns import clusters_to_run
@@ -33,6 +35,7 @@ class Sight:
     wanted: Desired
     worlds: Mapping[str, HostWorld]
     observed: dict[str, Observed]
+    clusters: tuple[ClusterMachines, ...]
     held: Held
     notes: tuple[str, ...]
 
@@ -98,7 +101,10 @@ def look_at(provider: LibvirtProvider) -> Sight:
     observed = observed_resources(worlds, wanted, ready=provider.state.resources())
     observed[KEYS] = _keys(provider, wanted)
     notes = tuple(passed_over(site, capacities, placed, held=held))
-    return Sight(wanted=wanted, worlds=worlds, observed=observed, held=held, notes=notes)
+    reached = {node: provider.target(wish) for node, wish in wanted.machines.items()}
+    clusters = cluster_machines(site, wanted.machines, reached=reached, standing=standing)
+    observed |= provider.kubernetes.observed(clusters)
+    return Sight(wanted=wanted, worlds=worlds, observed=observed, clusters=clusters, held=held, notes=notes)
 
 
 def _keys(provider: LibvirtProvider, wanted: Desired) -> Observed:

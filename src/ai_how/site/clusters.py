@@ -191,6 +191,11 @@ class Cluster(Section):
         """The nodes as written, or the default ones of its kind."""
         return tuple(self.nodes) or default_nodes(self.kind)
 
+    @property
+    def has_kubernetes(self) -> bool:
+        """Whether Kubernetes is set up on its nodes."""
+        return self.kind == "cloud" and self.kubernetes.enabled
+
 
 class VcpuOvercommit(Section):
     """How many virtual processors may share one hardware thread, by role. Memory and GPUs are never shared.

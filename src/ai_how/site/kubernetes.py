@@ -16,8 +16,10 @@ Subnet = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$
 
 
 class Kubernetes(Section):
-    """How Kubernetes is set up on a cloud cluster's nodes, by Kubespray. Checked, but not run by `ai-how up` yet."""
+    """How Kubernetes is set up on a cloud cluster's nodes, by Kubespray."""
 
+    enabled: bool = True
+    """Whether `ai-how up` sets it up; without it the cluster is machines alone."""
     pod_cidr: Subnet = "10.233.64.0/18"
     """IPv4 range of pods. Cannot be changed later."""
     service_cidr: Subnet = "10.233.0.0/18"

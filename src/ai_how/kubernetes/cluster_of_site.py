@@ -1,0 +1,251 @@
+"""Kubernetes on the clusters of a site, for whatever provides the machines: what is wanted, what is there, doing it.
+
+A provider says which machines each cluster has and how they are reached (``ClusterMachines``), and which of its own
+resources makes a node ready. All else is here. Nothing is asked of the machines while planning.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from ai_how.apply.site_folder import SiteFolder
+from ai_how.apply.state import State
+from ai_how.errors import ProviderError, SpecError, WorldChangedError
+from ai_how.kubernetes.nodes import ClusterNode
+from ai_how.kubernetes.playbooks import RESET, ClusterState, Step, steps
+from ai_how.kubernetes.progress import Progress
+from ai_how.kubernetes.remembered import recall, remember
+from ai_how.kubernetes.run import Job
+from ai_how.kubernetes.setup import PREFIX, Setup, apply_setup, reset_setup, setup_of
+from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
+from ai_how.releases.conflict import Conflict
+from ai_how.releases.site_pins import clash, solve_site
+from ai_how.site.spec import Site
+
+Follow = Callable[[Step, Job, Progress], None]
+"""Told of a playbook's progress: which step, which run of it, how far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterMachines:
+    """A cluster as its provider sees it.
+
+    ``nodes`` are those that the site file asks for, ``there`` the names of all whose machine exists now, also of those
+    that are no longer asked for. ``runs``: whether the machines shall be on; nothing is set up on one that is not.
+    """
+
+    cluster: str
+    nodes: tuple[ClusterNode, ...]
+    there: frozenset[str]
+    runs: bool = True
+
+
+class SiteKubernetes:
+    """The Kubernetes of every cluster of one site."""
+
+    def __init__(
+        self, site: Site, site_file: Path, *, folder: SiteFolder, state: State, machine_of: Callable[[str], str]
+    ) -> None:
+        """``machine_of``: from a node's name to the resource that makes its machine ready."""
+        self.site = site
+        self.site_file = site_file
+        self.folder = folder
+        self.state = state
+        self.machine_of = machine_of
+        self.follow: Follow = lambda _step, _job, _progress: None
+        self._interrupted = Event()
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        """By component: those of the site's release set, with its pins taken in.
+
+        Raises:
+            SpecError: the pins do not go together.
+        """
+        answer = solve_site(self.site)
+        if isinstance(answer, Conflict):
+            raise SpecError(clash(answer), next_step="ai-how validate")
+        return answer.versions
+
+    def recorded(self) -> dict[str, dict[str, Any]]:
+        """What was set up, as it was recorded, by cluster."""
+        kept = self.state.resources()
+        return {name.removeprefix(PREFIX): made for name, made in kept.items() if name.startswith(PREFIX)}
+
+    def cluster_folder(self, cluster: str) -> Path:
+        """Where a cluster's playbooks run from."""
+        return self.folder.kubernetes / cluster
+
+    def setups(self, clusters: Sequence[ClusterMachines]) -> dict[str, Setup]:
+        """What is wanted, by cluster: where Kubernetes is wanted, on machines that shall be on."""
+        recorded = self.recorded()
+        return {
+            each.cluster: self._setup(
+                each.cluster, each.nodes, versions=self.versions, recorded=recorded.get(each.cluster)
+            )
+            for each in clusters
+            if each.runs and self._wanted(each.cluster)
+        }
+
+    def _setup(
+        self,
+        cluster: str,
+        nodes: Sequence[ClusterNode],
+        *,
+        versions: Mapping[str, str],
+        recorded: Mapping[str, Any] | None,
+    ) -> Setup:
+        return setup_of(
+            cluster,
+            self.site.planned_clusters[cluster].kubernetes,
+            nodes,
+            versions=versions,
+            recorded=recorded,
+            credentials_dir=self.folder.secrets / "kubernetes" / cluster,
+            site_folder=self.site_file.resolve().parent,
+        )
+
+    def _wanted(self, cluster: str) -> bool:
+        planned = self.site.planned_clusters.get(cluster)
+        return planned is not None and planned.has_kubernetes
+
+    def resources(self, clusters: Sequence[ClusterMachines]) -> list[Resource]:
+        """As resources of a plan; a cluster that does not run keeps what it has."""
+        wanted = self.setups(clusters)
+        found = [setup.resource([self.machine_of(node.name) for node in setup.nodes]) for setup in wanted.values()]
+        recorded = self.recorded()
+        asleep = [each.cluster for each in clusters if not each.runs and self._wanted(each.cluster)]
+        found += [Resource(name=f"{PREFIX}{name}", settings=recorded[name]) for name in asleep if name in recorded]
+        return found
+
+    def observed(self, clusters: Sequence[ClusterMachines]) -> dict[str, Observed]:
+        """What was set up of all clusters, also of those that the site file no longer has."""
+        wanted, by_name = self.setups(clusters), {each.cluster: each for each in clusters}
+        found: dict[str, Observed] = {}
+        for cluster, made in self.recorded().items():
+            name = f"{PREFIX}{cluster}"
+            state = ClusterState.from_settings(made)
+            if cluster in wanted:
+                seen = wanted[cluster].observed(lost_nodes(state, by_name[cluster]))
+            else:
+                seen = Observed(name=name, condition=Condition.HEALTHY, settings=made)
+            found[name] = replace(seen, needs=tuple(self.machine_of(node) for node in state.nodes))
+        return found
+
+    def explained(self, plan: Plan, clusters: Sequence[ClusterMachines]) -> Plan:
+        """A plan that says which playbooks would run, and why.
+
+        Raises:
+            SpecError: Kubespray or Kubernetes cannot go there.
+        """
+        wanted = self.setups(clusters)
+        by_name = {each.cluster: each for each in clusters}
+        actions = tuple(self._explained(action, wanted, by_name) for action in plan.actions)
+        return replace(plan, actions=actions)
+
+    def _explained(
+        self, action: Action, wanted: Mapping[str, Setup], clusters: Mapping[str, ClusterMachines]
+    ) -> Action:
+        prefix, _, cluster = action.resource.rpartition("/")
+        if f"{prefix}/" != PREFIX:
+            return action
+        if action.verb is Verb.DELETE:
+            runs = f"{RESET}: all that runs on it is lost; " if self._staying(cluster, clusters.get(cluster)) else ""
+            return replace(action, reason=runs + action.reason)
+        setup = wanted[cluster]
+        todo = _steps(setup, clusters[cluster])
+        said = "; ".join(f"{Path(step.playbook).name}: {step.reason}" for step in todo)
+        return replace(action, reason=said or action.reason)
+
+    def made_again(self, cluster: str, node: str) -> None:
+        """Called before a node's machine is made: a node of that name that the cluster knows is lost from then on."""
+        made = self.recorded().get(cluster)
+        if made is None or node not in made["nodes"] or node in made.get("lost", []):
+            return
+        self.state.record(f"{PREFIX}{cluster}", {**made, "lost": [*made.get("lost", []), node]})
+
+    def interrupt(self) -> None:
+        """Break off what is under way: the next ``up`` goes on from there."""
+        self._interrupted.set()
+
+    def perform(self, action: Action, resource: Resource | None, clusters: Sequence[ClusterMachines]) -> str:
+        """Do one action of a plan, whose resource is a cluster's Kubernetes; says in a few words how it ended.
+
+        Raises:
+            WorldChangedError: the site file is not that of the plan.
+            As ``apply_setup``.
+        """
+        cluster = action.resource.removeprefix(PREFIX)
+        machines = next((each for each in clusters if each.cluster == cluster), None)
+        if resource is None or machines is None:
+            return self._take_off(cluster, machines)
+        setup = self.setups(clusters)[cluster]
+        if resource.settings != setup.state.to_settings():
+            raise WorldChangedError(
+                f"{action.resource}: the site file has changed since the plan was made", next_step="ai-how plan"
+            )
+        return self._set_up(setup, machines)
+
+    def _set_up(self, setup: Setup, machines: ClusterMachines) -> str:
+        kept = self.cluster_folder(setup.cluster) / "nodes.json"
+        known = {node.name for node in (*recall(kept), *setup.nodes)}
+        forgotten = sorted(set(setup.recorded.nodes if setup.recorded else ()) - known)
+        if forgotten:
+            raise ProviderError(
+                f"how {', '.join(forgotten)} was reached is not known any more",
+                evidence=f"{kept} does not name it",
+                next_step="put it back into the site file, then: ai-how up; then remove it again",
+            )
+        remember(kept, setup.nodes)
+        return apply_setup(
+            setup,
+            folder=self.cluster_folder(setup.cluster),
+            logs=self.folder.logs,
+            record=self.state.record,
+            report=self.follow,
+            lost=lost_nodes(setup.recorded, machines),
+            leaving=recall(kept),
+            cancelled=self._interrupted.is_set,
+        )
+
+    def _take_off(self, cluster: str, machines: ClusterMachines | None) -> str:
+        """Remove Kubernetes from machines that stay; where they go, there is nothing to do on them."""
+        nodes = self._staying(cluster, machines)
+        if nodes:
+            made = self.recorded()[cluster]
+            as_made = {**self.versions, "kubespray": made["kubespray"], "kubernetes": made["kubernetes"]}
+            reset_setup(
+                self._setup(cluster, nodes, versions=as_made, recorded=made),
+                folder=self.cluster_folder(cluster),
+                logs=self.folder.logs,
+                report=self.follow,
+                cancelled=self._interrupted.is_set,
+            )
+        self.state.record(f"{PREFIX}{cluster}", None)
+        shutil.rmtree(self.cluster_folder(cluster), ignore_errors=True)
+        return f"taken off {len(nodes)} machines" if nodes else "gone with its machines"
+
+    def _staying(self, cluster: str, machines: ClusterMachines | None) -> tuple[ClusterNode, ...]:
+        made = self.recorded().get(cluster)
+        if machines is None or made is None:
+            return ()
+        return tuple(node for node in machines.nodes if node.name in machines.there and node.name in made["nodes"])
+
+    def logs(self, cluster: str) -> list[Path]:
+        """The logs of a cluster's playbooks, the newest last."""
+        return sorted(self.folder.logs.glob(f"kubespray-{cluster}-????????T??????.log"))
+
+
+def lost_nodes(recorded: ClusterState | None, machines: ClusterMachines) -> tuple[str, ...]:
+    """The nodes that a cluster knows and whose machine is gone. Pure."""
+    return tuple(name for name in (recorded.nodes if recorded else ()) if name not in machines.there)
+
+
+def _steps(setup: Setup, machines: ClusterMachines) -> tuple[Step, ...]:
+    return steps(setup.recorded, setup.state, lost=lost_nodes(setup.recorded, machines))
