@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ai_how.apply.site_folder import SiteFolder
+from ai_how.apply.site_folder import SiteFolder, remove_folder
 from ai_how.apply.state import State
-from ai_how.errors import SpecError, WorldChangedError
+from ai_how.errors import NotFoundError, ProviderError, SpecError, TryAgainError, WorldChangedError
 from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
+from ai_how.kubernetes.kubeconfig import kubeconfig_text
+from ai_how.kubernetes.merging import Merge
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.kubernetes.remembered import recall, remember
+from ai_how.kubernetes_api.kubeconfig import access_from_text
 from ai_how.plan.compute import compute_plan
-from ai_how.plan.model import Condition, Observed, Plan, Resource, Verb
+from ai_how.plan.model import Condition, Observed, Plan, Resource, Verb, settings_digest
 from ai_how.site.load import check_site_text
+from tests.fake_cluster import admin_conf, cluster_of
 from tests.kubernetes_nodes import nodes_of
 
 NODES = nodes_of("four-machines")
@@ -56,9 +61,14 @@ def plan(one: SiteKubernetes, *clusters: ClusterMachines, standing: Sequence[str
 
 
 def set_up(one: SiteKubernetes, *, nodes: Sequence[ClusterNode] = NODES) -> None:
-    """As it is recorded when all playbooks ended well."""
+    """As it is recorded when all playbooks ended well and the cluster was seen ready."""
     state = one.setups([machines(nodes)])["cloud"].state
     one.state.record(NAME, state.to_settings())
+    one.state.record("kubernetes-ready/cloud", {"settings": settings_digest(state.to_settings())})
+    kubeconfig = one.kubeconfig("cloud")
+    access = access_from_text(admin_conf(), source="s", folder=Path("/"))
+    kubeconfig.path.parent.mkdir(parents=True, exist_ok=True)
+    kubeconfig.path.write_text(kubeconfig_text(access, name=kubeconfig.context, node=nodes[0]))
 
 
 def said(made: Plan) -> dict[str, tuple[Verb, str]]:
@@ -76,6 +86,28 @@ def test_one_that_is_set_up_is_left_alone(tmp_path: Path) -> None:
     one = kubernetes(tmp_path)
     set_up(one)
     assert plan(one, machines()).empty
+
+
+def test_a_cluster_that_was_set_up_but_not_seen_ready_is_asked_again(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    set_up(one)
+    one.state.record("kubernetes-ready/cloud", None)
+    assert said(plan(one, machines())) == {NAME: (Verb.REPAIR, "has not been seen ready since it was set up")}
+
+
+def test_a_kubeconfig_that_is_missing_is_fetched_again_without_a_playbook(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    set_up(one)
+    one.kubeconfig("cloud").path.unlink()
+    assert said(plan(one, machines())) == {NAME: (Verb.REPAIR, "its kubeconfig is missing")}
+
+
+def test_a_lost_node_or_a_change_comes_before_what_the_cluster_says(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    set_up(one)
+    one.state.record("kubernetes-ready/cloud", None)
+    one.made_again("cloud", NAMES[-1])
+    assert said(plan(one, machines()))[NAME][1].startswith("remove-node.yml")
 
 
 @pytest.mark.parametrize("section", ["kubernetes: {enabled: false}", "kind: hpc"])
@@ -180,3 +212,85 @@ def test_nodes_are_remembered_until_they_are_forgotten(tmp_path: Path) -> None:
     assert set(recall(file)) == {moved, *NODES[1:]}
     file.write_text('{"nodes": [{"name": "a"}]}')
     assert recall(file) == ()
+
+
+def status(one: SiteKubernetes, *clusters: ClusterMachines) -> dict[str, tuple[Condition, str]]:
+    return {each.name: (each.condition, each.detail) for each in one.components(clusters)}
+
+
+def test_status_shows_the_cluster_and_its_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, api = kubernetes(tmp_path), cluster_of(NODES)
+    monkeypatch.setattr("ai_how.kubernetes.status.open_api", lambda *_words, **_options: nullcontext(api))
+    assert status(one, machines()) == {NAME: (Condition.ABSENT, "is not set up yet")}
+    set_up(one)
+    whole = status(one, machines())
+    assert whole.pop(NAME) == (Condition.HEALTHY, "")
+    assert whole == {f"{NAME}/{name}": (Condition.HEALTHY, "") for name in NAMES}
+    del api.nodes[-1]
+    broken = status(one, machines())
+    assert broken[NAME] == (Condition.FAILING, "1 of 4 nodes are not ready")
+    assert broken[f"{NAME}/{NAMES[-1]}"] == (Condition.FAILING, "is no node of the cluster")
+
+
+def test_status_of_an_api_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = kubernetes(tmp_path)
+    set_up(one)
+
+    def refuse(*_words: object, **_options: object) -> None:
+        raise TryAgainError("nothing listens there", next_step="see whether it runs")
+
+    monkeypatch.setattr("ai_how.kubernetes.status.open_api", refuse)
+    (found,) = one.components([machines()])
+    assert found.condition is Condition.FAILING
+    assert found.detail == "its API server cannot be asked: nothing listens there"
+    assert found.remedy == "ai-how up"
+
+
+def test_status_of_a_cluster_that_is_stopped_asks_nobody(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    assert one.components([machines(runs=False)]) == []
+    set_up(one)
+    (found,) = one.components([machines(runs=False)])
+    assert (found.condition, found.address) == (Condition.HEALTHY, "stopped")
+
+
+def test_the_newest_log_is_shown(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    assert one.log_of("cloud-cpu-worker-1") is None
+    with pytest.raises(NotFoundError, match="no playbook has run for kubernetes/cloud"):
+        one.log_of(NAME)
+    logs = one.folder.logs
+    logs.mkdir(parents=True)
+    for name in ("cloud-20300101T000000", "cloud-20300102T000000", "cloud-two-20300103T000000"):
+        (logs / f"kubespray-{name}.log").touch()
+    assert one.log_of(NAME) == logs / "kubespray-cloud-20300102T000000.log"
+    assert one.log_of(f"{NAME}/{NAMES[0]}") == one.log_of(NAME)
+
+
+def test_removing_takes_our_context_out_of_the_users_file(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    set_up(one)
+    Merge(one.kubeconfig("cloud")).add(tmp_path / "config")
+    assert one.remove(lambda _doing: None) == []
+    assert "lab-cloud" not in (tmp_path / "config").read_text()
+    assert remove_folder(one.folder) == []
+
+
+def test_removing_tells_what_the_user_changed(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    set_up(one)
+    Merge(one.kubeconfig("cloud")).add(tmp_path / "config")
+    (tmp_path / "config").write_text("[")
+    assert one.remove(lambda _doing: None) == [
+        f"context lab-cloud: {tmp_path / 'config'} is not YAML: nothing was changed"
+    ]
+
+
+def test_a_node_whose_way_is_forgotten_cannot_be_drained(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    set_up(one)
+    fewer = [machines(NODES[:-1], there=NAMES)]
+    made = plan(one, *fewer)
+    with pytest.raises(ProviderError, match="how cloud-gpu-worker-2 was reached is not known") as caught:
+        one.perform(made.actions[0], made.resource(NAME), fewer)
+    assert "put it back" in caught.value.next_step

@@ -50,6 +50,17 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def last_lines(path: Path, lines: int) -> list[str]:
+    """The last lines of a file that may be large or missing."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 400 * lines))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return []
+
+
 def make_state_folder(root: Path) -> None:
     """Make a site's folder, in which everything else of it lies.
 

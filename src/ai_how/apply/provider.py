@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,8 @@ from ai_how.site.spec import Site
 
 Say = Callable[[str], None]
 """Told what is being done now, in a few words."""
+Tell = Callable[[str, Sequence[str]], None]
+"""Told how far a long action is: its resource, and lines about it, the first one for the whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,9 @@ class Provider(Protocol):
 
     def perform(self, action: Action, resource: Resource | None) -> str:
         """Do one action of a plan; says in a few words how it ended."""
+
+    def watch(self, tell: Tell) -> None:
+        """Have long actions told of while they are under way."""
 
     def interrupt(self) -> None:
         """Let waits that are under way end soon: the user wants out."""

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "switch": ("ai_how.cli.switch:switch", "Give the turn to another cluster: stop, start, check."),
     "vm": ("ai_how.cli.vm:vm", "List, start, stop, enter, keep and resize virtual machines."),
     "topology": ("ai_how.cli.topology:topology", "Show hosts, machines, networks, GPUs and conflicts."),
+    "kubeconfig": ("ai_how.cli.kubeconfig:kubeconfig", "Show, print or merge a cluster's kubeconfig; renew it."),
     "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),
     "logs": ("ai_how.cli.lifecycle:logs", "Print a component's log."),
     "events": ("ai_how.cli.lifecycle:events", "Show what was done to this site, newest last."),

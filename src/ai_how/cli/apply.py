@@ -43,6 +43,7 @@ def carry_out(
     from ai_how.cli.progress import ActionProgress
 
     with ActionProgress(quiet=quiet) as progress:
+        provider.watch(progress.tell)
         events = EventLog(provider.folder.events)
         try:
             return apply_plan(

@@ -9,6 +9,7 @@ from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
     from ai_how.apply.provider import Provider
+    from ai_how.kubernetes.cluster_of_site import WithKubernetes
     from ai_how.machines.provider import LibvirtProvider
     from ai_how.site.spec import Site
 
@@ -43,6 +44,24 @@ def open_machines(site_path: Path | None) -> LibvirtProvider:
         f"site {provider.site.name} has no virtual machines",
         evidence=f"provider: {provider.site.provider}",
         next_step="write provider: libvirt and clusters in the site file (ai-how schema)",
+    )
+
+
+def open_kubernetes(site_path: Path | None) -> WithKubernetes:
+    """A site whose clusters can have Kubernetes.
+
+    Raises:
+        SpecError: it is of another kind.
+    """
+    from ai_how.kubernetes.cluster_of_site import WithKubernetes
+
+    provider = open_site(site_path)
+    if isinstance(provider, WithKubernetes):
+        return provider
+    raise SpecError(
+        f"site {provider.site.name} has no Kubernetes",
+        evidence=f"provider: {provider.site.provider}",
+        next_step="write provider: libvirt or inventory and a cluster of kind cloud (ai-how schema)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Progress of a plan's actions: one line as each ends, and on a terminal a line that says what is under way."""
+"""Progress of a plan's actions: one line as each ends, and on a terminal lines that say what is under way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 import click
@@ -21,6 +22,8 @@ class ActionProgress:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() and not quiet
         self._under_way: dict[str, float] = {}
+        self._told: dict[str, Sequence[str]] = {}
+        self._drawn = 0
         self._guard = threading.Lock()
         self._ended = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -42,6 +45,7 @@ class ActionProgress:
                 self._under_way[action.resource] = time.monotonic()
                 return
             self._under_way.pop(action.resource, None)
+            self._told.pop(action.resource, None)
             if self._quiet:
                 return
             if self._terminal:
@@ -53,14 +57,32 @@ class ActionProgress:
                 f"  {click.style(mark.ljust(8), fg=colour)}{action.resource:<24}{took:>8}  {outcome.detail}", err=True
             )
 
+    def tell(self, resource: str, lines: Sequence[str]) -> None:
+        """How far a long action is: on a terminal all lines below what is under way, else the first where it is new."""
+        with self._guard:
+            before = self._told.get(resource)
+            self._told[resource] = lines
+            if not self._terminal and not self._quiet and (before is None or before[0] != lines[0]):
+                click.echo(f"  ...     {resource}: {lines[0]}", err=True)
+
     def _tick(self) -> None:
         while not self._ended.wait(0.2):
             with self._guard:
                 if self._under_way:
-                    now = time.monotonic()
-                    doing = ", ".join(f"{name} ({now - since:.0f} s)" for name, since in self._under_way.items())
-                    width = shutil.get_terminal_size().columns - 1
-                    click.echo(f"\r\x1b[K  ... {doing}"[: width + 4], nl=False, err=True)
+                    self._draw()
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        doing = ", ".join(f"{name} ({now - since:.0f} s)" for name, since in self._under_way.items())
+        lines = [f"  ... {doing}"]
+        lines += [f"      {line}" for name in self._under_way for line in self._told.get(name, ())]
+        size = shutil.get_terminal_size()
+        self._clear()
+        shown = [line[: size.columns - 1] for line in lines[: max(1, size.lines - 1)]]
+        click.echo("\n".join(shown), nl=False, err=True)
+        self._drawn = len(shown)
 
     def _clear(self) -> None:
-        click.echo("\r\x1b[K", nl=False, err=True)
+        up = f"\x1b[{self._drawn - 1}A" if self._drawn > 1 else ""
+        click.echo(f"\r{up}\x1b[J", nl=False, err=True)
+        self._drawn = 0

@@ -12,24 +12,33 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.site_folder import SiteFolder
 from ai_how.apply.state import State
-from ai_how.errors import ProviderError, SpecError, WorldChangedError
+from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError, WorldChangedError
+from ai_how.kubernetes.finish import finish, kubeconfig_of
+from ai_how.kubernetes.kubeconfig import Kubeconfig
+from ai_how.kubernetes.merging import Merge
 from ai_how.kubernetes.nodes import ClusterNode
+from ai_how.kubernetes.orphans import end_orphans
 from ai_how.kubernetes.playbooks import RESET, ClusterState, Step, steps
 from ai_how.kubernetes.progress import Progress
+from ai_how.kubernetes.progress_text import progress_lines
 from ai_how.kubernetes.remembered import recall, remember
 from ai_how.kubernetes.run import Job
 from ai_how.kubernetes.setup import PREFIX, Setup, apply_setup, reset_setup, setup_of
-from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
+from ai_how.kubernetes.status import at_rest, cluster_status
+from ai_how.kubernetes.workspace import Workspace
+from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb, settings_digest
 from ai_how.releases.conflict import Conflict
 from ai_how.releases.site_pins import clash, solve_site
 from ai_how.site.spec import Site
 
-Follow = Callable[[Step, Job, Progress], None]
-"""Told of a playbook's progress: which step, which run of it, how far."""
+READY = "kubernetes-ready/"
+"""Under this name and a cluster's is kept what was seen ready."""
+READY_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +67,7 @@ class SiteKubernetes:
         self.folder = folder
         self.state = state
         self.machine_of = machine_of
-        self.follow: Follow = lambda _step, _job, _progress: None
+        self._tell: Tell = lambda _resource, _lines: None
         self._interrupted = Event()
 
     @cached_property
@@ -72,6 +81,11 @@ class SiteKubernetes:
         if isinstance(answer, Conflict):
             raise SpecError(clash(answer), next_step="ai-how validate")
         return answer.versions
+
+    @property
+    def names(self) -> list[str]:
+        """The clusters that have Kubernetes by the site file."""
+        return [name for name in self.site.planned_clusters if self._wanted(name)]
 
     def recorded(self) -> dict[str, dict[str, Any]]:
         """What was set up, as it was recorded, by cluster."""
@@ -132,11 +146,21 @@ class SiteKubernetes:
             name = f"{PREFIX}{cluster}"
             state = ClusterState.from_settings(made)
             if cluster in wanted:
-                seen = wanted[cluster].observed(lost_nodes(state, by_name[cluster]))
+                seen = self._with_trouble(wanted[cluster].observed(lost_nodes(state, by_name[cluster])), cluster)
             else:
                 seen = Observed(name=name, condition=Condition.HEALTHY, settings=made)
             found[name] = replace(seen, needs=tuple(self.machine_of(node) for node in state.nodes))
         return found
+
+    def _with_trouble(self, seen: Observed, cluster: str) -> Observed:
+        if seen.condition is not Condition.HEALTHY:
+            return seen
+        ready = self.state.resources().get(f"{READY}{cluster}", {})
+        if ready.get("settings") != settings_digest(seen.settings or {}):
+            trouble = "has not been seen ready since it was set up"
+        else:
+            trouble = self.kubeconfig(cluster).trouble()
+        return replace(seen, condition=Condition.FAILING, detail=trouble) if trouble else seen
 
     def explained(self, plan: Plan, clusters: Sequence[ClusterMachines]) -> Plan:
         """A plan that says which playbooks would run, and why.
@@ -169,6 +193,10 @@ class SiteKubernetes:
         if made is None or node not in made["nodes"] or node in made.get("lost", []):
             return
         self.state.record(f"{PREFIX}{cluster}", {**made, "lost": [*made.get("lost", []), node]})
+
+    def watch(self, tell: Tell) -> None:
+        """Have the progress of playbooks told."""
+        self._tell = tell
 
     def interrupt(self) -> None:
         """Break off what is under way: the next ``up`` goes on from there."""
@@ -203,16 +231,26 @@ class SiteKubernetes:
                 next_step="put it back into the site file, then: ai-how up; then remove it again",
             )
         remember(kept, setup.nodes)
-        return apply_setup(
+        done = apply_setup(
             setup,
             folder=self.cluster_folder(setup.cluster),
             logs=self.folder.logs,
             record=self.state.record,
-            report=self.follow,
+            report=self._report,
             lost=lost_nodes(setup.recorded, machines),
             leaving=recall(kept),
             cancelled=self._interrupted.is_set,
         )
+        seen = finish(
+            setup, self.kubeconfig(setup.cluster), timeout_s=READY_TIMEOUT_S, cancelled=self._interrupted.is_set
+        )
+        self.state.record(f"{READY}{setup.cluster}", {"settings": settings_digest(setup.state.to_settings())})
+        return f"{done}; {seen}"
+
+    def _report(self, step: Step, job: Job, progress: Progress) -> None:
+        head = f"{Path(step.playbook).name}, log {job.log}"
+        lines = progress_lines(progress, elapsed_s=job.elapsed_s, expected_s=job.expected_s)
+        self._tell(f"{PREFIX}{job.workspace.root.name}", [head, *lines])
 
     def _take_off(self, cluster: str, machines: ClusterMachines | None) -> str:
         """Remove Kubernetes from machines that stay; where they go, there is nothing to do on them."""
@@ -224,10 +262,12 @@ class SiteKubernetes:
                 self._setup(cluster, nodes, versions=as_made, recorded=made),
                 folder=self.cluster_folder(cluster),
                 logs=self.folder.logs,
-                report=self.follow,
+                report=self._report,
                 cancelled=self._interrupted.is_set,
             )
-        self.state.record(f"{PREFIX}{cluster}", None)
+        for kept in (PREFIX, READY):
+            self.state.record(f"{kept}{cluster}", None)
+        Merge(self.kubeconfig(cluster)).undo()
         shutil.rmtree(self.cluster_folder(cluster), ignore_errors=True)
         return f"taken off {len(nodes)} machines" if nodes else "gone with its machines"
 
@@ -237,9 +277,84 @@ class SiteKubernetes:
             return ()
         return tuple(node for node in machines.nodes if node.name in machines.there and node.name in made["nodes"])
 
-    def logs(self, cluster: str) -> list[Path]:
-        """The logs of a cluster's playbooks, the newest last."""
-        return sorted(self.folder.logs.glob(f"kubespray-{cluster}-????????T??????.log"))
+    def kubeconfig(self, cluster: str) -> Kubeconfig:
+        """A cluster's kubeconfig, fetched or not."""
+        return kubeconfig_of(self.cluster_folder(cluster), site=self.site.name, cluster=cluster)
+
+    def renew_kubeconfig(self, cluster: str, clusters: Sequence[ClusterMachines]) -> Kubeconfig:
+        """Fetch a cluster's kubeconfig again, into the user's too where it was merged.
+
+        Raises:
+            NotFoundError: Kubernetes is not set up there, or its machines are off.
+            As ``Kubeconfig.fetch``.
+        """
+        setup = self.setups(clusters).get(cluster)
+        if setup is None or setup.recorded is None:
+            raise NotFoundError(
+                f"Kubernetes is not set up on cluster {cluster}" if setup else f"cluster {cluster} does not run",
+                next_step=f"ai-how up{'' if setup else f' --cluster {cluster}'}",
+            )
+        kubeconfig = self.kubeconfig(cluster)
+        kubeconfig.fetch(setup.first_control_plane)
+        Merge(kubeconfig).renew()
+        return kubeconfig
+
+    def components(self, clusters: Sequence[ClusterMachines]) -> list[ComponentStatus]:
+        """Every cluster's Kubernetes and its nodes, as the API servers say it now."""
+        wanted, observed, recorded = self.setups(clusters), self.observed(clusters), self.recorded()
+        found: list[ComponentStatus] = []
+        for each in clusters:
+            name = f"{PREFIX}{each.cluster}"
+            if each.cluster in wanted:
+                found += cluster_status(wanted[each.cluster], observed.get(name), self.kubeconfig(each.cluster))
+            elif each.cluster in recorded and not each.runs:
+                found.append(at_rest(name, str(recorded[each.cluster]["kubernetes"])))
+        return found
+
+    def log_of(self, component: str) -> Path | None:
+        """The newest log of a cluster's playbooks; None where the component is no cluster's Kubernetes.
+
+        Raises:
+            NotFoundError: no playbook has run for it.
+        """
+        if not component.startswith(PREFIX):
+            return None
+        cluster = component.removeprefix(PREFIX).partition("/")[0]
+        logs = sorted(self.folder.logs.glob(f"kubespray-{cluster}-????????T??????.log"))
+        if not logs:
+            known = ", ".join(f"{PREFIX}{name}" for name in self.names)
+            raise NotFoundError(
+                f"no playbook has run for {PREFIX}{cluster}",
+                evidence=f"there may be: {known}" if known else "the site has no Kubernetes",
+                next_step="ai-how up",
+            )
+        return logs[-1]
+
+    def remove(self, say: Say) -> list[str]:
+        """End what runs, and take our contexts out of the user's kubeconfig; what of them was left, and why.
+
+        The folder itself goes with the site's.
+        """
+        left = []
+        for folder in sorted(self.folder.kubernetes.glob("*/")):
+            if end_orphans(Workspace(root=folder).running):
+                say(f"ended the playbook that ran for {folder.name}")
+            try:
+                kept = Merge(self.kubeconfig(folder.name)).undo()
+            except AiHowError as error:
+                kept = f"context {self.site.name}-{folder.name}: {error.brief}"
+            left += [kept] if kept else []
+        return left
+
+
+@runtime_checkable
+class WithKubernetes(Protocol):
+    """What a provider of clusters offers to the commands that are about Kubernetes."""
+
+    kubernetes: SiteKubernetes
+
+    def clusters(self) -> tuple[ClusterMachines, ...]:
+        """The clusters as they are now; asks the machines' hosts."""
 
 
 def lost_nodes(recorded: ClusterState | None, machines: ClusterMachines) -> tuple[str, ...]:

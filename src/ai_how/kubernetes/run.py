@@ -1,6 +1,7 @@
 """Runs a playbook by ansible-runner, a process of Kubespray's own environment, and follows it to its end.
 
-A run that is broken off takes down all that it started; what it left half done, the next run takes further.
+A run that is broken off takes down all that it started; what it left half done, the next run takes further. One whose
+ai-how was killed goes on without it: it is ended before another one starts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from ai_how.apply.python_environment import PythonEnvironment
 from ai_how.errors import ProviderError, TryAgainError
+from ai_how.kubernetes.orphans import MARK, end_orphans, forget_run, new_mark, note_run
 from ai_how.kubernetes.progress import Progress, advance, read_event
 from ai_how.kubernetes.remedies import remedy_for
 from ai_how.kubernetes.workspace import FORKS, Workspace
@@ -41,6 +43,12 @@ class Job:
     limit: tuple[str, ...] = ()
     extra_vars: Mapping[str, Any] = field(default_factory=dict)
     forks: int = FORKS
+    began_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since it was asked for, seconds."""
+        return time.monotonic() - self.began_s
 
     @property
     def expected_s(self) -> float | None:
@@ -59,6 +67,7 @@ def run_playbook(job: Job, *, report: Report, cancelled: Callable[[], bool] = la
         ProviderError: a task failed, or a host did not answer: on which host, what it said, and what to do.
         TryAgainError: it was broken off.
     """
+    end_orphans(job.workspace.running)
     began = time.monotonic()
     control = Path(tempfile.mkdtemp(prefix="ai-how-"))
     try:
@@ -68,6 +77,7 @@ def run_playbook(job: Job, *, report: Report, cancelled: Callable[[], bool] = la
         job.workspace.write_extra_vars(job.extra_vars)
         code, progress = _follow(job, report, cancelled)
     finally:
+        forget_run(job.workspace.running)
         shutil.rmtree(control, ignore_errors=True)
     if code is None:
         raise TryAgainError(
@@ -90,14 +100,19 @@ def where(progress: Progress) -> str:
 def _follow(job: Job, report: Report, cancelled: Callable[[], bool]) -> tuple[int | None, Progress]:
     """The exit code, None where it was cancelled, and the progress."""
     events, errors = job.workspace.root / "events.jsonl", job.workspace.root / "errors.txt"
-    progress = Progress()
+    progress, mark = Progress(), new_mark()
     job.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (
         _private(job.log).open("a", encoding="utf-8") as log,
         Background(
-            _words(job), env=_environment(job), cwd=job.checkout, stdout=_private(events), stderr=_private(errors)
+            _words(job),
+            env={**_environment(job), MARK: mark},
+            cwd=job.checkout,
+            stdout=_private(events),
+            stderr=_private(errors),
         ) as process,
     ):
+        note_run(job.workspace.running, pid=process.pid, mark=mark)
         lines = _lines(events)
         while True:
             code = process.poll()

@@ -45,6 +45,16 @@ class Setup:
     def name(self) -> str:
         return f"{PREFIX}{self.cluster}"
 
+    @property
+    def first_control_plane(self) -> ClusterNode:
+        """The node that is asked for the cluster: the one that has been in it longest."""
+        return next(node for node in self.nodes if node.name == self.state.control_planes[0])
+
+    @property
+    def domain(self) -> str:
+        """The domain of the cluster's own names, by Kubespray's rule."""
+        return str(self.variables.get("dns_domain") or self.variables.get("cluster_name") or "cluster.local")
+
     def resource(self, needs: Sequence[str] = ()) -> Resource:
         """As a resource of a plan; ``needs`` are the nodes' own."""
         return Resource(name=self.name, settings=self.state.to_settings(), needs=tuple(needs))

@@ -39,6 +39,11 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def running(self) -> Path:
+        """Names the process that runs now, or did when ai-how was killed."""
+        return self.root / "running.json"
+
+    @property
     def durations(self) -> Path:
         return self.root / "durations.json"
 

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ai_how.apply.provider import ComponentStatus, Say
+from ai_how.apply.files import last_lines
+from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.state import State
 from ai_how.errors import NotFoundError, ProviderError
 from ai_how.local import environment, postgres
@@ -23,7 +24,7 @@ from ai_how.local.ports import PortBook
 from ai_how.local.process import ProcessSpec
 from ai_how.local.secrets import Secrets
 from ai_how.local.stack import BUCKETS, DATABASE_FILES, ENVIRONMENT, PROCESS, SECRETS, SUPERVISOR, Stack, render_stack
-from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process, tail
+from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
 from ai_how.site.spec import Site
@@ -48,6 +49,9 @@ class LocalProvider:
     def parallel(self) -> int:
         return 4
 
+    def watch(self, tell: Tell) -> None:
+        """Nothing here is told of: it takes seconds."""
+
     def interrupt(self) -> None:
         """Nothing here waits longer than a process takes to start."""
 
@@ -69,7 +73,7 @@ class LocalProvider:
                 evidence="there are: " + ", ".join(names) if names else f"no logs in {folder}",
                 next_step="ai-how status" if names else "ai-how up",
             )
-        return tail(found, lines), found
+        return last_lines(found, lines), found
 
     def exists(self) -> bool:
         """Whether the site's folder is there; refuses one that belongs to another site."""

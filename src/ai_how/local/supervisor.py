@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from ai_how.apply.files import write_atomic, write_json
+from ai_how.apply.files import last_lines, write_atomic, write_json
 from ai_how.errors import ProviderError, TryAgainError
 from ai_how.local.layout import Layout
 from ai_how.local.marks import MARK, mark_of
@@ -212,11 +212,11 @@ class Supervisor:
 
     def log_tail(self, name: str, lines: int = 15) -> str:
         """The end of a process's log."""
-        return "\n".join(tail(self.layout.logs / f"{name}.log", lines))
+        return "\n".join(last_lines(self.layout.logs / f"{name}.log", lines))
 
     def last_words(self, name: str) -> list[str]:
         """What the end of a process's log says of why it ended, without the traces of a program's own calls."""
-        return last_words(tail(self.layout.logs / f"{name}.log", 40))
+        return last_words(last_lines(self.layout.logs / f"{name}.log", 40))
 
     def _call(self, verb: Callable[[Any], Result], *, ignore: tuple[str, ...] = ()) -> Any:
         from supervisor.xmlrpc import Faults, SupervisorTransport
@@ -235,17 +235,6 @@ class Supervisor:
             ) from error
         finally:
             transport.close()
-
-
-def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a file that may be large or missing."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 400 * lines))
-            return file.read().decode(errors="replace").splitlines()[-lines:]
-    except FileNotFoundError:
-        return []
 
 
 def last_words(lines: Sequence[str], *, most: int = 5) -> list[str]:

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from threading import Event
 
-from ai_how.apply.files import shared_cache
-from ai_how.apply.provider import ComponentStatus, Say
+from ai_how.apply.files import last_lines, shared_cache
+from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.capacity.demand import hosts_of
@@ -140,6 +140,10 @@ class LibvirtProvider:
         """What gives the cards of removed machines back."""
         return CardNotes(self.state, self.card_hosts, site=self.site.name)
 
+    def clusters(self) -> tuple[ClusterMachines, ...]:
+        """The clusters that Kubernetes can be set up on."""
+        return self.look.clusters
+
     def perform(self, action: Action, resource: Resource | None) -> str:
         """Do one action of a plan; says in a few words how it ended."""
         kind, _, rest = action.resource.partition("/")
@@ -244,6 +248,10 @@ class LibvirtProvider:
         self.state.record(resource, {"run": found.run if found else ""})
         return f"{wish.address}, {said}"
 
+    def watch(self, tell: Tell) -> None:
+        """Have the playbooks of Kubernetes told of."""
+        self.kubernetes.watch(tell)
+
     def interrupt(self) -> None:
         """Let waits that are under way end soon: what they wait for goes on, and the next ``up`` waits for it."""
         self._interrupted.set()
@@ -320,11 +328,14 @@ class LibvirtProvider:
         return said
 
     def components(self) -> list[ComponentStatus]:
-        """Every machine, network and pool, and how it is doing."""
+        """Every machine, network and pool, and the clusters' Kubernetes, and how it is doing."""
         return components(self) if self.exists() else []
 
     def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
-        """The serial log of a machine."""
+        """The serial log of a machine, or the log of the last playbook of a cluster's Kubernetes."""
+        playbooks = self.kubernetes.log_of(component)
+        if playbooks is not None:
+            return last_lines(playbooks, lines), playbooks
         machine = self.standing.get(component)
         if machine is None:
             raise NotFoundError(
@@ -346,8 +357,8 @@ class LibvirtProvider:
 
     def remove(self, say: Say) -> list[str]:
         """Remove the site's machines, disks, networks, pools and keys; what is in a pool that is not ours stays."""
-        cards = self.card_notes
-        left = remove_from_hosts(self.connections, say, site=self.site.name, owner=self.owner, cards=cards)
+        left, cards = self.kubernetes.remove(say), self.card_notes
+        left += remove_from_hosts(self.connections, say, site=self.site.name, owner=self.owner, cards=cards)
         for said in cards.give_all_back():
             say(said)
         return left + remove_folder(self.folder)

@@ -23,7 +23,10 @@ _POOL_CONDITIONS = {True: Condition.HEALTHY, False: Condition.STOPPED}
 
 
 def components(provider: LibvirtProvider) -> list[ComponentStatus]:
-    """Every machine, network and pool, and how it is doing; of a machine also what is wrong with its cards."""
+    """Every machine, network and pool, and how it is doing; of a machine also what is wrong with its cards.
+
+    Then the clusters' Kubernetes, where a plan can be made.
+    """
     site = provider.site
     troubles = card_troubles(provider.card_hosts, provider.standing, site=site.name, owner=provider.owner)
     try:
@@ -32,7 +35,9 @@ def components(provider: LibvirtProvider) -> list[ComponentStatus]:
     except AiHowError as error:
         # what stands is shown all the same; what hinders the rest is said of the rest
         found = list(_without_plan(provider, error))
-    return [_with(component, troubles.get(component.name)) for component in found]
+        return [_with(component, troubles.get(component.name)) for component in found]
+    machines = [_with(component, troubles.get(component.name)) for component in found]
+    return [*machines, *provider.kubernetes.components(provider.look.clusters)]
 
 
 def _with_way_out(provider: LibvirtProvider, node: str, trouble: Trouble) -> Trouble:

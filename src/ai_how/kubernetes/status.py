@@ -1,0 +1,77 @@
+"""What ``status`` shows of a cluster's Kubernetes: one line for it, one for each node, as its API server says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ai_how.apply.provider import ComponentStatus
+from ai_how.errors import AiHowError
+from ai_how.kubernetes.kubeconfig import Kubeconfig
+from ai_how.kubernetes.reach import open_api
+from ai_how.kubernetes.ready import node_troubles
+from ai_how.kubernetes.setup import Setup
+from ai_how.kubernetes_api.connection import Patience
+from ai_how.plan.model import Condition, Observed
+
+_ANSWER_S = 5
+
+
+def cluster_status(setup: Setup, seen: Observed | None, kubeconfig: Kubeconfig) -> Iterator[ComponentStatus]:
+    """A cluster that shall run, and its nodes.
+
+    Args:
+        seen: As it was recorded; None: it was not set up yet.
+    """
+    if setup.recorded is None or seen is None:
+        yield ComponentStatus(
+            name=setup.name, condition=Condition.ABSENT, detail="is not set up yet", remedy="ai-how up"
+        )
+        return
+    version = setup.recorded.kubernetes
+    try:
+        access = kubeconfig.read()
+        with open_api(
+            access, setup.first_control_plane.access, patience=Patience(total_s=_ANSWER_S, answer_s=_ANSWER_S)
+        ) as api:
+            found = api.list_objects("v1", "Node").items
+    except AiHowError as error:
+        detail = seen.detail or f"its API server cannot be asked: {error.brief}"
+        remedy = error.next_step if "ai-how" in error.next_step else "ai-how up"
+        yield ComponentStatus(
+            name=setup.name, condition=Condition.FAILING, version=version, detail=detail, remedy=remedy
+        )
+        return
+    yield from _answered(setup, seen, found, address=access.server, version=version)
+
+
+def _answered(
+    setup: Setup, seen: Observed, found: Sequence[Mapping[str, Any]], *, address: str, version: str
+) -> Iterator[ComponentStatus]:
+    names = list(setup.recorded.nodes if setup.recorded else ())
+    troubles = node_troubles(found, names)
+    detail = seen.detail or (f"{len(troubles)} of {len(names)} nodes are not ready" if troubles else "")
+    yield ComponentStatus(
+        name=setup.name,
+        condition=Condition.FAILING if detail else Condition.HEALTHY,
+        address=address,
+        version=version,
+        detail=detail,
+        remedy="ai-how up" if detail else "",
+    )
+    known = {node["metadata"]["name"]: node for node in found}
+    for name in names:
+        why = troubles.get(name, "")
+        info = known.get(name, {}).get("status", {}).get("nodeInfo", {})
+        yield ComponentStatus(
+            name=f"{setup.name}/{name}",
+            condition=Condition.FAILING if why else Condition.HEALTHY,
+            version=str(info.get("kubeletVersion", "")).removeprefix("v"),
+            detail=why,
+            remedy=f"ai-how logs {name}, then: ai-how up" if why else "",
+        )
+
+
+def at_rest(name: str, version: str) -> ComponentStatus:
+    """A cluster that was set up and whose machines are off, as they shall be."""
+    return ComponentStatus(name=name, condition=Condition.HEALTHY, version=version, address="stopped")
