@@ -22,8 +22,12 @@ SEPARATION = Path("/run/sshd")
 
 
 @contextmanager
-def ssh_server(folder: Path) -> Iterator[SshTarget]:
-    """A running server, and how it is reached; the test is skipped where there is none to run."""
+def ssh_server(folder: Path, *, path: str = "") -> Iterator[SshTarget]:
+    """A running server, and how it is reached; the test is skipped where there is none to run.
+
+    Args:
+        path: Where the server's users find programs first.
+    """
     if SSHD is None or not (SEPARATION.exists() or os.geteuid() == 0):
         pytest.skip("needs OpenSSH's server (sshd and /run/sshd)")
     if not SEPARATION.exists():
@@ -46,6 +50,8 @@ def ssh_server(folder: Path) -> Iterator[SshTarget]:
         "PasswordAuthentication": "no",
         "MaxStartups": "50",
     }
+    if path:
+        settings["SetEnv"] = f"PATH={path}:/usr/bin:/bin"
     (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
     public = " ".join((folder / "host.pub").read_text().split()[:2])
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}\n")

@@ -96,7 +96,7 @@ def test_names_that_do_not_resolve_are_told_with_what_the_pod_said() -> None:
                     {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}}
                 ],
             },
-            "ImagePullBackOff: no such host",
+            "ErrImagePull: no such host",
         ),
         (
             {

@@ -1,0 +1,161 @@
+"""A checkout with Kubespray's playbooks by name, that only note on which node they ran; and nodes on loopback.
+
+Everything in between is real: ai-how's plan, inventory and records, ansible-runner, Ansible, OpenSSH and its server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ai_how.apply.provider import ComponentStatus, Say, Tell
+from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
+from ai_how.apply.state import State
+from ai_how.capacity.demand import all_needs
+from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
+from ai_how.kubernetes.group_vars import all_vars, cluster_vars, names_in
+from ai_how.kubernetes.inventory import inventory
+from ai_how.kubernetes.nodes import ClusterNode
+from ai_how.plan.compute import changes_since, compute_plan
+from ai_how.plan.model import Action, Condition, Observed, Plan, Resource
+from ai_how.run.ssh import SshTarget
+from ai_how.site.kubernetes import Kubernetes
+from ai_how.site.spec import Site
+from tests.kubernetes_nodes import VERSIONS, nodes_of
+
+KUBESPRAY = "2.31.0"
+PLAYBOOKS = ("cluster.yml", "scale.yml", "remove-node.yml", "reset.yml", "upgrade-cluster.yml", "playbooks/facts.yml")
+_PLAYBOOK = """
+- name: NAME
+  hosts: HOSTS
+  gather_facts: false
+  tasks:
+    - name: Note it
+      raw: echo NAME {{ ip }} {{ node_labels['ai-how/role'] }} {{ kube_version }} >> FOLDER/{{ inventory_hostname }}
+"""
+_SLOW = """
+    - name: Wait for a word
+      raw: while test -e FOLDER/wait; do sleep 0.1; done
+"""
+SUDO = """#!/bin/sh
+# Becomes nobody: runs the command, and shows the test's file in the place of the administrator's.
+while :; do case "$1" in -u) shift 2 ;; -*) shift ;; *) break ;; esac; done
+case "$*" in "cat /etc/kubernetes/admin.conf") exec cat FOLDER/admin.conf ;; esac
+exec "$@"
+"""
+
+
+def write_checkout(folder: Path, notes: Path) -> Path:
+    """The checkout; its playbooks write to ``notes``, and ``cluster.yml`` waits while there is ``notes/wait``."""
+    (folder / "playbooks").mkdir(parents=True)
+    (folder / "galaxy.yml").write_text(f"name: kubespray\nversion: {KUBESPRAY}\n")
+    for name in PLAYBOOKS:
+        hosts = "\"{{ node | default('all') }}\"" if name == "remove-node.yml" else "k8s_cluster"
+        text = _PLAYBOOK + (_SLOW if name == "cluster.yml" else "")
+        text = text.replace("NAME", Path(name).name).replace("HOSTS", hosts).replace("FOLDER", str(notes))
+        (folder / name).write_text(text)
+    nodes = nodes_of("four-machines")
+    decided = cluster_vars(Kubernetes(), VERSIONS, credentials_dir=Path("/none"))
+    names = names_in(inventory(nodes), all_vars(decided, {}))
+    defaults = folder / "roles" / "names" / "defaults" / "main.yml"
+    defaults.parent.mkdir(parents=True)
+    defaults.write_text("".join(f"{name}:\n" for name in names))
+    return folder
+
+
+def write_sudo(folder: Path) -> Path:
+    """A folder with a ``sudo`` that any user may run."""
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "sudo").write_text(SUDO.replace("FOLDER", str(folder)))
+    (programs / "sudo").chmod(0o755)
+    return programs
+
+
+@dataclass
+class LoopbackProvider:
+    """A site whose machines are all this one, by SSH. ``machines`` are those that are there."""
+
+    site: Site
+    site_file: Path
+    target: SshTarget
+    machines: set[str] = field(default_factory=set)
+    parallel: int = 2
+
+    def __post_init__(self) -> None:
+        self.folder = SiteFolder(root=site_root(self.site, self.site_file))
+        self.state = State(self.folder, self.site.name)
+        self.kubernetes = SiteKubernetes(
+            self.site, self.site_file, folder=self.folder, state=self.state, machine_of=lambda node: f"machine/{node}"
+        )
+
+    def clusters(self) -> tuple[ClusterMachines, ...]:
+        return (ClusterMachines(cluster="cloud", nodes=tuple(self._nodes()), there=frozenset(self.machines)),)
+
+    def _nodes(self) -> Sequence[ClusterNode]:
+        return [
+            ClusterNode(name=need.name, role=need.role, address="127.0.0.1", access=self.target, memory_gib=4)
+            for need in all_needs(self.site)
+        ]
+
+    def observed(self) -> dict[str, Observed]:
+        seen = {
+            f"machine/{name}": Observed(name=f"machine/{name}", condition=Condition.HEALTHY, settings={})
+            for name in self.machines
+        }
+        return {**seen, **self.kubernetes.observed(self.clusters())}
+
+    def plan(self) -> Plan:
+        clusters = self.clusters()
+        wanted = [Resource(name=f"machine/{node.name}") for node in self._nodes()]
+        made = compute_plan(self.site.name, [*wanted, *self.kubernetes.resources(clusters)], self.observed())
+        return self.kubernetes.explained(made, clusters)
+
+    def check_unchanged(self, plan: Plan) -> list[str]:
+        return changes_since(plan, self.observed())
+
+    def perform(self, action: Action, resource: Resource | None) -> str:
+        kind, _, name = action.resource.partition("/")
+        if kind == "kubernetes":
+            return self.kubernetes.perform(action, resource, self.clusters())
+        if resource is None:
+            self.machines.discard(name)
+        else:
+            self.kubernetes.made_again("cloud", name)
+            self.machines.add(name)
+        return "ready"
+
+    def watch(self, tell: Tell) -> None:
+        self.kubernetes.watch(tell)
+
+    def interrupt(self) -> None:
+        self.kubernetes.interrupt()
+
+    def components(self) -> list[ComponentStatus]:
+        return self.kubernetes.components(self.clusters())
+
+    def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
+        found = self.kubernetes.log_of(component)
+        assert found is not None
+        return found.read_text().splitlines()[-lines:], found
+
+    def exists(self) -> bool:
+        return self.folder.root.exists()
+
+    def stop(self, say: Say) -> bool:
+        return False
+
+    def remove(self, say: Say) -> list[str]:
+        self.machines.clear()
+        return [*self.kubernetes.remove(say), *remove_folder(self.folder)]
+
+
+def notes_of(folder: Path) -> dict[str, list[str]]:
+    """Which playbooks ran on each node, in order."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != "wait":
+            found[path.name] = [line.split()[0] for line in path.read_text().splitlines()]
+    return found
