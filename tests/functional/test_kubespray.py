@@ -20,7 +20,7 @@ from ai_how.kubernetes.checkout import user_checkout
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars, group_vars_text, names_in
 from ai_how.kubernetes.inventory import inventory, inventory_text
-from ai_how.kubernetes.playbooks import CLUSTER, FACTS, REMOVE, SCALE, UPGRADE
+from ai_how.kubernetes.playbooks import CLUSTER, FACTS, REMOVE, RESET, SCALE, UPGRADE
 from ai_how.kubernetes.remedies import REMEDIES
 from ai_how.kubernetes.variables import check_names, known_names, unknown_names
 from ai_how.kubernetes.workspace import Workspace
@@ -120,7 +120,7 @@ def test_ansible_reads_the_inventory_as_it_is_meant(layout: str, ansible: Ansibl
         assert host["ansible_ssh_common_args"] == told[name]["ansible_ssh_common_args"]
 
 
-@pytest.mark.parametrize("playbook", [CLUSTER, SCALE, REMOVE, UPGRADE, FACTS])
+@pytest.mark.parametrize("playbook", [CLUSTER, SCALE, REMOVE, RESET, UPGRADE, FACTS])
 def test_the_playbooks_that_we_run_can_be_read(playbook: str, ansible: Ansible) -> None:
     ansible.write("high-availability")
     done = ansible.run("ansible-playbook", "--syntax-check", playbook, "-e", "node=cloud-gpu-worker-1")

@@ -324,12 +324,15 @@ def _finish_up(provider: Provider, made: Plan, outcomes: list[Outcome], output: 
             print_plan(made)
         else:
             click.echo(f"\nSite {provider.site.name} is up.")
-        local = provider.site.provider == "local"
-        say_next(
-            "ai-how deploy up --model-path DIR_OR_GGUF --name NAME    (or: ai-how status)"
-            if local
-            else "ai-how status    (or: ai-how vm ssh NODE)"
-        )
+        say_next(_after_up(provider))
+
+
+def _after_up(provider: Provider) -> str:
+    if provider.site.provider == "local":
+        return "ai-how deploy up --model-path DIR_OR_GGUF --name NAME    (or: ai-how status)"
+    if any(cluster.has_kubernetes for cluster in provider.site.planned_clusters.values()):
+        return "ai-how kubeconfig    (or: ai-how status)"
+    return "ai-how status    (or: ai-how vm ssh NODE)"
 
 
 def _age(seconds: float | None) -> str:

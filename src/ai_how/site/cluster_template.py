@@ -83,6 +83,9 @@ def _clusters(gpus: int) -> list[str]:
         "    # cloud: Kubernetes for inference; hpc: a batch cluster for training.",
         f"    kind: {Cluster().kind}",
         f"    subnet: {SUBNETS['cloud']}",
+        "    # Kubernetes is set up on them, by Kubespray; without it they are machines alone.",
+        "    #kubernetes:",
+        "    #  enabled: false",
         "    nodes:",
     ]
     for role in KIND_ROLES["cloud"]:
