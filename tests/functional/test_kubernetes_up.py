@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import psutil
@@ -23,9 +25,11 @@ from click.testing import CliRunner, Result
 
 from ai_how.apply.python_environment import is_ready
 from ai_how.cli.app import root
-from ai_how.errors import AiHowError, ProviderError, WorldChangedError
+from ai_how.errors import AiHowError, ProviderError, TryAgainError, WorldChangedError
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.orphans import MARK
+from ai_how.kubernetes.reach import tunnel
+from ai_how.run import http
 from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
 from tests.fake_cluster import FakeCluster, admin_conf, cluster_of
@@ -303,10 +307,37 @@ def test_a_playbook_whose_ai_how_was_killed_is_ended_before_the_next_runs(lab: L
         killed.communicate()
     orphans = marked()
     assert orphans
-    (lab.notes / "wait").unlink()
+    # the one that runs waits on; the next one does not
+    playbook = lab.folder / "checkout" / "cluster.yml"
+    playbook.write_text(playbook.read_text().partition("    - name: Wait for a word")[0])
     lab.machines.update({CONTROL, FIRST})
     assert lab.plan() == {NAME: "cluster.yml: does not exist yet"}
-    lab.run("up", "--yes")
-    assert not set(orphans) & set(psutil.pids())
+    try:
+        lab.run("up", "--yes")
+        assert not set(orphans) & set(psutil.pids())
+    finally:
+        (lab.notes / "wait").unlink()
     assert marked() == []
     assert lab.plan() == {}
+
+
+def test_an_api_server_behind_another_host_is_reached_through_its_node(target: SshTarget) -> None:
+    said = []
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with tunnel(target, server.server_port) as port:
+            said.append(http.request("GET", f"http://127.0.0.1:{port}/").status)
+        server.shutdown()
+    # the answer of a server that knows no verb
+    assert said == [501]
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_host_that_gives_no_way_is_told(target: SshTarget, tmp_path: Path) -> None:
+    unknown = tmp_path / "known_hosts"
+    unknown.touch()
+    stranger = replace(target, known_hosts=unknown)
+    with pytest.raises(TryAgainError, match="no way through") as caught, tunnel(stranger, 9):
+        pass
+    assert "Host key verification failed" in caught.value.evidence

@@ -38,7 +38,7 @@ def open_api(access: Access, target: SshTarget, *, patience: Patience | None = N
         finally:
             client.close()
         return
-    with _tunnel(target, urlsplit(access.server).port or API_PORT) as port:
+    with tunnel(target, urlsplit(access.server).port or API_PORT) as port:
         near = replace(access, server=f"https://127.0.0.1:{port}", server_name=SERVER_NAME)
         client = Client(near, patience=patience)
         try:
@@ -54,7 +54,12 @@ def tunnel_words(target: SshTarget, *, near: int, far: int) -> list[str]:
 
 
 @contextmanager
-def _tunnel(target: SshTarget, far: int) -> Iterator[int]:
+def tunnel(target: SshTarget, far: int) -> Iterator[int]:
+    """A port of this machine that is a port of a node, for the time of the block.
+
+    Raises:
+        TryAgainError: the node's host gives no way.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         near = int(probe.getsockname()[1])
