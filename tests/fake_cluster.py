@@ -88,13 +88,20 @@ def proxy_pod(node: str) -> dict[str, Any]:
     }
 
 
-def admin_conf(*, certificate: str = "CERTIFICATE", key: str = "KEY", server: str = "https://127.0.0.1:6443") -> str:
+def admin_conf(
+    *,
+    certificate: str = "CERTIFICATE",
+    key: str = "KEY",
+    authority: str = "AUTHORITY",
+    server: str = "https://127.0.0.1:6443",
+) -> str:
     """``/etc/kubernetes/admin.conf`` as kubeadm writes it."""
-    coded = {name: base64.b64encode(text.encode()).decode() for name, text in (("c", certificate), ("k", key))}
+    texts = {"a": authority, "c": certificate, "k": key}
+    coded = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
     return f"""apiVersion: v1
 clusters:
 - cluster:
-    certificate-authority-data: {base64.b64encode(b"AUTHORITY").decode()}
+    certificate-authority-data: {coded["a"]}
     server: {server}
   name: cluster.local
 contexts:

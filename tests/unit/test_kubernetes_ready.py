@@ -92,9 +92,7 @@ def test_names_that_do_not_resolve_are_told_with_what_the_pod_said() -> None:
         (
             {
                 "phase": "Pending",
-                "containerStatuses": [
-                    {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}}
-                ],
+                "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such host"}}}],
             },
             "ErrImagePull: no such host",
         ),

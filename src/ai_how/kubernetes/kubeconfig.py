@@ -21,7 +21,7 @@ from ai_how.run.ssh import run_remote
 
 ADMIN_FILE = "/etc/kubernetes/admin.conf"
 API_PORT = 6443
-SERVER_NAME = "kubernetes.default.svc"
+SERVER_NAME = "kubernetes"
 """A name that every API server's certificate has."""
 RENEW_BEFORE = timedelta(days=7)
 """So long before its end a client certificate is fetched anew by ``up``."""
