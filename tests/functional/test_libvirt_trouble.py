@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -169,12 +170,18 @@ def test_two_ups_at_once(dry_site: MachineSite) -> None:
 
 def test_a_connection_that_is_lost_in_the_middle(dry_site: MachineSite) -> None:
     broken = []
+    starting_a_network = threading.Lock()
 
     def losing(perform):  # type: ignore[no-untyped-def]
         def do(action, resource):  # type: ignore[no-untyped-def]
+            if action.resource.startswith("network/"):
+                # what a daemon leaves that dies just then is another test's
+                with starting_a_network:
+                    return perform(action, resource)
             if action.resource.startswith("disk/") and not broken:
                 broken.append(action.resource)
-                dry_site.host.restart_daemon()
+                with starting_a_network:
+                    dry_site.host.restart_daemon()
             return perform(action, resource)
 
         return do
@@ -184,6 +191,17 @@ def test_a_connection_that_is_lost_in_the_middle(dry_site: MachineSite) -> None:
     assert errors
     assert all("the connection to libvirt broke" in error and "ai-how up" in error for error in errors)
     assert [str(outcome.error) for outcome in dry_site.up() if outcome.result != "done"] == []
+    assert dry_site.provider().plan().actions == ()
+
+
+def test_a_bridge_that_a_killed_daemon_left_is_told(dry_site: MachineSite) -> None:
+    bridge = dry_site.provider().look.wanted.networks["hpc"].network.bridge
+    subprocess.run(dry_site.host.inside("ip", "link", "add", bridge, "type", "bridge"), check=True)
+    failed = dry_site.run("up", "--yes", code=1)
+    assert f"a bridge {bridge} is there already" in failed.stderr
+    assert f"ip link delete {bridge}" in failed.stderr
+    subprocess.run(dry_site.host.inside("ip", "link", "delete", bridge), check=True)
+    dry_site.run("up", "--yes")
     assert dry_site.provider().plan().actions == ()
 
 

@@ -42,8 +42,22 @@ def ensure_network(connect: Connect, network: Network) -> str:
         defined = connect.networkDefineXML(wanted)
         # before it runs: one that runs is taken to be whole
         defined.setAutostart(1)
-        defined.create()
+        _start(defined, network)
         return f"{'made' if found is None else 'changed'}, {where}"
+
+
+def _start(defined: Any, network: Network) -> None:
+    libvirt = load_libvirt()
+    try:
+        defined.create()
+    except libvirt.libvirtError as error:
+        if network.bridge not in str(error) or "File exists" not in str(error):
+            raise
+        raise ConflictError(
+            f"a bridge {network.bridge} is there already",
+            evidence=f"{error}\na libvirtd that is killed while it starts a network leaves the bridge behind",
+            next_step=f"on that host, as root: ip link delete {network.bridge}, then: ai-how up",
+        ) from error
 
 
 def _update_names(found: Any, wanted: str) -> bool:
