@@ -1,8 +1,8 @@
 """What an image costs to build, phase by phase, beside the plain tool: mmdebstrap of the same packages into a tar file.
 
 The plain tool makes no disk, no boot code and no provisioning: it is the floor, and downloads each time. The build is
-measured with no package kept and with all of them kept. Minutes. Usage:
-python benchmarks/images.py [-o json] [--recipe NAME]
+measured with no package kept and with all of them kept. Minutes. What was measured is told at once on stderr, so that
+a run that is broken off is not for nothing. Usage: python benchmarks/images.py [-o json] [--recipe NAME] [--once]
 """
 
 from __future__ import annotations
@@ -81,10 +81,15 @@ def floor(recipe: Recipe, folder: Path) -> Cost:
     return costs(lambda: subprocess.run([*words, *archive_lines(recipe, None)], check=True))
 
 
+def said(what: str, cost: Cost) -> None:
+    print(f"{what}: {cost.wall_s:.1f} s, {cost.cpu_s:.1f} CPU s, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", choices=("text", "json"), default="text", dest="output")
     parser.add_argument("--recipe", default="cloud-minimal")
+    parser.add_argument("--once", action="store_true", help="without the second build, that with all packages kept")
     chosen = parser.parse_args()
     recipe = find_recipe(chosen.recipe)
     try:
@@ -96,9 +101,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         packages = Path(folder) / "packages"
         found = {"mmdebstrap to a tar file": floor(recipe, Path(folder))}
-        for kept in ("no package kept", "all packages kept"):
+        said("mmdebstrap to a tar file", found["mmdebstrap to a tar file"])
+        for kept in ("no package kept",) if chosen.once else ("no package kept", "all packages kept"):
             for phase, cost in phases(recipe, Path(folder) / kept.replace(" ", "-"), packages).items():
                 found[f"ai-how, {kept}: {phase}"] = cost
+                said(f"ai-how, {kept}: {phase}", cost)
     machine = {
         "cores": os.cpu_count(),
         "system": platform.platform(),
