@@ -71,9 +71,11 @@ def timed(site: MachineSite, *words: str, limit_s: float) -> dict[str, float]:
 def ours(host: LibvirtHost, base: Path, *, machines: int, image: str, limit_s: float) -> dict[str, Any]:
     """Define to ready, an `up` with nothing to do, and everything removed."""
     site = site_of(host, base, name=f"ours{machines}", machines=machines, image=image, start="always")
-    found = {f"ai-how up, {machines}": timed(site, "up", "--yes", limit_s=limit_s)}
-    found[f"ai-how up, {machines}, nothing to do"] = timed(site, "up", "--yes", limit_s=limit_s)
-    found[f"ai-how destroy, {machines}"] = timed(site, "destroy", "--yes", limit_s=limit_s)
+    found: dict[str, Any] = {}
+    steps = {"up": "up", "up, nothing to do": "up", "destroy": "destroy"}
+    for name, command in steps.items():
+        took = timed(site, command, "--yes", limit_s=limit_s)
+        found |= tell(f"ai-how {name}, {machines}", took)
     return found
 
 
@@ -103,7 +105,13 @@ def theirs(
         (site.storage / name / f"theirs-{wish.machine.node}.qcow2").unlink()
     site.destroy()
     how = "each when the one before is ready" if in_turn else "one after another, then waited for"
-    return {f"virt-install, {machines}, {how}": took}
+    return tell(f"virt-install, {machines}, {how}", took)
+
+
+def tell(what: str, took: dict[str, float]) -> dict[str, Any]:
+    """Said at once too: a run that is broken off is not for nothing."""
+    print(f"{what}: {took['seconds']:.1f} s, load {took['load']:.1f}", file=sys.stderr)
+    return {what: took}
 
 
 def install(site: MachineSite, wish: MachineWish) -> None:
