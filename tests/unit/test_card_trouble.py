@@ -18,6 +18,7 @@ from ai_how.machines.images.store import Image
 from ai_how.machines.passthrough.facts import cards_of
 from ai_how.machines.passthrough.hosts import CardHost
 from ai_how.machines.placing import passed_over, place_nodes
+from ai_how.machines.provider import LibvirtProvider
 from ai_how.machines.xml.domain import domain_xml
 from ai_how.site.load import check_site_text
 from ai_how.site.spec import Site
@@ -192,6 +193,21 @@ def test_nodes_that_are_not_made_say_why_they_cannot_be(make: Callable[..., Test
     assert found["condition"] == "absent"
     assert found["detail"].startswith("is not made yet, and cannot be: train-compute-1 cannot get")
     assert "\n" not in found["detail"]
+
+
+def test_a_machine_without_cards_is_started_whatever_hinders_the_others(
+    make: Callable[..., TestHost], kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = make(NAMED)
+    kernel.tree.device("0000:66:00.0", class_code=0x010802, driver="nvme", group="30")
+    monkeypatch.setattr(LibvirtProvider, "wait_ready", lambda _self, _wish: "ready")
+    done = CliRunner().invoke(root, ["vm", "start", CONTROLLER])
+    assert done.exception is None, done.exception
+    assert host.domain(CONTROLLER).isActive()
+    refused = CliRunner().invoke(root, ["vm", "start", GPU_NODE]).exception
+    assert isinstance(refused, ConflictError)
+    assert refused.brief.startswith(f"{GPU_NODE} cannot get")
+    assert not host.domain(GPU_NODE).isActive()
 
 
 def test_the_log_of_a_machine_is_read_whatever_its_card(make: Callable[..., TestHost], kernel: FakeKernel) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ai_how.apply.provider import Say
 from ai_how.errors import AiHowError, NotFoundError
 from ai_how.machines import domains
+from ai_how.machines.sight import wish_for
 from ai_how.machines.standing import Standing
 from ai_how.machines.turns import check_turn
 
@@ -38,7 +39,7 @@ def start_machines(provider: LibvirtProvider, nodes: Sequence[str]) -> dict[str,
         seen_ready = provider.state.resources().get(f"machine/{node}", {}).get("run")
         if machines[node].found.running and seen_ready == machines[node].found.run:
             return "runs already"
-        wish = provider.look.wanted.machines.get(node)
+        wish = wish_for(provider, machines[node])
         if wish is None:
             raise NotFoundError(f"the site file no longer asks for {node}", next_step="ai-how plan")
         return provider.bring_up(wish)

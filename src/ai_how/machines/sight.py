@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ai_how.capacity.demand import all_needs
-from ai_how.errors import ConflictError
+from ai_how.capacity.types import NodeNeed, PlacedNode
+from ai_how.errors import AiHowError, ConflictError
 from ai_how.host.site_hosts import observe_site_hosts
 from ai_how.kubernetes.cluster_of_site import ClusterMachines
 from ai_how.machines.card_trouble import held_cards
 from ai_how.machines.chosen_images import choose_images
-from ai_how.machines.desired import KEYS, Desired, HostSetting, desired_of
+from ai_how.machines.desired import KEYS, Desired, HostSetting, ImageFile, MachineWish, desired_of
 from ai_how.machines.far_hosts import far_capacity
 from ai_how.machines.kubernetes import cluster_machines
 from ai_how.machines.numa import numa_cpus
 from ai_how.machines.placing import Held, passed_over, place_nodes
+from ai_how.machines.standing import Standing
 from ai_how.machines.turns import clusters_to_run
 from ai_how.machines.types import Card
 from ai_how.machines.virtualization import choose_virtualization
@@ -107,6 +109,36 @@ def look_at(provider: LibvirtProvider) -> Sight:
     return Sight(wanted=wanted, worlds=worlds, observed=observed, clusters=clusters, held=held, notes=notes)
 
 
+def wish_for(provider: LibvirtProvider, machine: Standing) -> MachineWish | None:
+    """What is wanted of a machine that is there; None where the site file no longer asks for it.
+
+    One without cards is not hindered by what keeps the site from being planned: it is wanted as it was made.
+
+    Raises:
+        As ``look_at``, for a machine with cards.
+    """
+    try:
+        return provider.look.wanted.machines.get(machine.node)
+    except AiHowError:
+        if machine.made_with.get("cards"):
+            raise
+    need = next((need for need in all_needs(provider.site) if need.name == machine.node), None)
+    return _as_made(provider, machine, need) if need else None
+
+
+def _as_made(provider: LibvirtProvider, machine: Standing, need: NodeNeed) -> MachineWish:
+    made = {need.name: machine.made_with}
+    wanted = desired_of(
+        provider.site,
+        [PlacedNode(need=need, host=machine.host, numa_node=machine.made_with.get("numa_node"))],
+        owner=provider.owner,
+        hosts={name: _host_setting(provider, name, made, cards=(), numa_cpus={}) for name in provider.hosts},
+        images={need.name: ImageFile(name=str(machine.made_with.get("image", "")), virtual_size_bytes=0)},
+        running={need.cluster},
+    )
+    return wanted.machines[need.name]
+
+
 def _keys(provider: LibvirtProvider, wanted: Desired) -> Observed:
     trouble = provider.keys.problem(list(wanted.machines))
     condition = Condition.FAILING if trouble else Condition.HEALTHY
@@ -123,7 +155,7 @@ def _host_setting(
     numa_cpus: Mapping[int, str],
 ) -> HostSetting:
     host = provider.hosts[name]
-    here = (made[node] for node, machine in provider.standing.items() if machine.host == name and made[node])
+    here = (made[node] for node, machine in provider.standing.items() if machine.host == name and made.get(node))
     kept = next((settings["virtualization"] for settings in here), None)
     return HostSetting(
         name=name,
