@@ -92,9 +92,9 @@ def _plain(request: Request) -> dict[str, int]:
 def _summary(count: int, fit: Fit, volumes: VolumeNeed) -> str:
     if not fit.fits:
         first = fit.unplaced[0]
-        others = f" and {len(fit.unplaced) - 1} more" if len(fit.unplaced) > 1 else ""
+        others = f" and {len(fit.unplaced) - 1} more find" if len(fit.unplaced) > 1 else " finds"
         return (
-            f"does not fit: {first.name} ({_words(first.request)}){others} finds no place on "
+            f"does not fit: {first.name} ({_words(first.request)}){others} no place on "
             f"{', '.join(load.name for load in fit.nodes) or 'any worker'}"
         )
     fullest = max(fit.nodes, key=lambda load: load.asked.memory_mib / max(1, load.room.memory_mib))

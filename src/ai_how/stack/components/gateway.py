@@ -18,7 +18,7 @@ CERTIFICATE = "gateway-tls"
 AUTHORITY = "ai-how-ca"
 ISSUER = "ai-how"
 HTTP, HTTPS = 80, 443
-METRICS_PORT = 9113
+METRICS_PORT, SOLVER_PORT = 9113, 8089
 _API = "gateway.networking.k8s.io/v1"
 _NGINX = "gateway.nginx.org/v1alpha1"
 
@@ -287,11 +287,9 @@ def _policies(setting: Setting) -> tuple[Object, ...]:
         console = object_store.CONSOLE_PORTS[setting.stack.object_store.type]
         out.append(to_space(MLOPS, console, app=object_store.APP))
     everyone: Object = {"ports": ports(HTTP, HTTPS)}
-    return (
-        policy(
-            "allow-clients",
-            GATEWAY,
-            ingress=(everyone, from_space(MONITORING, METRICS_PORT)),
-            egress=tuple(out),
-        ),
-    )
+    inside = [everyone, from_space(MONITORING, METRICS_PORT)]
+    if setting.stack.access.issuer == "acme":
+        # pods that answer challenges run beside nginx
+        inside.append(from_space(GATEWAY, SOLVER_PORT))
+        out.append(to_space(GATEWAY, SOLVER_PORT))
+    return (policy("allow-clients", GATEWAY, ingress=tuple(inside), egress=tuple(out)),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ai_how.stack.components import buckets, namespaces, object_store
 from ai_how.stack.components.buckets import bucket_job
 from ai_how.stack.manifests import NAME_LABEL, Object, claim, container, http_probes, metadata, pod_security, service
-from ai_how.stack.objects import Awaited, Component, GeneratedSecret
+from ai_how.stack.objects import Awaited, Component
 from ai_how.stack.part import Address, Part, Volume, Workload
 from ai_how.stack.policies import from_space, policy
 from ai_how.stack.requests import Request
@@ -36,7 +36,7 @@ def render(setting: Setting) -> Part:
                 *bucket_job(setting),
                 _policy(),
             ),
-            secrets=_secrets(),
+            secrets=object_store.secrets(setting),
             needs=(namespaces.NAME,),
             awaited=(
                 Awaited(api_version="apps/v1", kind="StatefulSet", name=APP, namespace=MLOPS),
@@ -48,15 +48,10 @@ def render(setting: Setting) -> Part:
         addresses=(
             Address(title="Object store console", url=setting.url("console"), login=f"{MLOPS}/{object_store.KEYS}"),
         ),
-        backups=(object_store.backup(setting),),
+        backups=object_store.backups(setting),
         images=(used, image("mlflow", setting)),
         notes=("MinIO's community edition is no longer maintained since 2026-02-12: holes in it stay open",),
     )
-
-
-def _secrets() -> tuple[GeneratedSecret, ...]:
-    """Its root user is the one whose keys the others use, and who logs in at the console."""
-    return tuple(secret for secret in object_store.secrets() if secret.name == object_store.KEYS)
 
 
 def _stateful_set(setting: Setting, used: str) -> Object:
@@ -111,5 +106,4 @@ def _policy() -> Object:
         from_space(MONITORING, "s3"),
         from_space(GATEWAY, "console"),
     )
-    # its console asks its own S3 port by the pod's address
     return policy("object-store", MLOPS, pods={NAME_LABEL: APP}, ingress=inside)

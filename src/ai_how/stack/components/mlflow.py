@@ -10,7 +10,7 @@ from typing import Any
 from ai_how.stack.components import database, namespaces, object_store
 from ai_how.stack.manifests import NAME_LABEL, Object, container, http_probes, metadata, pod_security, service
 from ai_how.stack.objects import Awaited, Component, GeneratedSecret
-from ai_how.stack.part import Address, Part, Workload
+from ai_how.stack.part import Address, Backup, Part, Workload
 from ai_how.stack.policies import from_space, policy
 from ai_how.stack.requests import Request
 from ai_how.stack.setting import GATEWAY, MLOPS, MONITORING, Setting
@@ -45,6 +45,7 @@ def render(setting: Setting) -> Part:
         ),
         workloads=(Workload(name=APP, request=SERVER),),
         addresses=((Address(title="MLflow", url=setting.url("mlflow"), login=f"{MLOPS}/{LOGIN}"),) if asked else ()),
+        backups=(Backup(kind="secrets", namespace=MLOPS, items=(LOGIN,)),) if asked else (),
         images=(used,),
         notes=(note,) if note else (),
     )

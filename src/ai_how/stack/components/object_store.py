@@ -44,18 +44,18 @@ def buckets(setting: Setting) -> tuple[str, str]:
     return bucket, f"{bucket}-mlflow"
 
 
-def secrets() -> tuple[GeneratedSecret, ...]:
-    """What is made in the cluster for a store of ours."""
-    return (
-        GeneratedSecret(
-            name=KEYS,
-            namespace=MLOPS,
-            random={"AWS_SECRET_ACCESS_KEY": 40},
-            texts={"AWS_ACCESS_KEY_ID": "ai-how"},
-            also_in=(MODELS,),
-        ),
-        GeneratedSecret(name=LOGIN, namespace=MLOPS, random={"password": 24}, texts={"user": "admin"}),
+def secrets(setting: Setting) -> tuple[GeneratedSecret, ...]:
+    """What is made in the cluster for a store of ours; MinIO's console takes the keys themselves."""
+    keys = GeneratedSecret(
+        name=KEYS,
+        namespace=MLOPS,
+        random={"AWS_SECRET_ACCESS_KEY": 40},
+        texts={"AWS_ACCESS_KEY_ID": "ai-how"},
+        also_in=(MODELS,),
     )
+    if setting.stack.object_store.type == "minio":
+        return (keys,)
+    return keys, GeneratedSecret(name=LOGIN, namespace=MLOPS, random={"password": 24}, texts={"user": "admin"})
 
 
 def way_to(setting: Setting) -> Object:
@@ -67,15 +67,18 @@ def way_to(setting: Setting) -> Object:
     return anywhere_outside(setting, address.port or (443 if address.scheme == "https" else 80))
 
 
-def backup(setting: Setting) -> Backup:
-    """All objects of both buckets."""
-    return Backup(
+def backups(setting: Setting) -> tuple[Backup, ...]:
+    """All objects of both buckets, and the keys that were made for them."""
+    objects = Backup(
         kind="objects",
         namespace=MLOPS,
         source=endpoint(setting),
         credentials=credentials(setting),
         items=buckets(setting),
     )
+    if setting.stack.object_store.type == "external":
+        return (objects,)
+    return objects, Backup(kind="secrets", namespace=MLOPS, items=tuple(secret.name for secret in secrets(setting)))
 
 
 def render(setting: Setting) -> Part:
@@ -91,7 +94,7 @@ def render(setting: Setting) -> Part:
         title="Object store",
         version="external",
         component=Component(name=NAME, namespace=MLOPS, needs=(namespaces.NAME,)),
-        backups=(backup(setting),),
+        backups=backups(setting),
         notes=(
             f"{endpoint(setting)} is yours: it must have the buckets {' and '.join(buckets(setting))}",
             f"make the Secret {credentials(setting)} in {MLOPS} and in {MODELS} before the stack is applied",

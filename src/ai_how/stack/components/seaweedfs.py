@@ -40,7 +40,7 @@ def render(setting: Setting) -> Part:
                 *bucket_job(setting),
                 *_policies(),
             ),
-            secrets=object_store.secrets(),
+            secrets=object_store.secrets(setting),
             needs=(namespaces.NAME,),
             awaited=(
                 Awaited(api_version="apps/v1", kind="StatefulSet", name=APP, namespace=MLOPS),
@@ -52,7 +52,7 @@ def render(setting: Setting) -> Part:
         addresses=(
             Address(title="Object store console", url=setting.url("console"), login=f"{MLOPS}/{object_store.LOGIN}"),
         ),
-        backups=(object_store.backup(setting),),
+        backups=object_store.backups(setting),
         images=(used, image("mlflow", setting)),
     )
 
