@@ -102,6 +102,13 @@ def test_a_kubeconfig_that_is_missing_is_fetched_again_without_a_playbook(tmp_pa
     assert said(plan(one, machines())) == {NAME: (Verb.REPAIR, "its kubeconfig is missing")}
 
 
+def test_machines_that_were_off_are_waited_for_without_a_playbook(tmp_path: Path) -> None:
+    one = kubernetes(tmp_path)
+    set_up(one)
+    made = plan(one, replace(machines(), off=frozenset(NAMES[:2])))
+    assert said(made) == {NAME: (Verb.REPAIR, f"has to be ready again: {', '.join(NAMES[:2])} were off")}
+
+
 def test_a_lost_node_or_a_change_comes_before_what_the_cluster_says(tmp_path: Path) -> None:
     one = kubernetes(tmp_path)
     set_up(one)

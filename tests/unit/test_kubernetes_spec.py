@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_how.site.load import check_site_text
+from ai_how.site.load import check_site_text, read_site_text
 
 SITE = """\
 name: lab
@@ -61,3 +61,24 @@ def test_any_value_may_stand_under_extra_vars() -> None:
     site = check_site_text(SITE + keys, Path("ai-how.yaml"))[0]
     assert site is not None
     assert site.clusters["cloud"].kubernetes.extra_vars == {"a": 1, "b": ["x", {"y": 2}], "c": {"d": None}}
+
+
+@pytest.mark.parametrize(("more", "warned"), [("", True), ("    kubernetes: {enabled: false}\n", False)])
+def test_a_network_without_a_way_out_is_warned_about(more: str, warned: bool) -> None:
+    text = SITE.replace("    kubernetes:\n", "") + "    network: {mode: isolated}\n" + more
+    site, mistakes, warnings = read_site_text(text, Path("ai-how.yaml"))
+    assert site is not None, mistakes
+    said = [str(each) for each in warnings if "no way out" in str(each)]
+    assert bool(said) == warned
+    assert all(text.startswith("ai-how.yaml:6:") for text in said)
+
+
+def test_kubernetes_can_be_left_out_of_a_cloud_cluster_and_is_never_in_another() -> None:
+    text = SITE + "      enabled: false\n  hpc: {kind: hpc}\n  more: {subnet: 10.2.0.0/24}\n"
+    site, mistakes = check_site_text(text, Path("f"))
+    assert site is not None, mistakes
+    assert {name: each.has_kubernetes for name, each in site.planned_clusters.items()} == {
+        "cloud": False,
+        "hpc": False,
+        "more": True,
+    }

@@ -46,12 +46,14 @@ class ClusterMachines:
     """A cluster as its provider sees it.
 
     ``nodes`` are those that the site file asks for, ``there`` the names of all whose machine exists now, also of those
-    that are no longer asked for. ``runs``: whether the machines shall be on; nothing is set up on one that is not.
+    that are no longer asked for, ``off`` those of them that do not run. ``runs``: whether the machines shall be on;
+    nothing is set up on one that is not.
     """
 
     cluster: str
     nodes: tuple[ClusterNode, ...]
     there: frozenset[str]
+    off: frozenset[str] = frozenset()
     runs: bool = True
 
 
@@ -146,20 +148,25 @@ class SiteKubernetes:
             name = f"{PREFIX}{cluster}"
             state = ClusterState.from_settings(made)
             if cluster in wanted:
-                seen = self._with_trouble(wanted[cluster].observed(lost_nodes(state, by_name[cluster])), cluster)
+                machines = by_name[cluster]
+                seen = self._with_trouble(wanted[cluster].observed(lost_nodes(state, machines)), machines)
             else:
                 seen = Observed(name=name, condition=Condition.HEALTHY, settings=made)
             found[name] = replace(seen, needs=tuple(self.machine_of(node) for node in state.nodes))
         return found
 
-    def _with_trouble(self, seen: Observed, cluster: str) -> Observed:
+    def _with_trouble(self, seen: Observed, machines: ClusterMachines) -> Observed:
         if seen.condition is not Condition.HEALTHY:
             return seen
-        ready = self.state.resources().get(f"{READY}{cluster}", {})
-        if ready.get("settings") != settings_digest(seen.settings or {}):
+        ready = self.state.resources().get(f"{READY}{machines.cluster}", {})
+        made = seen.settings or {}
+        stopped = [node for node in made["nodes"] if node in machines.off]
+        if ready.get("settings") != settings_digest(made):
             trouble = "has not been seen ready since it was set up"
+        elif stopped:
+            trouble = f"has to be ready again: {', '.join(stopped)} {'was' if len(stopped) == 1 else 'were'} off"
         else:
-            trouble = self.kubeconfig(cluster).trouble()
+            trouble = self.kubeconfig(machines.cluster).trouble()
         return replace(seen, condition=Condition.FAILING, detail=trouble) if trouble else seen
 
     def explained(self, plan: Plan, clusters: Sequence[ClusterMachines]) -> Plan:

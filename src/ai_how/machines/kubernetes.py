@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from ai_how.capacity.demand import all_needs
 from ai_how.kubernetes.cluster_of_site import ClusterMachines
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.machines.desired import MachineWish
+from ai_how.machines.standing import Standing
 from ai_how.run.ssh import SshTarget
 from ai_how.site.roles import Role
 from ai_how.site.spec import Site
@@ -20,14 +21,14 @@ def cluster_machines(
     wishes: Mapping[str, MachineWish],
     *,
     reached: Mapping[str, SshTarget],
-    standing: Collection[str],
+    standing: Mapping[str, Standing],
 ) -> tuple[ClusterMachines, ...]:
     """The cloud clusters of a site. Pure.
 
     Args:
         wishes: The machines that the site file asks for, by node.
         reached: How each of them is reached.
-        standing: Nodes whose machine is defined now.
+        standing: The machines that are defined now.
     """
     running = {wish.machine.cluster for wish in wishes.values() if wish.start}
     roles = {need.name: need.role for need in all_needs(site)}
@@ -36,6 +37,7 @@ def cluster_machines(
             cluster=name,
             nodes=tuple(_nodes(name, wishes, roles, reached)),
             there=frozenset(standing),
+            off=frozenset(node for node, machine in standing.items() if not machine.found.running),
             runs=name in running,
         )
         for name, cluster in site.planned_clusters.items()

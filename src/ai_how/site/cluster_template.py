@@ -83,7 +83,7 @@ def _clusters(gpus: int) -> list[str]:
         "    # cloud: Kubernetes for inference; hpc: a batch cluster for training.",
         f"    kind: {Cluster().kind}",
         f"    subnet: {SUBNETS['cloud']}",
-        "    # Kubernetes is set up on them, by Kubespray; without it they are machines alone.",
+        "    # Kubernetes is set up on them; without it they are machines alone.",
         "    #kubernetes:",
         "    #  enabled: false",
         "    nodes:",

@@ -31,6 +31,17 @@ def kubernetes_mistakes(site: Site, document: Document) -> Iterator[Mistake]:
         yield from _ranges(site, cluster, document, at)
 
 
+def kubernetes_warnings(site: Site, document: Document) -> Iterator[Mistake]:
+    """What works only with something else at hand, each at its line."""
+    for name, cluster in site.planned_clusters.items():
+        if cluster.has_kubernetes and site.provider == "libvirt" and cluster.network.mode == "isolated":
+            yield document.at_value(
+                ("clusters", name, "network", "mode"),
+                "isolated has no way out, and Kubernetes is downloaded by the machines",
+                "write nat or routed, have a bundle (ai-how bundle), or kubernetes: {enabled: false}",
+            )
+
+
 def _ranges(site: Site, cluster: Cluster, document: Document, at: Key) -> Iterator[Mistake]:
     found: dict[str, IPv4Network] = {}
     for key in ("pod_cidr", "service_cidr"):

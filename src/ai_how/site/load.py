@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ai_how.errors import NotFoundError, SpecError
 from ai_how.site.cluster_rules import cluster_mistakes, cluster_warnings
-from ai_how.site.kubernetes_rules import kubernetes_mistakes
+from ai_how.site.kubernetes_rules import kubernetes_mistakes, kubernetes_warnings
 from ai_how.site.mistakes import Key, Mistake, dotted, in_order, spec_error
 from ai_how.site.spec import Site
 from ai_how.site.stack_rules import stack_mistakes, stack_warnings
@@ -90,7 +90,8 @@ def read_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake], l
         ]
     if site is None or mistakes:
         return None, in_order(mistakes), []
-    return site, [], in_order([*cluster_warnings(site, document), *stack_warnings(site, document)])
+    warnings = (cluster_warnings, kubernetes_warnings, stack_warnings)
+    return site, [], in_order([each for found in warnings for each in found(site, document)])
 
 
 def _across_keys(document: Document) -> Iterator[Mistake]:
