@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ai_how.bundles import create as create_module
 from ai_how.bundles.create import Purpose, create_bundle
 from ai_how.bundles.load import Bundle, chart_file
 from ai_how.bundles.manifest import Manifest, read_manifest
@@ -389,6 +390,7 @@ def test_progress_ends_at_what_there_was_to_do(far: Far, tmp_path: Path) -> None
 FILLING = """
 import sys
 from pathlib import Path
+from ai_how.bundles import create as create_module
 from ai_how.bundles.create import Purpose, create_bundle
 from ai_how.bundles.wanted import File
 wanted = [File(url=sys.argv[2] + name, digest=digest) for name, digest in zip(sys.argv[3::2], sys.argv[4::2])]
@@ -428,3 +430,48 @@ def _until(true: object) -> None:
     while not true():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB, in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(words, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_is_too_small_is_said_before_the_first_byte(far: Far, small_disk: Path) -> None:
+    wanted = File(url=far.url("/f"), digest=far.add_file("/f", b"content"))
+    error = failure(small_disk / "b", wanted)
+    assert "not enough disk space for the bundle" in error.brief
+    assert far.count("/f") == 0
+
+
+def test_a_disk_that_runs_full_is_said_once_and_nothing_else_is_tried(
+    far: Far, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(create_module, "_SPARE_BYTES", 0)
+    # a server that states no size: nobody can know beforehand
+    far.refuse = {f"/{place}": [(405, {})] for place in range(9)}
+    wanted = [
+        File(url=far.url(f"/{place}"), digest=far.add_file(f"/{place}", os.urandom(3 << 20))) for place in range(9)
+    ]
+    error = failure(small_disk / "b", *wanted)
+    assert "the disk is full" in error.brief
+    assert "MiB are free" in error.evidence
+    assert sum(far.count(f"/{place}") for place in range(9)) < 9
+    # and the next run takes it from there, once there is room
+    monkeypatch.undo()
+    bigger = ["mount", "-o", "remount,size=64m", str(small_disk)]
+    subprocess.run(bigger, check=True)
+    assert len(create(small_disk / "b", *wanted).entries) == 9
+
+
+def test_a_folder_that_cannot_be_written_is_said(far: Far, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    error = failure(tmp_path / "file" / "b", File(url=far.url("/f")))
+    assert "cannot write" in error.brief
