@@ -10,17 +10,20 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ai_how.apply.python_environment import is_ready
 from ai_how.bundles import load as load_module
+from ai_how.bundles import offer as offer_module
 from ai_how.bundles.archive import write_archive
 from ai_how.bundles.create import Purpose, create_bundle
 from ai_how.bundles.load import Bundle, bundle_for, load_bundle, loaded_bundles, unload
 from ai_how.bundles.manifest import Entry, Manifest, read_manifest, write_manifest
-from ai_how.bundles.offer import offer_for
+from ai_how.bundles.needs import Needs
+from ai_how.bundles.offer import FromHost, offer_for
 from ai_how.bundles.service import serve_bundle, served, stop_serving
 from ai_how.bundles.source import packed, unpack
 from ai_how.bundles.store import Store
@@ -29,8 +32,9 @@ from ai_how.bundles.wanted import File, Image, Wanted
 from ai_how.bundles.wheels import running_python, wheels_of
 from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError
 from ai_how.kubernetes import checkout as checkout_module
-from ai_how.kubernetes.checkout import fetched_checkout
+from ai_how.kubernetes.checkout import Checkout, fetched_checkout
 from ai_how.kubernetes.environment import environment_of
+from ai_how.kubernetes.offline import FILE_HOSTS
 from ai_how.run.http import request
 from ai_how.site.kubernetes import Kubernetes
 from tests.functional.far_servers import Far, digest_of, far_servers
@@ -375,7 +379,7 @@ def test_what_a_cluster_is_offered(bundle: Bundle, tmp_path: Path, upstream: Pat
         "containerd_registries_mirrors": [
             {
                 "prefix": "docker.io",
-                "server": "http://127.0.0.1:5080",
+                "server": "https://registry-1.docker.io",
                 "mirrors": [
                     {"host": "http://127.0.0.1:5080", "capabilities": ["pull", "resolve"], "skip_verify": False}
                 ],
@@ -433,3 +437,38 @@ def _answers(url: str) -> None:
         else:
             assert status == 200
             return
+
+
+def test_the_host_fetches_once_for_all_nodes(far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far.add_image("a", "1")
+    wanted = (File(url=far.url("/f"), digest=_file(far)), Image(reference=f"{far.host}/a:1"))
+    asked: list[object] = []
+
+    def needs(clusters: object, _versions: object, **options: object) -> Needs:
+        asked.append((clusters, options["pythons"]))
+        return Needs(wanted=wanted, checkout=Checkout(path=tmp_path, version=VERSION), own_checkout=False)
+
+    monkeypatch.setattr(offer_module, "kubernetes_needs", needs)
+    monkeypatch.setattr(offer_module, "PORT", number := port())
+    cluster = Kubernetes(download="host")
+    offer = offer_for(cluster, VERSIONS, site_folder=tmp_path, host_address="127.0.0.1")
+    assert isinstance(offer, FromHost)
+    offer = replace(offer, port=number)
+    # planning asks nobody
+    assert set(offer.variables) == {*FILE_HOSTS.values(), "containerd_registries_mirrors"}
+    assert (asked, far.asked) == ([], [])
+    try:
+        offer.prepare(tmp_path / "server")
+        running = served(tmp_path / "server")
+        assert running is not None
+        for _ in range(3):
+            assert request("GET", f"{running.url}/files/{far.host}/f").status == 200
+            assert request("GET", f"{running.url}/v2/a/manifests/1?ns={far.host}").status == 200
+        assert far.count("/f") == 1
+        assert asked == [([cluster], ())]
+        far.asked.clear()
+        offer.prepare(tmp_path / "server")
+        assert far.asked == []
+        assert served(tmp_path / "server") == running
+    finally:
+        stop_serving(tmp_path / "server")

@@ -81,7 +81,7 @@ def test_kubespray_knows_the_variables(offline: dict[str, Any]) -> None:
     }
 
 
-def test_containerd_is_told_to_ask_us_and_nobody_else(
+def test_containerd_is_told_to_ask_us_first(
     environment: PythonEnvironment, offline: dict[str, Any], tmp_path: Path
 ) -> None:
     """Kubespray's own template, rendered by its own Ansible."""
@@ -101,9 +101,10 @@ def test_containerd_is_told_to_ask_us_and_nobody_else(
     words = [environment.program("ansible-playbook"), "-i", "localhost,", "-c", "local", tmp_path / "play.yml"]
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for registry in ("docker.io", "quay.io", "registry.k8s.io"):
+    own = {"docker.io": "registry-1.docker.io", "quay.io": "quay.io", "registry.k8s.io": "registry.k8s.io"}
+    for registry, address in own.items():
         told = tomllib.loads((tmp_path / f"{registry}.toml").read_text(encoding="utf-8"))
-        assert told["server"] == SERVER
+        assert told["server"] == f"https://{address}"
         assert told["host"] == {
             SERVER: {"capabilities": ["pull", "resolve"], "skip_verify": False, "override_path": False}
         }

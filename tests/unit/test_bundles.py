@@ -210,7 +210,10 @@ def test_what_nodes_are_told_of_a_server() -> None:
     assert found["github_url"] == "http://10.0.0.1:5080/files/github.com"
     assert set(found) == {"github_url", "dl_k8s_io_url", "containerd_registries_mirrors"}
     [mirror] = found["containerd_registries_mirrors"]
-    assert (mirror["prefix"], mirror["server"]) == ("quay.io", "http://10.0.0.1:5080")
+    assert (mirror["prefix"], mirror["server"]) == ("quay.io", "https://quay.io")
+    assert mirror["mirrors"] == [
+        {"host": "http://10.0.0.1:5080", "capabilities": ["pull", "resolve"], "skip_verify": False}
+    ]
     assert offline_vars("http://x", hosts=[], registries=[]) == {}
     with pytest.raises(SpecError) as caught:
         offline_vars("http://x", hosts=["example.org"], registries=[])

@@ -1,26 +1,56 @@
-"""What a bundle means for one cluster: the variables that Kubespray is told, and what must be there before it runs.
+"""Where a cluster's nodes get files and images: the variables that Kubespray is told, and what must be there before.
 
-``offer_for`` only reads; ``Offer.prepare`` starts the server and fills the user's caches.
+``offer_for`` only reads. What it gives says what to tell Kubespray, without asking it, and ``prepare`` does the rest
+before Kubespray runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from ai_how.apply.files import shared_cache
+from ai_how.bundles.create import Purpose, create_bundle
 from ai_how.bundles.load import Bundle, bundle_for, install_wheels, take_source
+from ai_how.bundles.needs import kubernetes_needs
 from ai_how.bundles.service import PORT, serve_bundle
-from ai_how.bundles.wanted import parse_reference
-from ai_how.kubernetes.offline import offline_vars
+from ai_how.bundles.wanted import Wanted, parse_reference
+from ai_how.kubernetes.offline import FILE_HOSTS, offline_vars
+from ai_how.models.meter import Progress
 from ai_how.site.kubernetes import Kubernetes
+
+REGISTRIES = ("docker.io", "gcr.io", "ghcr.io", "quay.io", "registry.k8s.io")
+"""Where Kubespray's images come from: its ``*_image_repo`` defaults."""
+_PLATFORM = "linux/amd64"
+
+
+class Offer(Protocol):
+    """Where nodes get what they download."""
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """For Kubespray.
+
+        Raises:
+            SpecError: nodes cannot be told to take something from elsewhere.
+        """
+
+    def prepare(self, folder: Path, *, progress: Progress | None = None) -> None:
+        """Have everything there, and serve it; ``folder`` is the server's, in the site's own.
+
+        Raises:
+            ProviderError, TryAgainError: something could not be fetched, is damaged, or the server did not start.
+            SpecError: a bundle's wheels are for another Python.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
-    """A bundle for a cluster. ``server`` is where nodes find it; ``listen`` is empty where somebody else serves it."""
+class FromBundle:
+    """A bundle. ``server`` is where nodes find it; ``listen`` is empty where somebody else serves it."""
 
     bundle: Bundle
     server: str
@@ -29,23 +59,14 @@ class Offer:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """For Kubespray.
+        """As ``Offer``."""
+        manifest = self.bundle.manifest
+        hosts = {urlsplit(entry.source).netloc for entry in manifest.of_kind("file")}
+        registries = {parse_reference(entry.name).registry for entry in manifest.of_kind("image")}
+        return offline_vars(self.server, hosts=hosts, registries=registries)
 
-        Raises:
-            SpecError: the bundle has files that nodes cannot be told to take from elsewhere.
-        """
-        return bundle_vars(self.bundle, self.server)
-
-    def prepare(self, folder: Path) -> None:
-        """Fill the user's caches from the bundle and serve it, before Kubespray runs.
-
-        Args:
-            folder: Of the server, in the site's own.
-
-        Raises:
-            ProviderError: the server did not start, or the bundle is damaged.
-            SpecError: its wheels are for another Python.
-        """
+    def prepare(self, folder: Path, *, progress: Progress | None = None) -> None:  # noqa: ARG002 - nothing is fetched
+        """As ``Offer``: Kubespray and its environment come from the bundle too."""
         checkout = take_source(self.bundle)
         if checkout is not None:
             install_wheels(self.bundle, checkout)
@@ -53,27 +74,68 @@ class Offer:
             serve_bundle(self.bundle, folder, listen=self.listen, port=self.port)
 
 
-def offer_for(wanted: Kubernetes, versions: Mapping[str, str], *, site_folder: Path, host_address: str) -> Offer | None:
-    """The bundle that a cluster is set up from; None where nodes take everything from the internet.
+@dataclass(frozen=True, kw_only=True)
+class FromHost:
+    """This host fetches what Kubespray names, once for all nodes, and keeps it for the next time."""
+
+    wanted: Kubernetes
+    versions: Mapping[str, str]
+    site_folder: Path
+    listen: str
+    port: int = PORT
+    more: tuple[Wanted, ...] = ()
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """As ``Offer``; the same whatever the cluster needs, so that planning asks nobody."""
+        return offline_vars(f"http://{self.listen}:{self.port}", hosts=FILE_HOSTS, registries=REGISTRIES)
+
+    def prepare(self, folder: Path, *, progress: Progress | None = None) -> None:
+        """As ``Offer``."""
+        needs = kubernetes_needs(
+            [self.wanted],
+            self.versions,
+            platform=_PLATFORM,
+            pythons=(),
+            site_folder=self.site_folder,
+            more=self.more,
+        )
+        purpose = Purpose(release="", versions=self.versions, platform=_PLATFORM)
+        place = shared_cache() / "downloads" / _key(needs.wanted)
+        manifest = create_bundle(place, needs.wanted, purpose, progress=progress)
+        serve_bundle(Bundle(path=place, manifest=manifest), folder, listen=self.listen, port=self.port)
+
+
+def offer_for(
+    wanted: Kubernetes,
+    versions: Mapping[str, str],
+    *,
+    site_folder: Path,
+    host_address: str,
+    more: Sequence[Wanted] = (),
+) -> Offer | None:
+    """Where the nodes of a cluster get what they download; None where each asks the internet.
 
     Args:
         versions: By component: those of the site's release set, with its pins taken in.
         host_address: This machine's address in the cluster's network.
+        more: What is wanted beside Kubespray's own.
 
     Raises:
         SpecError, NotFoundError: the site names a bundle that is not there, not whole, or for other versions.
     """
     named = site_folder / Path(wanted.bundle).expanduser() if wanted.bundle else None
     bundle = bundle_for(versions, named=named)
-    if bundle is None:
-        return None
-    if wanted.bundle_server:
-        return Offer(bundle=bundle, server=wanted.bundle_server.rstrip("/"), listen="")
-    return Offer(bundle=bundle, server=f"http://{host_address}:{PORT}", listen=host_address)
+    if bundle is not None and wanted.bundle_server:
+        return FromBundle(bundle=bundle, server=wanted.bundle_server.rstrip("/"), listen="")
+    if bundle is not None:
+        return FromBundle(bundle=bundle, server=f"http://{host_address}:{PORT}", listen=host_address)
+    if wanted.download == "host":
+        return FromHost(
+            wanted=wanted, versions=versions, site_folder=site_folder, listen=host_address, more=tuple(more)
+        )
+    return None
 
 
-def bundle_vars(bundle: Bundle, server: str) -> dict[str, Any]:
-    """The variables that lead nodes to a bundle's server, as ``offline_vars``."""
-    hosts = {urlsplit(entry.source).netloc for entry in bundle.manifest.of_kind("file")}
-    registries = {parse_reference(entry.name).registry for entry in bundle.manifest.of_kind("image")}
-    return offline_vars(server, hosts=hosts, registries=registries)
+def _key(wanted: Sequence[Wanted]) -> str:
+    return hashlib.sha256("\n".join(sorted(map(repr, wanted))).encode()).hexdigest()[:12]

@@ -18,6 +18,7 @@ FILE_HOSTS: Mapping[str, str] = {
     "get.helm.sh": "get_helm_url",
 }
 """Hosts that Kubespray 2.31.0 downloads from, with the variable that says where else."""
+_OWN_ADDRESSES = {"docker.io": "https://registry-1.docker.io"}
 
 
 def offline_vars(server: str, *, hosts: Iterable[str], registries: Iterable[str]) -> dict[str, Any]:
@@ -26,7 +27,8 @@ def offline_vars(server: str, *, hosts: Iterable[str], registries: Iterable[str]
     Args:
         server: Its address as nodes reach it, such as ``http://192.168.200.1:5080``.
         hosts: The hosts whose files it has.
-        registries: The registries whose images it has. Their own addresses are never asked then.
+        registries: The registries whose images it has. What it does not have is asked of themselves: workloads of
+            a cluster with internet need more than its set-up does.
 
     Raises:
         SpecError: Kubespray has no variable for one of the hosts.
@@ -42,8 +44,7 @@ def offline_vars(server: str, *, hosts: Iterable[str], registries: Iterable[str]
     mirrors = [
         {
             "prefix": registry,
-            # where containerd would turn next: an answer from us is quicker and clearer than no network
-            "server": server,
+            "server": _OWN_ADDRESSES.get(registry, f"https://{registry}"),
             "mirrors": [{"host": server, "capabilities": ["pull", "resolve"], "skip_verify": False}],
         }
         for registry in sorted(set(registries))

@@ -6,7 +6,7 @@ under ``extra_vars`` is only known with that Kubespray at hand, and checked ther
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class Kubernetes(Section):
     """IPv4 range of services. Cannot be changed later."""
     kubespray_path: str | None = None
     """A folder with the Kubespray of the site's release set; default: its tag is fetched and verified."""
+    download: Literal["nodes", "host"] = "nodes"
+    """Who downloads files and images where there is no bundle: each node, or this host once for all of them."""
     bundle: str | None = None
     """A folder with a bundle (`ai-how bundle create`) for nodes without internet; default: a loaded one that fits."""
     bundle_server: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = None
