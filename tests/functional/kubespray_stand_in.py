@@ -15,6 +15,7 @@ from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.capacity.demand import all_needs
 from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
+from ai_how.kubernetes.downloads import Offering
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars, names_in
 from ai_how.kubernetes.inventory import inventory
 from ai_how.kubernetes.nodes import ClusterNode
@@ -83,12 +84,18 @@ class LoopbackProvider:
     target: SshTarget
     machines: set[str] = field(default_factory=set)
     parallel: int = 2
+    offering: Offering | None = None
 
     def __post_init__(self) -> None:
         self.folder = SiteFolder(root=site_root(self.site, self.site_file))
         self.state = State(self.folder, self.site.name)
         self.kubernetes = SiteKubernetes(
-            self.site, self.site_file, folder=self.folder, state=self.state, machine_of=lambda node: f"machine/{node}"
+            self.site,
+            self.site_file,
+            folder=self.folder,
+            state=self.state,
+            machine_of=lambda node: f"machine/{node}",
+            offering=self.offering,
         )
 
     def clusters(self) -> tuple[ClusterMachines, ...]:
@@ -145,6 +152,7 @@ class LoopbackProvider:
         return self.folder.root.exists()
 
     def stop(self, say: Say) -> bool:
+        self.kubernetes.rest()
         return False
 
     def remove(self, say: Say) -> list[str]:

@@ -10,15 +10,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from ai_how.apply.files import shared_cache
 from ai_how.bundles.create import Purpose, create_bundle
 from ai_how.bundles.load import Bundle, bundle_for, install_wheels, take_source
 from ai_how.bundles.needs import kubernetes_needs
-from ai_how.bundles.service import PORT, serve_bundle
+from ai_how.bundles.service import PORT, serve_bundle, served
 from ai_how.bundles.wanted import Wanted, parse_reference
+from ai_how.errors import SpecError
+from ai_how.kubernetes.downloads import Downloads
 from ai_how.kubernetes.offline import FILE_HOSTS, offline_vars
 from ai_how.models.meter import Progress
 from ai_how.site.kubernetes import Kubernetes
@@ -26,26 +28,6 @@ from ai_how.site.kubernetes import Kubernetes
 REGISTRIES = ("docker.io", "gcr.io", "ghcr.io", "quay.io", "registry.k8s.io")
 """Where Kubespray's images come from: its ``*_image_repo`` defaults."""
 _PLATFORM = "linux/amd64"
-
-
-class Offer(Protocol):
-    """Where nodes get what they download."""
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """For Kubespray.
-
-        Raises:
-            SpecError: nodes cannot be told to take something from elsewhere.
-        """
-
-    def prepare(self, folder: Path, *, progress: Progress | None = None) -> None:
-        """Have everything there, and serve it; ``folder`` is the server's, in the site's own.
-
-        Raises:
-            ProviderError, TryAgainError: something could not be fetched, is damaged, or the server did not start.
-            SpecError: a bundle's wheels are for another Python.
-        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +41,26 @@ class FromBundle:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """As ``Offer``."""
+        """As ``Downloads``."""
         manifest = self.bundle.manifest
         hosts = {urlsplit(entry.source).netloc for entry in manifest.of_kind("file")}
         registries = {parse_reference(entry.name).registry for entry in manifest.of_kind("image")}
         return offline_vars(self.server, hosts=hosts, registries=registries)
 
     def prepare(self, folder: Path, *, progress: Progress | None = None) -> None:  # noqa: ARG002 - nothing is fetched
-        """As ``Offer``: Kubespray and its environment come from the bundle too."""
+        """As ``Downloads``: Kubespray and its environment come from the bundle too."""
         checkout = take_source(self.bundle)
         if checkout is not None:
             install_wheels(self.bundle, checkout)
         if self.listen:
             serve_bundle(self.bundle, folder, listen=self.listen, port=self.port)
+
+    def trouble(self, folder: Path) -> str:
+        """As ``Downloads``."""
+        running = served(folder)
+        if self.listen and (running is None or running.bundle != self.bundle.manifest.identity):
+            return f"its bundle is not served at {self.server}"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +76,11 @@ class FromHost:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """As ``Offer``; the same whatever the cluster needs, so that planning asks nobody."""
+        """As ``Downloads``; the same whatever the cluster needs, so that planning asks nobody."""
         return offline_vars(f"http://{self.listen}:{self.port}", hosts=FILE_HOSTS, registries=REGISTRIES)
 
     def prepare(self, folder: Path, *, progress: Progress | None = None) -> None:
-        """As ``Offer``."""
+        """As ``Downloads``."""
         needs = kubernetes_needs(
             [self.wanted],
             self.versions,
@@ -105,6 +94,12 @@ class FromHost:
         manifest = create_bundle(place, needs.wanted, purpose, progress=progress)
         serve_bundle(Bundle(path=place, manifest=manifest), folder, listen=self.listen, port=self.port)
 
+    def trouble(self, folder: Path) -> str:
+        """As ``Downloads``."""
+        running = served(folder)
+        at = (self.listen, self.port)
+        return "" if running and (running.listen, running.port) == at else "this host's downloads are not served"
+
 
 def offer_for(
     wanted: Kubernetes,
@@ -113,7 +108,7 @@ def offer_for(
     site_folder: Path,
     host_address: str,
     more: Sequence[Wanted] = (),
-) -> Offer | None:
+) -> Downloads | None:
     """Where the nodes of a cluster get what they download; None where each asks the internet.
 
     Args:
@@ -128,6 +123,12 @@ def offer_for(
     bundle = bundle_for(versions, named=named)
     if bundle is not None and wanted.bundle_server:
         return FromBundle(bundle=bundle, server=wanted.bundle_server.rstrip("/"), listen="")
+    if not host_address and (bundle is not None or wanted.download == "host"):
+        raise SpecError(
+            "this host has no address that the nodes could reach",
+            evidence="there is no route to them",
+            next_step="serve the bundle elsewhere (ai-how bundle serve) and write kubernetes.bundle_server",
+        )
     if bundle is not None:
         return FromBundle(bundle=bundle, server=f"http://{host_address}:{PORT}", listen=host_address)
     if wanted.download == "host":

@@ -18,6 +18,7 @@ from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.site_folder import SiteFolder
 from ai_how.apply.state import State
 from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError, WorldChangedError
+from ai_how.kubernetes.downloads import NoneOffered, Offering, SiteDownloads
 from ai_how.kubernetes.finish import finish, kubeconfig_of
 from ai_how.kubernetes.kubeconfig import Kubeconfig
 from ai_how.kubernetes.merging import Merge
@@ -47,7 +48,8 @@ class ClusterMachines:
 
     ``nodes`` are those that the site file asks for, ``there`` the names of all whose machine exists now, also of those
     that are no longer asked for, ``off`` those of them that do not run. ``runs``: whether the machines shall be on;
-    nothing is set up on one that is not.
+    nothing is set up on one that is not. ``host_address`` is this machine's address in the nodes' network, empty where
+    the way to them tells it.
     """
 
     cluster: str
@@ -55,20 +57,35 @@ class ClusterMachines:
     there: frozenset[str]
     off: frozenset[str] = frozenset()
     runs: bool = True
+    host_address: str = ""
 
 
 class SiteKubernetes:
     """The Kubernetes of every cluster of one site."""
 
     def __init__(
-        self, site: Site, site_file: Path, *, folder: SiteFolder, state: State, machine_of: Callable[[str], str]
+        self,
+        site: Site,
+        site_file: Path,
+        *,
+        folder: SiteFolder,
+        state: State,
+        machine_of: Callable[[str], str],
+        offering: Offering | None = None,
     ) -> None:
-        """``machine_of``: from a node's name to the resource that makes its machine ready."""
+        """
+        Args:
+            machine_of: From a node's name to the resource that makes its machine ready.
+            offering: Where nodes get what they download.
+        """
         self.site = site
         self.site_file = site_file
         self.folder = folder
         self.state = state
         self.machine_of = machine_of
+        self.downloads = SiteDownloads(
+            offering or NoneOffered(), site=site, site_folder=site_file.resolve().parent, kept=folder.kubernetes
+        )
         self._tell: Tell = lambda _resource, _lines: None
         self._interrupted = Event()
 
@@ -103,7 +120,13 @@ class SiteKubernetes:
         recorded = self.recorded()
         return {
             each.cluster: self._setup(
-                each.cluster, each.nodes, versions=self.versions, recorded=recorded.get(each.cluster)
+                each.cluster,
+                each.nodes,
+                versions=self.versions,
+                recorded=recorded.get(each.cluster),
+                offline=self.downloads.variables(
+                    each.cluster, self.versions, each.nodes, host_address=each.host_address
+                ),
             )
             for each in clusters
             if each.runs and self._wanted(each.cluster)
@@ -116,6 +139,7 @@ class SiteKubernetes:
         *,
         versions: Mapping[str, str],
         recorded: Mapping[str, Any] | None,
+        offline: Mapping[str, Any] | None = None,
     ) -> Setup:
         return setup_of(
             cluster,
@@ -125,6 +149,7 @@ class SiteKubernetes:
             recorded=recorded,
             credentials_dir=self.folder.secrets / "kubernetes" / cluster,
             site_folder=self.site_file.resolve().parent,
+            offline=offline,
         )
 
     def _wanted(self, cluster: str) -> bool:
@@ -166,7 +191,8 @@ class SiteKubernetes:
         elif stopped:
             trouble = f"has to be ready again: {', '.join(stopped)} {'was' if len(stopped) == 1 else 'were'} off"
         else:
-            trouble = self.kubeconfig(machines.cluster).trouble()
+            cluster = machines.cluster
+            trouble = self.kubeconfig(cluster).trouble() or self.downloads.trouble(cluster)
         return replace(seen, condition=Condition.FAILING, detail=trouble) if trouble else seen
 
     def explained(self, plan: Plan, clusters: Sequence[ClusterMachines]) -> Plan:
@@ -238,6 +264,7 @@ class SiteKubernetes:
                 next_step="put it back into the site file, then: ai-how up; then remove it again",
             )
         remember(kept, setup.nodes)
+        self.downloads.prepare(setup.cluster, say=lambda line: self._tell(setup.name, [line]))
         done = apply_setup(
             setup,
             folder=self.cluster_folder(setup.cluster),
@@ -275,6 +302,7 @@ class SiteKubernetes:
         for kept in (PREFIX, READY):
             self.state.record(f"{kept}{cluster}", None)
         Merge(self.kubeconfig(cluster)).undo()
+        self.downloads.stop(cluster)
         shutil.rmtree(self.cluster_folder(cluster), ignore_errors=True)
         return f"taken off {len(nodes)} machines" if nodes else "gone with its machines"
 
@@ -337,6 +365,11 @@ class SiteKubernetes:
             )
         return logs[-1]
 
+    def rest(self) -> None:
+        """End the servers of downloads; the next ``up`` starts them again."""
+        for folder in self.folder.kubernetes.glob("*/"):
+            self.downloads.stop(folder.name)
+
     def remove(self, say: Say) -> list[str]:
         """End what runs, and take our contexts out of the user's kubeconfig; what of them was left, and why.
 
@@ -346,6 +379,7 @@ class SiteKubernetes:
         for folder in sorted(self.folder.kubernetes.glob("*/")):
             if end_orphans(Workspace(root=folder).running):
                 say(f"ended the playbook that ran for {folder.name}")
+            self.downloads.stop(folder.name)
             try:
                 kept = Merge(self.kubeconfig(folder.name)).undo()
             except AiHowError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ai_how.capacity.demand import all_needs
+from ai_how.capacity.demand import all_needs, hosts_of
 from ai_how.kubernetes.cluster_of_site import ClusterMachines
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.machines.desired import MachineWish
@@ -32,6 +32,7 @@ def cluster_machines(
     """
     running = {wish.machine.cluster for wish in wishes.values() if wish.start}
     roles = {need.name: need.role for need in all_needs(site)}
+    near = {host.name for host in hosts_of(site) if ":///" in host.uri}
     return tuple(
         ClusterMachines(
             cluster=name,
@@ -39,10 +40,17 @@ def cluster_machines(
             there=frozenset(standing),
             off=frozenset(node for node, machine in standing.items() if not machine.found.running),
             runs=name in running,
+            host_address=_host_address(name, wishes, near),
         )
         for name, cluster in site.planned_clusters.items()
         if cluster.kind == "cloud"
     )
+
+
+def _host_address(cluster: str, wishes: Mapping[str, MachineWish], near: Collection[str]) -> str:
+    """This machine's address in a cluster's own network, where that network is on this machine."""
+    found = (wish.resolver for wish in wishes.values() if wish.machine.cluster == cluster and wish.host in near)
+    return next(found, "")
 
 
 def _nodes(

@@ -13,6 +13,7 @@ from ai_how.apply.files import last_lines, shared_cache
 from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
+from ai_how.bundles.offering import HostOffering
 from ai_how.capacity.demand import hosts_of
 from ai_how.errors import NotFoundError, ProviderError
 from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
@@ -67,7 +68,12 @@ class LibvirtProvider:
         self.store = ImageStore(shared_cache() / "images")
         self.hosts = {host.name: host for host in hosts_of(site)}
         self.kubernetes = SiteKubernetes(
-            site, site_file, folder=self.folder, state=self.state, machine_of=lambda node: f"machine/{node}"
+            site,
+            site_file,
+            folder=self.folder,
+            state=self.state,
+            machine_of=lambda node: f"machine/{node}",
+            offering=HostOffering(),
         )
         self._interrupted = Event()
 
@@ -353,6 +359,7 @@ class LibvirtProvider:
 
     def stop(self, say: Say) -> bool:
         """Shut every machine down, side by side; disks and networks stay."""
+        self.kubernetes.rest()
         return bool(stop_machines([one for one in self.standing.values() if one.found.state != "off"], say))
 
     def remove(self, say: Say) -> list[str]:
