@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ai_how.apply.engine import Outcome, apply_plan
 from ai_how.apply.events import EventLog
 from ai_how.apply.lock import locked
@@ -101,16 +103,21 @@ class MachineSite:
 
     def run(self, *words: str, code: int | None = 0, timeout_s: float = 800) -> Result:
         """Run ``ai-how`` in the site's folder; fails the test unless it ends with ``code`` (None: any)."""
-        done = subprocess.run(
-            self.command(*words),
-            check=False,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
-        )
-        said = f"ai-how {' '.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        asked = f"ai-how {' '.join(words)}"
+        try:
+            done = subprocess.run(
+                self.command(*words),
+                check=False,
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            said = b"\n".join(part for part in (error.stdout, error.stderr) if isinstance(part, bytes)).decode()
+            pytest.fail(f"{asked} did not end within {timeout_s:g} s\n{said}", pytrace=False)
+        said = f"{asked} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, said
         if code is not None:
             assert done.returncode == code, said
