@@ -90,7 +90,7 @@ class LittleControllers:
     def _run(self) -> None:
         kinds: list[Kind] = []
         for number in itertools.count():
-            if self._ended.wait(0.2):
+            if self._ended.wait(0.4):
                 return
             try:
                 if number % 3 == 0 or not kinds:

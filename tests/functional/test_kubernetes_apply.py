@@ -396,12 +396,15 @@ def test_a_definition_stays_while_others_use_it(world: World) -> None:
 
 
 def test_generated_secrets_are_made_once(world: World) -> None:
-    apply_objects(world.client, [world.namespace], world.mark)
+    second = f"{world.name}-too"
+    spaces = [world.namespace, {**world.namespace, "metadata": {"name": second}}]
+    apply_objects(world.client, spaces, world.mark)
     texts = {"uri": "postgresql://mlflow:${password}@db/mlflow"}
 
     def make() -> bool:
         wanted = {"password": 24}
-        return make_secret(world.client, "database", namespace=world.name, random=wanted, texts=texts, mark=world.mark)
+        places = [world.name, second]
+        return make_secret(world.client, "database", namespaces=places, random=wanted, texts=texts, mark=world.mark)
 
     assert make()
     ref = Ref(api_version="v1", kind="Secret", namespace=world.name, name="database")
@@ -411,8 +414,15 @@ def test_generated_secrets_are_made_once(world: World) -> None:
     assert first["immutable"] is True
     assert not make()
     assert world.client.get(ref) == first
+    # one that was lost is made from the other
+    copy_of_it = Ref(api_version="v1", kind="Secret", namespace=second, name="database")
+    assert world.client.delete(copy_of_it)
+    assert make()
+    made = world.client.get(copy_of_it)
+    assert made is not None
+    assert made["data"] == first["data"]
     # neither pruned with its component, nor removed without its data
-    assert plan_objects(world.client, [world.namespace], world.mark).is_empty
+    assert plan_objects(world.client, spaces, world.mark).is_empty
     assert (ref, "it holds data") in remove_marked(world.client, world.mark).kept
 
 

@@ -15,9 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_how.releases import load_set
+from ai_how.releases import Solution, load_set
+from ai_how.releases.site_pins import solve_site
+from ai_how.site.load import check_site_text
 from ai_how.stack.checks.fit import check_objects
 from ai_how.stack.checks.schemas import load_extracts, load_kinds, read_extract, write_extract
+from ai_how.stack.stack import render_stack
 
 DEPLOYMENT: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -108,6 +111,7 @@ def test_what_fits_has_no_mistakes(thing: dict[str, Any]) -> None:
         ),
         (lambda d: container(d).update(image=None), "spec.template.spec.containers[0].image", "null"),
         (lambda d: d["metadata"].pop("name"), "metadata.name", "is missing"),
+        (lambda d: d["metadata"].pop("namespace"), "metadata.namespace", "is missing"),
         (lambda d: d.update(apiVersion="apps/v1beta1"), "apiVersion", "it is known as apps/v1"),
         (lambda d: d.update(kind="Deploiment"), "apiVersion", "no extract of schemas has it"),
     ],
@@ -131,6 +135,35 @@ def test_custom_resources_are_held_to_their_own_definition(
     change: Callable[[dict[str, Any]], object], path: str
 ) -> None:
     assert [mistake.path for mistake in check_objects([changed(SERVICE_MONITOR, change)])] == [path]
+
+
+def test_what_lies_in_no_namespace_must_name_none() -> None:
+    (mistake,) = check_objects([changed(CLUSTER_POLICY, lambda d: d["metadata"].update(namespace="gpus"))])
+    assert str(mistake) == "ClusterPolicy cluster-policy: metadata.namespace: a ClusterPolicy lies in no namespace"
+
+
+STACKS = {
+    "as it comes": "",
+    "all that it has": "stack: {object_store: {type: minio}, access: {type: load-balancer}, gpus: {time_slices: 4}}",
+    "outside": "stack: {"
+    "object_store: {type: external, endpoint_url: 'https://s3.example.org', credentials_secret: s3}, "
+    "database: {type: external, url: 'postgresql://m@db.example.org:5432/d', password_secret: db}, "
+    "access: {issuer: acme, acme_email: admin@example.org}}",
+}
+
+
+@pytest.mark.parametrize("keys", STACKS.values(), ids=STACKS)
+def test_everything_that_is_rendered_for_a_cluster_fits(keys: str) -> None:
+    nodes = "nodes: [{role: control-plane}, {role: cpu-worker}, {role: gpu-worker}]"
+    text = f"name: lab\nprovider: libvirt\nclusters:\n  cloud:\n    {keys or 'kind: cloud'}\n    {nodes}\n"
+    site, mistakes = check_site_text(text, Path("ai-how.yaml"))
+    assert site is not None, mistakes
+    solution = solve_site(site)
+    assert isinstance(solution, Solution)
+    parts = render_stack(site, "cloud", solution.versions)
+    things = [thing for part in parts for thing in part.component.objects]
+    assert len(things) > 50
+    assert [str(misfit) for misfit in check_objects(things)] == []
 
 
 def test_what_a_definition_preserves_is_kept() -> None:

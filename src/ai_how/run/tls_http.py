@@ -68,7 +68,7 @@ class TlsSession:
         context = _context(authority_pem, certificate_pem, key_pem, verify=verify)
         name = server_name if verify and server_name else None
         self._pool = urllib3.PoolManager(
-            num_pools=2, maxsize=16, retries=False, ssl_context=context, server_hostname=name, assert_hostname=name
+            num_pools=2, maxsize=16, retries=False, ssl_context=context, server_hostname=name
         )
 
     def request(

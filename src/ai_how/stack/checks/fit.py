@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from ai_how.stack.checks.schemas import Schema, load_kinds
+from ai_how.stack.checks.schemas import Schema, load_kinds, load_scopes
 
 _HAS_METADATA = ("v1", "ConfigMap")
 _EMBEDDED = frozenset({"apiVersion", "kind", "metadata"})
@@ -87,7 +87,7 @@ def _check(thing: Mapping[str, Any], known: Mapping[tuple[str, str], Schema]) ->
         hint = f"it is known as {', '.join(versions)}" if versions else "no extract of schemas has it"
         yield Misfit(thing=title, path="apiVersion", message=f"no kind {kind[1]} of {kind[0]} is known; {hint}")
         return
-    mistakes = list(check_value(thing, schema))
+    mistakes = [*check_value(thing, schema), *_scope(kind, metadata)]
     own = schema.field("metadata")
     if own is None or not list(own.field_names):
         # a CustomResourceDefinition says of metadata at most that it is an object: all kinds share one
@@ -96,6 +96,14 @@ def _check(thing: Mapping[str, Any], known: Mapping[tuple[str, str], Schema]) ->
         if metadata_type is not None and isinstance(metadata, Mapping):
             mistakes += check_value(metadata, metadata_type, "metadata")
     yield from (Misfit(thing=title, path=path or "(whole object)", message=message) for path, message in mistakes)
+
+
+def _scope(kind: tuple[str, str], metadata: Any) -> Iterator[tuple[str, str]]:
+    inside = load_scopes().get(kind)
+    named = isinstance(metadata, Mapping) and bool(metadata.get("namespace"))
+    if inside is not None and inside != named:
+        words = "is missing" if inside else f"a {kind[1]} lies in no namespace"
+        yield "metadata.namespace", words
 
 
 def _check_fields(value: Mapping[str, Any], schema: Schema, path: str) -> Iterator[tuple[str, str]]:

@@ -120,6 +120,12 @@ def load_kinds() -> Mapping[tuple[str, str], Schema]:
     return {key: schema for extract in load_extracts() for key, schema in extract.kinds.items()}
 
 
+@cache
+def load_scopes() -> Mapping[tuple[str, str], bool]:
+    """Whether objects of a kind lie in a namespace, for all kinds of all extracts."""
+    return {key: inside for extract in load_extracts() for key, inside in extract.namespaced.items()}
+
+
 def write_extract(
     project: str,
     version: str,
