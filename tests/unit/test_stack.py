@@ -170,6 +170,9 @@ def test_without_a_stack_there_is_none() -> None:
     site, _ = check_site_text(text, Path("f"))
     assert site is not None
     assert render_stack(site, "cloud", {}) == ()
+    site, _ = check_site_text(HEAD + "clusters: {cloud: {kubernetes: {enabled: false}}}\n", Path("f"))
+    assert site is not None
+    assert render_stack(site, "cloud", {}) == ()
 
 
 def test_a_version_that_the_set_lacks_is_named() -> None:

@@ -64,6 +64,14 @@ def test_only_cloud_clusters_have_a_stack() -> None:
     ]
 
 
+def test_a_stack_needs_kubernetes() -> None:
+    keys = "      domain: a.b\n    kubernetes: {enabled: false}\n"
+    assert mistakes(keys) == [
+        "ai-how.yaml:5:5: clusters.cloud.stack: needs Kubernetes, which is left out; write kubernetes: {enabled: true}"
+    ]
+    assert mistakes("      enabled: false\n    kubernetes: {enabled: false}\n") == []
+
+
 def test_a_password_in_an_address_is_not_shown() -> None:
     assert "secret" not in "\n".join(mistakes("      database: {url: 'postgresql://m:secret@h/d'}\n"))
 

@@ -42,7 +42,7 @@ def answers(site: Site) -> tuple[SiteStack, ...]:
     wanted = [
         name
         for name, cluster in site.planned_clusters.items()
-        if cluster.kind == "cloud" and cluster.stack.enabled and "stack" in cluster.model_fields_set
+        if cluster.has_stack and "stack" in cluster.model_fields_set
     ]
     if not wanted:
         return ()

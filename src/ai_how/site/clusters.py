@@ -196,6 +196,11 @@ class Cluster(Section):
         """Whether Kubernetes is set up on its nodes."""
         return self.kind == "cloud" and self.kubernetes.enabled
 
+    @property
+    def has_stack(self) -> bool:
+        """Whether the stack runs on its Kubernetes."""
+        return self.has_kubernetes and self.stack.enabled
+
 
 class VcpuOvercommit(Section):
     """How many virtual processors may share one hardware thread, by role. Memory and GPUs are never shared.

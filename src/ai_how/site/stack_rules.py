@@ -21,6 +21,8 @@ def stack_mistakes(site: Site, document: Document) -> Iterator[Mistake]:
                 problem = f"is for clusters of kind cloud, {name} is {cluster.kind}"
                 yield document.at_key(at, problem, "remove it")
             continue
+        if "stack" in cluster.model_fields_set and cluster.stack.enabled and not cluster.has_kubernetes:
+            yield document.at_key(at, "needs Kubernetes, which is left out", "write kubernetes: {enabled: true}")
         yield from _names(cluster, document, at)
         yield from _gpus(cluster, document, at)
 
@@ -44,7 +46,7 @@ def _gpus(cluster: Cluster, document: Document, at: Key) -> Iterator[Mistake]:
 def stack_warnings(site: Site, document: Document) -> Iterator[Mistake]:
     """What works but is unwise, each at its line."""
     for name, cluster in site.planned_clusters.items():
-        if cluster.kind == "cloud" and cluster.stack.object_store.type == "minio":
+        if cluster.has_stack and cluster.stack.object_store.type == "minio":
             yield document.at_value(
                 ("clusters", name, "stack", "object_store", "type"),
                 "MinIO's community edition is no longer maintained since 2026-02-12, holes in it stay open",

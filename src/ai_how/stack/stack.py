@@ -34,8 +34,7 @@ def render_stack(site: Site, name: str, versions: Mapping[str, str]) -> tuple[Pa
     Raises:
         SpecError, NotFoundError: a version that a part needs is missing or cannot be used.
     """
-    setting = setting_of(site, name, versions)
-    return render_parts(setting) if setting.stack.enabled else ()
+    return render_parts(setting_of(site, name, versions)) if site.planned_clusters[name].has_stack else ()
 
 
 def render_parts(setting: Setting) -> tuple[Part, ...]:
