@@ -38,7 +38,7 @@ FETCH = """
 
 
 @pytest.fixture
-def offline(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:  # noqa: F811
+def offline(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setattr(offer_module, "PORT", number := port())
     names = lab.folder / "checkout/roles/names/defaults/main.yml"
     more = (*FILE_HOSTS.values(), "containerd_registries_mirrors")
@@ -74,11 +74,11 @@ def offline(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         psutil.Process(pid).terminate()
 
 
-def running(lab: Lab) -> Served | None:  # noqa: F811
+def running(lab: Lab) -> Served | None:
     return served(lab.folder / ".ai-how/lab/kubernetes/cloud/downloads")
 
 
-def with_bundle(lab: Lab) -> None:  # noqa: F811
+def with_bundle(lab: Lab) -> None:
     text = lab.site_file.read_text()
     lab.site_file.write_text(text.replace("kubespray_path: checkout", "kubespray_path: checkout, bundle: b"))
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.bundles.wanted import Chart, File, Image
 from ai_how.errors import NotFoundError, SpecError
 from ai_how.releases import set_names
 from ai_how.site.load import check_site_text
@@ -24,6 +25,7 @@ from ai_how.stack.part import Part
 from ai_how.stack.promql import known_metrics, metrics_of
 from ai_how.stack.stack import in_order, render_parts, render_stack
 from ai_how.stack.upstream import at_least, image, known, merged
+from ai_how.stack.wants import stack_wants
 from tests.stacks import HEAD, VARIANTS, objects_of, part_of, pods_of, setting, what_restricted_refuses
 
 EXTERNAL_SECRETS = {"s3", "db", "mlflow-db-app"}
@@ -358,3 +360,20 @@ def test_values_of_the_site_lie_over_ours() -> None:
 
 def test_versions_are_compared_as_numbers() -> None:
     assert at_least("0.20.0", "0.16") and not at_least("0.15.2", "0.16")
+
+
+def test_a_bundle_is_told_everything_that_the_stack_names() -> None:
+    parts = render_parts(setting())
+    wanted = stack_wants(parts)
+    assert len(set(wanted)) == len(wanted)
+    named = {
+        container["image"]
+        for _, template in pods_of([thing for part in parts for thing in part.component.objects])
+        for container in template["spec"]["containers"]
+    } | {thing["spec"]["imageName"] for thing in objects_of(parts, "Cluster")}
+    assert {each.reference for each in wanted if isinstance(each, Image)} == named
+    assert {each.name for each in wanted if isinstance(each, Chart)} == {
+        chart.name for part in parts for chart in part.component.charts
+    }
+    (file,) = (each for each in wanted if isinstance(each, File))
+    assert file.url.endswith("v1.5.1/standard-install.yaml") and file.digest.startswith("sha256:7510")

@@ -1,0 +1,25 @@
+"""What a bundle must hold for the stack: its charts, the images that its own objects name, published files. Pure.
+
+The images of charts are not among them: they are only known once the charts are at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ai_how.bundles.wanted import Chart, File, Image, Wanted
+from ai_how.stack.part import Part
+
+
+def stack_wants(parts: Iterable[Part]) -> tuple[Wanted, ...]:
+    """Everything that the parts name, each once, in their order."""
+    found: dict[Wanted, None] = {}
+    for part in parts:
+        for chart in part.component.charts:
+            found[Chart(repository=chart.repository, name=chart.name, version=chart.version)] = None
+        for manifest in part.manifests:
+            found[File(url=manifest.url, digest=f"sha256:{manifest.sha256}" if manifest.sha256 else "")] = None
+        for reference in part.images:
+            name, _, digest = reference.partition("@")
+            found[Image(reference=name, digest=digest or None)] = None
+    return tuple(found)
