@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_how.capacity.demand import needs_of
 from ai_how.capacity.types import NodeNeed
+from ai_how.cli.app import root
 from ai_how.cli.site_stack import answers
 from ai_how.kubernetes.reservations import reservation
 from ai_how.site.clusters import Cluster
@@ -144,3 +147,32 @@ def test_a_stack_that_is_not_written_is_not_asked_about() -> None:
     site, _ = check_site_text(HEAD, Path("f"))
     assert site is not None and answers(site) == ()
     assert answer_to("{enabled: false}") == []
+
+
+DECLARED = """\
+hosts:
+  - name: big
+    uri: qemu+ssh://admin@192.0.2.1/system
+    declared: {cores: 64, threads: 128, memory_gib: 256, disk_gib: 3000, gpus: [{model: RTX A6000, count: 2}]}
+"""
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_the_command_ends_with_1_where_the_stack_does_not_fit(tmp_path: Path, output: str) -> None:
+    file = tmp_path / "ai-how.yaml"
+    file.write_text(f"{HEAD}{DECLARED}clusters:\n  cloud:\n    stack: {{domain: ai.example.org}}\n{SMALL}")
+    done = CliRunner().invoke(root, ["plan", "--site", str(file), "-o", output])
+    assert done.exit_code == 1, done.output
+    if output == "json":
+        found = json.loads(done.stdout)["stacks"]["cloud"]
+        assert found["fit"] is False and "mlflow" in found["unplaced"]
+    else:
+        assert "Stack of cloud: does not fit" in done.stdout
+
+
+def test_the_command_says_why_a_stack_cannot_be_rendered(tmp_path: Path) -> None:
+    file = tmp_path / "ai-how.yaml"
+    file.write_text(f"{HEAD}{DECLARED}release: '2025.10'\nclusters:\n  cloud:\n    stack: {{domain: ai.example.org}}\n")
+    done = CliRunner().invoke(root, ["plan", "--site", str(file), "-o", "json"])
+    assert done.exit_code == 1
+    assert "the image of mlflow 3.5.1 cannot be used" in json.loads(done.stdout)["stacks"]["cloud"]["why"]

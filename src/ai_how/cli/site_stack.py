@@ -64,7 +64,9 @@ def _answer(site: Site, name: str, versions: Mapping[str, str]) -> SiteStack:
         check_known_values(chart for part in parts for chart in part.component.charts)
     except AiHowError as error:
         why = f"{error.brief}: {error.evidence}" if error.evidence else error.brief
-        return SiteStack(cluster=name, summary=why, fit=False, advice=(error.next_step,), data={"fit": False})
+        return SiteStack(
+            cluster=name, summary=why, fit=False, advice=(error.next_step,), data={"fit": False, "why": why}
+        )
     nodes = needs_of(name, site.planned_clusters[name])
     fit, volumes = fit_stack(parts, nodes), volume_need(parts, setting_of(site, name, versions), nodes)
     return SiteStack(
