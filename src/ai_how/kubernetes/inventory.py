@@ -12,7 +12,7 @@ from typing import Any
 from ai_how.kubernetes.nodes import ClusterNode, by_role, labels, taints
 from ai_how.kubernetes.reservations import reservation
 from ai_how.kubernetes.yaml_text import yaml_text
-from ai_how.run.ssh import SshTarget
+from ai_how.run.ssh import SshTarget, proxy_option
 
 _HEAD = "Written by ai-how from the site file; the next `ai-how up` writes it again."
 GROUPS = ("kube_control_plane", "etcd", "kube_node", "k8s_cluster")
@@ -52,9 +52,10 @@ def host_vars(node: ClusterNode, nodes: Sequence[ClusterNode]) -> dict[str, Any]
         "ansible_host": node.access.host,
         "ansible_port": node.access.port,
         "ansible_user": node.access.user,
-        "ansible_ssh_private_key_file": str(node.access.key_file),
+        **({"ansible_ssh_private_key_file": str(node.access.key_file)} if node.access.key_file else {}),
         "ansible_ssh_common_args": ssh_arguments(node.access),
-        "ansible_become": True,
+        # root needs no sudo, and may have none
+        "ansible_become": node.access.user != "root",
         "ip": node.address,
         "kube_cpu_reserved": f"{kept.kube_cpu_m}m",
         "kube_memory_reserved": f"{kept.kube_memory_mib}Mi",
@@ -71,7 +72,7 @@ def host_vars(node: ClusterNode, nodes: Sequence[ClusterNode]) -> dict[str, Any]
 def ssh_arguments(target: SshTarget) -> str:
     """OpenSSH's options for Ansible: none of the user's configuration, and only the host key that we know."""
     options: Mapping[str, str] = {
-        "IdentitiesOnly": "yes",
+        **({"IdentitiesOnly": "yes"} if target.key_file else {}),
         "StrictHostKeyChecking": "yes",
         "UserKnownHostsFile": str(target.known_hosts),
         "GlobalKnownHostsFile": "/dev/null",
@@ -80,5 +81,5 @@ def ssh_arguments(target: SshTarget) -> str:
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
     if target.jump:
-        words += ["-o", f"ProxyCommand=ssh -o BatchMode=yes -W %h:%p {shlex.quote(target.jump)}"]
+        words += ["-o", proxy_option(target.jump)]
     return shlex.join(words)

@@ -31,9 +31,11 @@ def recall(file: Path) -> tuple[ClusterNode, ...]:
 
 def _plain(node: ClusterNode) -> dict[str, Any]:
     data = asdict(node)
-    return {**data, "access": {**data["access"], **{key: str(data["access"][key]) for key in _PATHS}}}
+    access = data["access"]
+    return {**data, "access": {**access, **{key: access[key] and str(access[key]) for key in _PATHS}}}
 
 
 def _node(data: Mapping[str, Any]) -> ClusterNode:
-    access = SshTarget(**{**data["access"], **{key: Path(data["access"][key]) for key in _PATHS}})
+    kept = data["access"]
+    access = SshTarget(**{**kept, **{key: kept[key] and Path(kept[key]) for key in _PATHS}})
     return ClusterNode(**{**data, "access": access})

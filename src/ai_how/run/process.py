@@ -34,11 +34,13 @@ def run(
     cwd: Path | None = None,
     timeout_s: float = 60,
     check: bool = True,
+    stdin: str = "",
 ) -> Completed:
     """Run a program to its end.
 
     Args:
         env: Added to this process's environment.
+        stdin: What it reads from its standard input.
         check: Raise when the exit code is not 0.
 
     Raises:
@@ -54,7 +56,7 @@ def run(
             cwd=cwd,
             timeout=timeout_s,
             capture_output=True,
-            stdin=subprocess.DEVNULL,
+            input=stdin.encode(),
             check=False,
         )
     except FileNotFoundError as error:

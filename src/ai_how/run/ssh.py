@@ -1,29 +1,34 @@
-"""Commands on other machines by OpenSSH's own client: keys only, host keys pinned, never a question."""
+"""Commands on other machines by OpenSSH's own client: keys only, host keys pinned, never a question.
+
+Says what kind of failure it was by OpenSSH's own words; what to do about it is the caller's.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ai_how.errors import TryAgainError
 from ai_how.run.process import Completed, run
 
-_SSH_FAILED = 255
+SSH_FAILED = 255
+"""ssh's exit code for its own failures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SshTarget:
     """Where and as whom. ``known_hosts`` holds the host's key: another key is refused, an unknown host too.
 
-    ``jump`` is a machine to go through, ``user@host``, reached as the user's own ssh reaches it.
+    ``key_file`` None: the keys of the user's agent, and the usual files of ~/.ssh. ``jump`` is a machine to go through, ``user@host``, reached as the user's own ssh reaches it.
     """
 
     host: str
     user: str
-    key_file: Path
+    key_file: Path | None
     known_hosts: Path
     port: int = 22
     jump: str = ""
@@ -33,8 +38,7 @@ class SshTarget:
         options = {
             "BatchMode": "yes",
             "ConnectTimeout": str(connect_timeout_s),
-            "IdentitiesOnly": "yes",
-            "IdentityFile": str(self.key_file),
+            **({"IdentitiesOnly": "yes", "IdentityFile": str(self.key_file)} if self.key_file else {}),
             "StrictHostKeyChecking": "yes",
             "UserKnownHostsFile": str(self.known_hosts),
             "GlobalKnownHostsFile": "/dev/null",
@@ -47,8 +51,13 @@ class SshTarget:
             words += ["-o", f"{name}={value}"]
         if self.jump:
             # not ssh's own -J, which would ask the host for our keys and know it by the machine's key file
-            words += ["-o", f"ProxyCommand=ssh -o BatchMode=yes -W %h:%p {shlex.quote(self.jump)}"]
+            words += ["-o", proxy_option(self.jump)]
         return [*words, "-l", self.user, self.host]
+
+
+def proxy_option(jump: str) -> str:
+    """OpenSSH's option to go through a machine that the user's own ssh reaches."""
+    return f"ProxyCommand=ssh -o BatchMode=yes -W %h:%p {shlex.quote(jump)}"
 
 
 def jump_of(libvirt_uri: str) -> str:
@@ -59,16 +68,56 @@ def jump_of(libvirt_uri: str) -> str:
     return f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
 
 
+class SshTrouble(StrEnum):
+    """Why ssh itself failed."""
+
+    CHANGED_KEY = "another host key"
+    UNKNOWN_KEY = "unknown host key"
+    DENIED = "login refused"
+    UNRESOLVED = "unknown name"
+    AWAY = "no answer"
+    LOST = "connection lost"
+
+
+_WORDS = (
+    ("HOST IDENTIFICATION HAS CHANGED", SshTrouble.CHANGED_KEY),
+    ("host key is known for", SshTrouble.UNKNOWN_KEY),
+    ("Host key verification failed", SshTrouble.CHANGED_KEY),
+    ("Permission denied", SshTrouble.DENIED),
+    ("Too many authentication failures", SshTrouble.DENIED),
+    ("Could not resolve hostname", SshTrouble.UNRESOLVED),
+    ("Connection refused", SshTrouble.AWAY),
+    ("Connection timed out", SshTrouble.AWAY),
+    ("timed out during banner exchange", SshTrouble.AWAY),
+    ("No route to host", SshTrouble.AWAY),
+    ("Network is unreachable", SshTrouble.AWAY),
+)
+
+
+def trouble_of(stderr: str) -> SshTrouble:
+    """What kind of failure ssh's own words tell of."""
+    return next((trouble for words, trouble in _WORDS if words in stderr), SshTrouble.LOST)
+
+
 def run_remote(
-    target: SshTarget, words: Sequence[str], *, timeout_s: float = 60, connect_timeout_s: int = 10, check: bool = True
+    target: SshTarget,
+    words: Sequence[str],
+    *,
+    timeout_s: float = 60,
+    connect_timeout_s: int = 10,
+    check: bool = True,
+    stdin: str = "",
 ) -> Completed:
-    """Run a command on a machine to its end; ssh's own failures have exit code 255.
+    """Run a command on a machine to its end; ssh's own failures have exit code ``SSH_FAILED``.
+
+    Args:
+        stdin: What the command reads from its standard input: here a secret may stand, on the command line never.
 
     Raises:
         As ``run.process.run``.
     """
     argv = [*target.argv(connect_timeout_s=connect_timeout_s), "--", shlex.join(words)]
-    return run(argv, timeout_s=timeout_s, check=check)
+    return run(argv, timeout_s=timeout_s, check=check, stdin=stdin)
 
 
 def run_on_host(host: str, command: str, *, timeout_s: float = 60, needs: str = "true") -> Completed:
@@ -83,7 +132,7 @@ def run_on_host(host: str, command: str, *, timeout_s: float = 60, needs: str = 
     """
     argv = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", host, "--", command]
     done = run(argv, timeout_s=timeout_s, check=False)
-    if done.returncode == _SSH_FAILED:
+    if done.returncode == SSH_FAILED:
         raise TryAgainError(
             f"{host} does not answer by SSH",
             evidence=done.stderr.strip(),

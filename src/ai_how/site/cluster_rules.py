@@ -16,7 +16,7 @@ from ai_how.site.clusters import Cluster, Host, Node
 from ai_how.site.mistakes import Key, Mistake
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, LIMITS, SUBNETS, Role
 from ai_how.site.spec import Site
-from ai_how.site.words import either
+from ai_how.site.words import either, nearest
 from ai_how.site.yaml_lines import Document
 
 
@@ -33,7 +33,9 @@ def cluster_mistakes(site: Site, document: Document) -> Iterator[Mistake]:
         for index, node in enumerate(cluster.nodes):
             yield from _node(node, cluster, document, (*at, "nodes", index))
             if node.host is not None and node.host not in names:
+                near = nearest(node.host, names)
                 remedy = f"the hosts are {', '.join(sorted(names))}" if names else "describe it under hosts"
+                remedy = f"did you mean {near[0]}?" if len(near) == 1 else remedy
                 yield document.at_value((*at, "nodes", index, "host"), f"there is no host {node.host}", remedy)
     yield from _subnets(site, document)
     yield from _turns(site, document)
@@ -53,7 +55,7 @@ def _hosts(site: Site, document: Document) -> Iterator[Mistake]:
         if names.setdefault(host.name, index) != index:
             yield document.at_value((*at, "name"), f"{host.name} is the name of another host too", "write another one")
         yield from _address(site, host, document, at)
-        place = host.address or "" if site.provider == "inventory" else host.uri
+        place = _reached(site, host) if site.provider == "inventory" else host.uri
         # machines that are only declared need no address yet
         if place and host.declared is None and places.setdefault(place, index) != index:
             other = site.hosts[places[place]].name
@@ -66,6 +68,14 @@ def _hosts(site: Site, document: Document) -> Iterator[Mistake]:
             seen.add(card.address)
         if host.declared is not None:
             yield from _declared_gpus(host, document, (*at, "declared"))
+
+
+def _reached(site: Site, host: Host) -> str:
+    if host.address is None:
+        return ""
+    port = host.ssh.port or site.ssh.port
+    # one address may stand for several machines, each behind a port of its own
+    return f"{host.address.rpartition('@')[2]} port {port}" if port else host.address
 
 
 def _address(site: Site, host: Host, document: Document, at: Key) -> Iterator[Mistake]:
@@ -156,6 +166,8 @@ def _subnets(site: Site, document: Document) -> Iterator[Mistake]:
     networks: dict[str, IPv4Network] = {}
     for name, cluster in site.planned_clusters.items():
         at: Key = ("clusters", name, "subnet")
+        if site.provider == "inventory" and cluster.subnet is None:
+            continue
         text = cluster.subnet or SUBNETS[cluster.kind]
         try:
             network = IPv4Network(text)
@@ -169,7 +181,8 @@ def _subnets(site: Site, document: Document) -> Iterator[Mistake]:
             yield document.at_value(at, problem, "write a larger one, such as 192.168.200.0/22")
         yield from _bridge(cluster, network, document, ("clusters", name, "network"))
         for other, taken in networks.items():
-            if network.overlaps(taken):
+            # servers of several clusters may well share a network
+            if network.overlaps(taken) and site.provider != "inventory":
                 yield document.at_value(at, f"{text} overlaps {taken} of cluster {other}", "write another subnet")
         networks[name] = network
 

@@ -14,6 +14,7 @@ from ai_how.site.kubernetes import Kubernetes, Subnet
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, Kind, Role
 from ai_how.site.section import Section
 from ai_how.site.stack import Stack
+from ai_how.site.servers import HostKey, Ssh
 
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -107,6 +108,11 @@ class Host(Section):
     """libvirt's address of the machine (provider libvirt); the default is this machine."""
     address: str | None = None
     """SSH address, such as admin@192.0.2.10 (provider inventory)."""
+    ssh: Ssh = Ssh()
+    host_key: HostKey | None = None
+    """Fingerprint of its SSH host key (provider inventory); default: asked for once by `ai-how hosts trust`."""
+    cluster_address: Annotated[str, Field(pattern=_ADDRESS)] | None = None
+    """Its IPv4 address for the other nodes (provider inventory); default: the one in the cluster's subnet, else address."""
     storage_path: Annotated[str, Field(pattern=r"^/[^\s]*$")] = "/var/lib/libvirt/images/ai-how"
     """Folder on the machine for images and disks (provider libvirt); each site has its own in it."""
     declared: Declared | None = None

@@ -14,6 +14,7 @@ from ai_how.errors import NotFoundError, SpecError
 from ai_how.site.cluster_rules import cluster_mistakes, cluster_warnings
 from ai_how.site.kubernetes_rules import kubernetes_mistakes, kubernetes_warnings
 from ai_how.site.mistakes import Key, Mistake, dotted, in_order, spec_error
+from ai_how.site.server_rules import server_mistakes
 from ai_how.site.spec import Site
 from ai_how.site.stack_rules import stack_mistakes, stack_warnings
 from ai_how.site.yaml_lines import Document, parse, read_text, shown_path
@@ -85,6 +86,7 @@ def read_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake], l
     if site is not None:
         mistakes += [
             *cluster_mistakes(site, document),
+            *server_mistakes(site, document),
             *kubernetes_mistakes(site, document),
             *stack_mistakes(site, document),
         ]

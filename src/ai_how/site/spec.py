@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ai_how.site.clusters import Cluster, ClusterName, Host, Placement, Storage
 from ai_how.site.section import Section
+from ai_how.site.servers import Ssh
 
 ComponentName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
@@ -142,6 +143,7 @@ class Site(Section):
     """How machines run (libvirt). auto: KVM where `ai-how doctor` saw a guest run, else emulated, which is slow."""
     hosts: list[Host] = Field(default_factory=list)
     """Machines for the clusters; default: this machine. Not for provider local."""
+    ssh: Ssh = Ssh()
     clusters: dict[ClusterName, Cluster] = Field(default_factory=dict)
     """Clusters by name; default: one cloud cluster called cloud. Not for provider local."""
     schedule: Literal["side-by-side", "in-turns"] = "side-by-side"

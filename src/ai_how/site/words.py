@@ -35,6 +35,9 @@ FORMS = {
     r"^[a-z0-9][a-z0-9.-]*$": "lower-case letters, digits, dots and dashes",
     r"^[A-Za-z][A-Za-z0-9-]*$": "letters, digits and dashes, beginning with a letter",
     r"^https?://[^/\s]+/?$": "an address without a path, such as http://192.168.200.1:5080",
+    r"^SHA256:[A-Za-z0-9+/]{43}$": "a fingerprint, SHA256: and 43 letters, as ssh-keygen -lf prints it",
+    r"^[a-z_][a-z0-9_.-]{0,31}$": "the name of an account, such as admin",
+    r"^[A-Za-z0-9][^\s]*$": "a machine as ssh takes it, such as admin@192.0.2.1",
     r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$": "an IPv4 address, such as 192.168.200.1",
     r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$": "an IPv4 network, such as 192.168.200.0/24",
 }
