@@ -155,6 +155,9 @@ class LoopbackProvider:
         self.kubernetes.rest()
         return False
 
+    def losses(self) -> list[str]:
+        return []
+
     def remove(self, say: Say) -> list[str]:
         self.machines.clear()
         return [*self.kubernetes.remove(say), *remove_folder(self.folder)]

@@ -75,5 +75,8 @@ class Provider(Protocol):
     def stop(self, say: Say) -> bool:
         """Stop everything and keep all data; whether anything was running."""
 
+    def losses(self) -> list[str]:
+        """What ``remove`` takes away beside the site's folder that its owner may not expect, one sentence each."""
+
     def remove(self, say: Say) -> list[str]:
         """Remove everything that was made for the site; what was left because it is not ours."""

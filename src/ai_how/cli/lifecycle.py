@@ -217,7 +217,11 @@ def destroy(site_path: Path | None, yes: bool) -> None:
         click.echo(f"site {name} does not exist: nothing to remove")
         return
     if not yes:
-        note(f"This removes all that ai-how made for site {name}, and its data in {root}.")
+        note(
+            "\n".join(
+                [f"This removes all that ai-how made for site {name}, and its data in {root}.", *provider.losses()]
+            )
+        )
         want_terminal("destroy", otherwise="ai-how destroy --yes")
         if click.prompt(f"Type the site's name ({name}) to go on", err=True) != name:
             raise SpecError("the name does not match: nothing was removed")

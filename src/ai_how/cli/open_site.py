@@ -21,7 +21,7 @@ def open_site(site_path: Path | None, *, cluster: str | None = None) -> Provider
         cluster: A cluster that ``up`` starts, although it is started by hand.
 
     Raises:
-        SpecError: the site is for a provider that can only be planned. Nothing has been done then.
+        SpecError: the site can only be planned. Nothing has been done then.
     """
     from ai_how.site.load import find_site, load_site
 
@@ -79,8 +79,11 @@ def provider_of(site: Site, site_file: Path, *, cluster: str | None = None) -> P
         from ai_how.machines.provider import LibvirtProvider
 
         return LibvirtProvider(site, site_file, cluster=cluster)
-    raise SpecError(
-        f"provider {site.provider} can be planned in this version, not built yet",
-        evidence=f"{site_file}: provider: {site.provider}",
-        next_step="ai-how plan shows whether the clusters fit; provider: local and libvirt can be built",
-    )
+    from ai_how.servers.provider import InventoryProvider
+
+    if cluster is not None:
+        raise SpecError(
+            f"cluster {cluster} is not started or stopped by ai-how: its servers are there already",
+            next_step="leave --cluster out",
+        )
+    return InventoryProvider(site, site_file)

@@ -35,6 +35,7 @@ from ai_how.kubernetes.workspace import Workspace
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb, settings_digest
 from ai_how.releases.conflict import Conflict
 from ai_how.releases.site_pins import clash, solve_site
+from ai_how.site.clusters import Cluster
 from ai_how.site.spec import Site
 
 READY = "kubernetes-ready/"
@@ -143,7 +144,8 @@ class SiteKubernetes:
     ) -> Setup:
         return setup_of(
             cluster,
-            self.site.planned_clusters[cluster].kubernetes,
+            # of a cluster that the site file no longer has, only that it was set up counts
+            self.site.planned_clusters.get(cluster, Cluster()).kubernetes,
             nodes,
             versions=versions,
             recorded=recorded,

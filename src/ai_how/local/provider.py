@@ -85,6 +85,10 @@ class LocalProvider:
 
         return stop_site(self, say)
 
+    def losses(self) -> list[str]:
+        """Nothing but what was made for the site."""
+        return []
+
     def remove(self, say: Say) -> list[str]:
         """Stop every process and remove the site's files."""
         from ai_how.local.teardown import remove_site

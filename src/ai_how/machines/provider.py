@@ -362,6 +362,10 @@ class LibvirtProvider:
         self.kubernetes.rest()
         return bool(stop_machines([one for one in self.standing.values() if one.found.state != "off"], say))
 
+    def losses(self) -> list[str]:
+        """Nothing but what was made for the site."""
+        return []
+
     def remove(self, say: Say) -> list[str]:
         """Remove the site's machines, disks, networks, pools and keys; what is in a pool that is not ours stays."""
         left, cards = self.kubernetes.remove(say), self.card_notes

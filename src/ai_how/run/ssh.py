@@ -23,7 +23,8 @@ SSH_FAILED = 255
 class SshTarget:
     """Where and as whom. ``known_hosts`` holds the host's key: another key is refused, an unknown host too.
 
-    ``key_file`` None: the keys of the user's agent, and the usual files of ~/.ssh. ``jump`` is a machine to go through, ``user@host``, reached as the user's own ssh reaches it.
+    ``key_file`` None: the keys of the user's agent, and the usual files of ~/.ssh. ``jump`` is a machine to go through,
+    ``user@host``, reached as the user's own ssh reaches it.
     """
 
     host: str

@@ -149,6 +149,5 @@ def changed_key(server: Server, shown: str, wanted: str) -> ConflictError:
     return ConflictError(
         f"{server.name} SHOWS ANOTHER HOST KEY THAN ITS OWN: another machine has its address, or listens in between",
         evidence=f"{server.reached.text} shows {shown}\ninstead of {wanted}; nothing was sent to it",
-        next_step="find out why; only if the server was installed anew: "
-        f"ai-how hosts trust {server.name} --replace",
+        next_step=f"find out why; only if the server was installed anew: ai-how hosts trust {server.name} --replace",
     )

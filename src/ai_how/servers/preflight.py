@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ai_how.host.check import Check, Verdict
@@ -101,8 +101,6 @@ def _system(look: Look) -> list[Check]:
 
 
 def _mended(check: Check) -> Check:
-    from dataclasses import replace
-
     return replace(check, fix="") if check.verdict is Verdict.PASS else check
 
 

@@ -112,7 +112,7 @@ class Host(Section):
     host_key: HostKey | None = None
     """Fingerprint of its SSH host key (provider inventory); default: asked for once by `ai-how hosts trust`."""
     cluster_address: Annotated[str, Field(pattern=_ADDRESS)] | None = None
-    """Its IPv4 address for the other nodes (provider inventory); default: the one in the cluster's subnet, else address."""
+    """Its IPv4 address for other nodes (provider inventory); default: the one in the cluster's subnet, else address."""
     storage_path: Annotated[str, Field(pattern=r"^/[^\s]*$")] = "/var/lib/libvirt/images/ai-how"
     """Folder on the machine for images and disks (provider libvirt); each site has its own in it."""
     declared: Declared | None = None

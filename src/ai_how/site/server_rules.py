@@ -79,9 +79,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _cluster(
-    site: Site, cluster: Cluster, document: Document, at: Key, taken: dict[str, str]
-) -> Iterator[Mistake]:
+def _cluster(site: Site, cluster: Cluster, document: Document, at: Key, taken: dict[str, str]) -> Iterator[Mistake]:
     for key in _VIRTUAL:
         if key in cluster.model_fields_set:
             yield document.at_key((*at, key), "is for provider libvirt", "remove it: servers are taken as they are")
@@ -103,4 +101,3 @@ def _cluster(
         elif node.host in addresses and not addresses[node.host]:
             yield document.at_value((*here, "host"), f"{node.host} has no address", "write address: under hosts")
         taken.setdefault(node.host, f"cluster {at[1]}")
-

@@ -15,7 +15,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """How far a server's clock is from ours, seconds, and how far that may be off: half of the way there and back."""
+    """How far a server's clock is from ours, seconds, and by how much that may be wrong: what the answer took."""
 
     offset_s: float
     error_s: float
@@ -58,9 +58,7 @@ def _unique(
     values_of: Callable[[NodeFacts], Sequence[str]],
 ) -> Check:
     mine = [value for value in values_of(nodes[name]) if value]
-    shared = {
-        value: [other for other in nodes if other != name and value in values_of(nodes[other])] for value in mine
-    }
+    shared = {value: [other for other in nodes if other != name and value in values_of(nodes[other])] for value in mine}
     doubles = [f"{value} is {' and '.join(others)}'s too" for value, others in shared.items() if others]
     return Check(
         id=f"node.{key}",

@@ -3,7 +3,10 @@
 Argument: what was found out about sudo. Only what is small and what checks need is read.
 """
 
+from __future__ import annotations
+
 import base64
+import contextlib
 import ctypes
 import glob
 import json
@@ -77,8 +80,9 @@ DISK = "/var/lib"
 """Where Kubernetes keeps images, volumes and etcd's data."""
 
 
-def main():
-    files, links = {}, {}
+def main() -> None:
+    files: dict[str, str] = {}
+    links: dict[str, str] = {}
     for pattern in FILES:
         for path in glob.glob("/" + pattern):
             keep(files, path)
@@ -100,7 +104,7 @@ def main():
         "sudo": sys.argv[1],
         "user": os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid()),
         "reached_at": (os.environ.get("SSH_CONNECTION", "").split() + [""] * 3)[2],
-        "disk": {"path": DISK, "free_bytes": disk.f_bavail * disk.f_frsize, "size_bytes": disk.f_blocks * disk.f_frsize},
+        "disk": {"free_bytes": disk.f_bavail * disk.f_frsize, "size_bytes": disk.f_blocks * disk.f_frsize},
         "clock_synchronised": clock_synchronised(),
         "owners": owners(),
         "files": files,
@@ -110,7 +114,7 @@ def main():
     print("\n" + MARK + json.dumps(found))
 
 
-def read(path):
+def read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             return file.read(LONGEST_BYTES)
@@ -118,20 +122,18 @@ def read(path):
         return None
 
 
-def keep(files, path):
+def keep(files: dict[str, str], path: str) -> None:
     data = read(path)
     if data is not None:
         files[path[1:]] = base64.b64encode(data).decode()
 
 
-def follow(links, path):
-    try:
+def follow(links: dict[str, str], path: str) -> None:
+    with contextlib.suppress(OSError):
         links[path[1:]] = os.readlink(path)
-    except OSError:
-        pass
 
 
-def clock_synchronised():
+def clock_synchronised() -> bool | None:
     buffer = ctypes.create_string_buffer(512)
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
@@ -143,14 +145,15 @@ def clock_synchronised():
     return None if state < 0 else not status & 0x40
 
 
-def owners():
+def owners() -> dict[str, str]:
     """Whose each listening socket is, as far as this user may see: inode -> program and process."""
-    wanted, found = set(), {}
+    wanted: set[str] = set()
+    found: dict[str, str] = {}
     for name in ("tcp", "tcp6", "udp", "udp6"):
         for line in (read("/proc/net/" + name) or b"").decode().splitlines()[1:]:
             row = line.split()
             if len(row) > 9 and row[3] in ("0A", "07"):
-                wanted.add("socket:[%s]" % row[9])
+                wanted.add(f"socket:[{row[9]}]")
     for link in glob.glob("/proc/[0-9]*/fd/*"):
         try:
             target = os.readlink(link)
@@ -158,8 +161,8 @@ def owners():
             continue
         if target in wanted:
             pid = link.split("/")[2]
-            name = (read("/proc/%s/comm" % pid) or b"process").decode(errors="replace").strip()
-            found.setdefault(target[8:-1], "%s (process %s)" % (name, pid))
+            name = (read(f"/proc/{pid}/comm") or b"process").decode(errors="replace").strip()
+            found.setdefault(target[8:-1], f"{name} (process {pid})")
     return found
 
 
