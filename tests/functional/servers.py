@@ -1,6 +1,6 @@
 """Servers for the provider ``inventory``: sshd in network namespaces of the test's own, joined by a bridge.
 
-Each has its own address, host key, host name, machine id and /var/lib; Python, kernel and file system are this machine's.
+Each has its own address, host key, host name, machine id and /var/lib; Python, kernel and files are this machine's.
 """
 
 from __future__ import annotations

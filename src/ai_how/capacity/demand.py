@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ai_how.accelerators.catalogue import by_name
 from ai_how.capacity.types import (
@@ -39,8 +40,12 @@ def request_of(site: Site, observed: Mapping[str, HostCapacity]) -> SizingReques
 
 
 def all_needs(site: Site) -> tuple[NodeNeed, ...]:
-    """The nodes of all clusters."""
-    return tuple(need for name, cluster in site.planned_clusters.items() for need in needs_of(name, cluster))
+    """The nodes of all clusters; servers of an inventory keep their own names."""
+    needs = (need for name, cluster in site.planned_clusters.items() for need in needs_of(name, cluster))
+    if site.provider != "inventory":
+        return tuple(needs)
+    addressed = {host.name for host in site.hosts if host.address}
+    return tuple(replace(need, name=need.host) if need.host in addressed else need for need in needs)
 
 
 def hosts_of(site: Site) -> tuple[Host, ...]:

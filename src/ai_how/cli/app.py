@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gpu": ("ai_how.cli.gpu:gpu", "Show the GPUs for virtual machines; give one back to its host."),
     "switch": ("ai_how.cli.switch:switch", "Give the turn to another cluster: stop, start, check."),
     "vm": ("ai_how.cli.vm:vm", "List, start, stop, enter, keep and resize virtual machines."),
+    "hosts": ("ai_how.cli.hosts:hosts", "List existing servers over SSH; trust their host keys."),
     "topology": ("ai_how.cli.topology:topology", "Show hosts, machines, networks, GPUs and conflicts."),
     "kubeconfig": ("ai_how.cli.kubeconfig:kubeconfig", "Show, print or merge a cluster's kubeconfig; renew it."),
     "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ai_how.cli.doctor_servers import examine_inventory, print_inventory
 from ai_how.cli.options import named_site_option, tier_option
 from ai_how.cli.output import note, print_json
 from ai_how.errors import AiHowError, SpecError
@@ -19,7 +20,21 @@ if TYPE_CHECKING:
 
 # spelled out here so that `--help` and completion import no reader; a test holds them to the library's
 _PROVIDERS = ("local", "libvirt", "inventory")
-_GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
+_GROUPS = (
+    "local",
+    "cpu",
+    "numa",
+    "memory",
+    "disk",
+    "kvm",
+    "iommu",
+    "gpu",
+    "network",
+    "port",
+    "system",
+    "software",
+    "node",
+)
 
 
 @click.command()
@@ -57,12 +72,15 @@ def doctor(
     when all checks shown pass, 1 with a warning or an unknown, 2 with a failure
     or where it could not examine at all.
     A site file, if you name one, chooses the provider and the folder of the site.
+    One of provider inventory: every server in it is checked, side by side over
+    SSH, and whether they reach each other. That takes no root there either.
 
     \b
     Example:
       ai-how doctor
       ai-how doctor --for local
       ai-how doctor --tier production --disk /srv/images -o junit
+      ai-how doctor --site inventory.yaml
     """
     from ai_how.host.check import exit_code
     from ai_how.host.doctor import Wanted, examine
@@ -70,6 +88,9 @@ def doctor(
     from ai_how.host.root import Root
 
     try:
+        servers = examine_inventory(site_path) if site_path and provider in (None, "inventory") else None
+        if servers is not None:
+            return print_inventory(servers, only=only, output=output)
         folder, of_site = _site(site_path)
         provider = provider or of_site
         wanted = Wanted(tier=tier, subnet=_subnet(subnet), bridge=bridge)
@@ -119,6 +140,8 @@ def _shown(report: Report, *, provider: str | None, only: tuple[str, ...]) -> li
         for check in report.checks
         if (chosen is None or matters_for(check, chosen)) and (not only or check.group in only)
     ]
+    if not shown and set(only) == {"node"}:
+        raise SpecError("these checks are of servers of a site", next_step="ai-how doctor --site FILE --only node")
     if not shown:
         raise SpecError(
             f"{provider} needs no check of {' or '.join(only)}", next_step=f"ai-how doctor --for {provider}"

@@ -10,6 +10,7 @@ import click
 
 from ai_how.cli.apply import carry_out, print_plan
 from ai_how.cli.confirm import confirm, want_terminal
+from ai_how.cli.doctor_servers import print_servers, servers_of_plan
 from ai_how.cli.next_step import for_this_site, say_next
 from ai_how.cli.nodes import cluster_option
 from ai_how.cli.open_site import open_machines, open_site, provider_of
@@ -37,6 +38,8 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
 
     For clusters (provider libvirt or inventory), and with --tier: whether they
     fit, where each node goes, and what would help. Exit code 1: they do not fit.
+    Servers with an address (provider inventory) are looked at instead, over SSH,
+    with the checks of `ai-how doctor --site FILE`.
 
     \b
     Example:
@@ -45,20 +48,24 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
     """
     from ai_how.cli.sizing import load_to_plan, plan_sizing
     from ai_how.plan.document import plan_to_json
+    from ai_how.site.server_rules import is_to_be_built
 
     site, path = load_to_plan(site_path, tier, to_fit=to_fit)
     sizing: dict[str, Any] = {}
-    if path is None or site.provider != "local":
+    built = path is not None and tier is None and not to_fit and is_to_be_built(site)
+    if not built and (path is None or site.provider != "local"):
         sizing = plan_sizing(site, tier=tier, to_fit=to_fit, output=output, site_path=site_path)
+    provider = provider_of(site, path or Path())
     try:
-        made = provider_of(site, path or Path()).plan()
+        made = provider.plan()
     except (MissingToolError, TryAgainError) as error:
         if not sizing:
             raise
         _sizing_alone(sizing, error, output)
     if output == "json":
-        print_json({**plan_to_json(made), **sizing})
+        print_json({**plan_to_json(made), **sizing, **servers_of_plan(provider)})
     else:
+        print_servers(provider)
         print_plan(made)
     sys.exit(0 if made.empty else 2)
 
@@ -103,6 +110,7 @@ def up(
             _finish_up(provider, wanted, [], output)
             return
         if output == "text":
+            print_servers(provider)
             print_plan(wanted)
         if plan_file is None and not yes:
             confirm("Do this?", what="up", otherwise="ai-how up --yes", default=True)

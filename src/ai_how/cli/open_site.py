@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ai_how.apply.provider import Provider
     from ai_how.kubernetes.cluster_of_site import WithKubernetes
     from ai_how.machines.provider import LibvirtProvider
+    from ai_how.servers.provider import InventoryProvider
     from ai_how.site.spec import Site
 
 
@@ -62,6 +63,24 @@ def open_kubernetes(site_path: Path | None) -> WithKubernetes:
         f"site {provider.site.name} has no Kubernetes",
         evidence=f"provider: {provider.site.provider}",
         next_step="write provider: libvirt or inventory and a cluster of kind cloud (ai-how schema)",
+    )
+
+
+def open_inventory(site_path: Path | None) -> InventoryProvider:
+    """A site of servers that exist.
+
+    Raises:
+        SpecError: it is of another kind.
+    """
+    from ai_how.servers.provider import InventoryProvider
+
+    provider = open_site(site_path)
+    if isinstance(provider, InventoryProvider):
+        return provider
+    raise SpecError(
+        f"site {provider.site.name} has no servers of its own",
+        evidence=f"provider: {provider.site.provider}",
+        next_step="write provider: inventory and hosts with addresses in the site file (ai-how schema)",
     )
 
 

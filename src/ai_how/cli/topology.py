@@ -32,7 +32,8 @@ def topology(site_path: Path | None, output: str, out: Path | None) -> None:
     """Show hosts, machines, networks and GPUs, and what contradicts itself.
 
     Conflicts begin with `!` and are red. Where libvirt cannot be asked, it shows
-    what is planned, and says so. Changes nothing.
+    what is planned, and says so. Servers of an inventory are looked at over SSH.
+    Changes nothing.
 
     \b
     Example:
@@ -41,6 +42,7 @@ def topology(site_path: Path | None, output: str, out: Path | None) -> None:
     """
     from ai_how.machines.topology.look import topology_of
     from ai_how.site.load import find_site, load_site
+    from ai_how.site.server_rules import is_to_be_built
 
     path = site_path or find_site(Path.cwd())
     site = load_site(path)
@@ -50,7 +52,7 @@ def topology(site_path: Path | None, output: str, out: Path | None) -> None:
             evidence="provider: local",
             next_step="ai-how status",
         )
-    found = topology_of(site, _provider(site, path))
+    found = _of_servers(site, path) if is_to_be_built(site) else topology_of(site, _provider(site, path))
     if output == "json" and out is None:
         print_json(found)
         return
@@ -68,6 +70,18 @@ def _provider(site: Site, path: Path) -> LibvirtProvider | None:
     from ai_how.machines.provider import LibvirtProvider
 
     return LibvirtProvider(site, path)
+
+
+def _of_servers(site: Site, path: Path) -> Topology:
+    """Servers that exist, as they are seen over SSH."""
+    from ai_how.machines.topology.assemble import Seen, assemble
+    from ai_how.servers.capacity import server_states, servers_request
+    from ai_how.servers.provider import InventoryProvider
+
+    fleet = InventoryProvider(site, path).fleet
+    request, solution = servers_request(site, fleet)
+    seen = {name: Seen(host=name, state=state) for name, state in server_states(fleet).items()}
+    return assemble(site, request, solution, seen=seen)
 
 
 def _rendered(found: Topology, output: str, *, coloured: bool) -> str:

@@ -40,9 +40,23 @@ from ai_how.host.tier_answer import Hardware, TierAnswer, assess, check_gpu_coun
 
 Provider = Literal["local", "libvirt", "inventory"]
 PROVIDERS: tuple[Provider, ...] = ("local", "libvirt", "inventory")
-GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
+GROUPS = (
+    "local",
+    "cpu",
+    "numa",
+    "memory",
+    "disk",
+    "kvm",
+    "iommu",
+    "gpu",
+    "network",
+    "port",
+    "system",
+    "software",
+    "node",
+)
 
-# what the machine that drives others over SSH needs; those others run the doctor themselves
+# what the machine that drives others over SSH needs; those others are checked over SSH, by their site file
 _INVENTORY = frozenset({"software.python", "software.ansible", "system.dns", "system.clock"})
 _ELSEWHERE = "Run ai-how doctor on the machine itself"
 
@@ -192,12 +206,17 @@ def matters_for(check: Check, provider: Provider) -> bool:
 
 def readiness(checks: Iterable[Check], *, provider: Provider) -> Readiness:
     """The count of one provider's checks."""
-    verdicts = [check.verdict for check in checks if matters_for(check, provider)]
+    return readiness_of((check.verdict for check in checks if matters_for(check, provider)), provider=provider)
+
+
+def readiness_of(verdicts: Iterable[Verdict], *, provider: Provider) -> Readiness:
+    """The count of verdicts."""
+    found = list(verdicts)
     return Readiness(
         provider=provider,
-        failures=verdicts.count(Verdict.FAIL),
-        warnings=verdicts.count(Verdict.WARN),
-        unknown=verdicts.count(Verdict.UNKNOWN),
+        failures=found.count(Verdict.FAIL),
+        warnings=found.count(Verdict.WARN),
+        unknown=found.count(Verdict.UNKNOWN),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from xml.etree import ElementTree as ET
 
@@ -15,12 +15,20 @@ _NOT_XML = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 def render_junit(checks: Sequence[Check]) -> str:
     """A failed check is a failure, an unknown one is skipped, a warning passes with its text in ``system-out``."""
-    suites = ET.Element("testsuites", {"name": "ai-how doctor", **_counts(checks)})
-    for group, members in groupby(checks, key=lambda check: check.group):
-        of_group = list(members)
-        suite = ET.SubElement(suites, "testsuite", {"name": group, **_counts(of_group)})
-        for check in of_group:
-            _add(suite, check)
+    return render_junit_of({"": checks})
+
+
+def render_junit_of(machines: Mapping[str, Sequence[Check]]) -> str:
+    """As ``render_junit`` for several machines by name, whose names stand before the groups'."""
+    everything = [check for checks in machines.values() for check in checks]
+    suites = ET.Element("testsuites", {"name": "ai-how doctor", **_counts(everything)})
+    for machine, checks in machines.items():
+        for group, members in groupby(checks, key=lambda check: check.group):
+            of_group = list(members)
+            name = f"{machine}.{group}" if machine else group
+            suite = ET.SubElement(suites, "testsuite", {"name": name, **_counts(of_group)})
+            for check in of_group:
+                _add(suite, check, name)
     ET.indent(suites)
     return ET.tostring(suites, encoding="unicode", xml_declaration=True)
 
@@ -35,8 +43,8 @@ def _counts(checks: Sequence[Check]) -> dict[str, str]:
     }
 
 
-def _add(suite: ET.Element, check: Check) -> None:
-    case = ET.SubElement(suite, "testcase", classname=f"doctor.{check.group}", name=_plain(check.id))
+def _add(suite: ET.Element, check: Check, place: str) -> None:
+    case = ET.SubElement(suite, "testcase", classname=f"doctor.{place}", name=_plain(check.id))
     brief = _plain(f"{check.title}: {check.found}, wanted {check.wanted}")
     detail = _plain("\n".join(part for part in (check.why, check.fix) if part))
     if check.verdict is Verdict.FAIL:

@@ -23,6 +23,7 @@ _REASONS = 3
 _WORST_FIRST = (Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN, Verdict.PASS)
 _HEADINGS = {
     "local": "Local provider",
+    "node": "Node of a cluster",
     "cpu": "Processors",
     "numa": "NUMA",
     "memory": "Memory",
@@ -89,9 +90,9 @@ def _table(checks: Sequence[Check], style: Style, *, folded: bool) -> str:
         of_group = list(members)
         alike = [check for check in of_group if folded and _folds(check)]
         shown = [check for check in of_group if check not in alike] if len(alike) > 1 else of_group
-        rows = [row for check in shown for row in _row(check, style)]
+        rows = [row for check in shown for row in check_rows(check, style)]
         if len(alike) > 1:
-            rows += _row(_fold(alike), style)
+            rows += check_rows(_fold(alike), style)
         blocks.append("\n".join([_HEADINGS.get(group, group), *rows]))
     return "\n\n".join(blocks)
 
@@ -113,7 +114,8 @@ def _fold(checks: Sequence[Check]) -> Check:
     return replace(first, title=title, found=found, wanted=f"see --only {first.group}")
 
 
-def _row(check: Check, style: Style) -> list[str]:
+def check_rows(check: Check, style: Style) -> list[str]:
+    """One check in aligned columns, as many lines as it takes."""
     columns = [
         textwrap.wrap(text, width) or [""]
         for text, width in ((check.title, _TITLE), (check.found, _FOUND), (check.wanted, _WANTED))

@@ -5,6 +5,7 @@ Never switches a server off and never takes anything off it but Kubernetes that 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -32,6 +33,7 @@ from ai_how.servers.server import Server, servers_of
 from ai_how.servers.survey import explained
 from ai_how.site.server_rules import is_to_be_built
 from ai_how.site.spec import Site
+from ai_how.site.yaml_lines import shown_path
 
 _AT_ONCE = 8
 _KEPT_HOSTNAME = {"override_system_hostname": False}
@@ -69,6 +71,10 @@ class InventoryProvider:
     @property
     def parallel(self) -> int:
         return _AT_ONCE
+
+    @property
+    def _doctor(self) -> str:
+        return f"ai-how doctor --site {shlex.quote(shown_path(self.site_file))}"
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -131,7 +137,7 @@ class InventoryProvider:
             raise ProviderError(
                 f"{server.name} cannot be a {server.wish.role} of cluster {server.wish.cluster} yet",
                 evidence="\n".join(f"{check.title}: {check.found}; wanted: {check.wanted}" for check in one.blocking),
-                next_step="ai-how doctor says what to mend; then: ai-how up",
+                next_step=f"{self._doctor} says what to mend; then: ai-how up",
             )
         if one.look.learnt:
             self.known.keep({server.reached.known_as: one.look.learnt})
@@ -179,7 +185,7 @@ class InventoryProvider:
             address=one.server.reached.text,
             version=str(one.server.wish.role),
             detail=trouble,
-            remedy=(step if "ai-how" in step else "ai-how doctor, then: ai-how up") if trouble else "",
+            remedy=(step if "ai-how" in step else f"{self._doctor}, then: ai-how up") if trouble else "",
         )
 
     def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:

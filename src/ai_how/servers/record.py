@@ -66,5 +66,5 @@ def _run(server: Server, target: SshTarget, script: str, *, stdin: str = "") -> 
         raise ProviderError(
             f"what {server.name} is could not be recorded on it",
             evidence=(done.stderr or done.stdout).strip()[-500:],
-            next_step="ai-how doctor, then: ai-how up",
+            next_step="mend what it says, then: ai-how up",
         )

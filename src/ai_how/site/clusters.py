@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field, model_validator
 from ai_how.site.kubernetes import Kubernetes, Subnet
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, Kind, Role
 from ai_how.site.section import Section
-from ai_how.site.stack import Stack
 from ai_how.site.servers import HostKey, Ssh
+from ai_how.site.stack import Stack
 
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]

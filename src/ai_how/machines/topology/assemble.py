@@ -97,7 +97,7 @@ def _machine(
         cluster=need.cluster,
         role=need.role,
         host=host,
-        address=address_of(site, need),
+        address=_address(site, need),
         vcpus=need.vcpus,
         memory_gib=need.memory_gib,
         disk_gib=need.disk_gib,
@@ -105,6 +105,13 @@ def _machine(
         state=state,
         conflict=f"should run, is {state}" if wrong else "" if host else "finds no place",
     )
+
+
+def _address(site: Site, need: NodeNeed) -> str:
+    if site.provider != "inventory":
+        return address_of(site, need)
+    host = next((host for host in site.hosts if host.name == need.host), None)
+    return (host.cluster_address or (host.address or "").rpartition("@")[2]) if host else ""
 
 
 def _host(site: Site, name: str, capacity: HostCapacity, place: str, machines: Sequence[MachineView]) -> HostView:
@@ -147,13 +154,14 @@ def _gpu_conflict(site: Site, gpu: GpuCapacity, users: Sequence[MachineView]) ->
 
 def _networks(site: Site, machines: Sequence[MachineView], foreign: Mapping[str, IPv4Network]) -> Iterator[NetworkView]:
     for name, cluster in site.planned_clusters.items():
+        own = site.provider == "inventory" and cluster.subnet is None
         subnet = IPv4Network(subnet_of(cluster))
         over = [f"{other} of network {taken}" for taken, other in foreign.items() if other.overlaps(subnet)]
         virtual = site.provider == "libvirt"
         yield NetworkView(
             cluster=name,
             kind=cluster.kind,
-            subnet=str(subnet),
+            subnet="the servers' own" if own else str(subnet),
             mode=cluster.network.mode if virtual else "",
             bridge=cluster.network.bridge or "",
             start=cluster.start,
