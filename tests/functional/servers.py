@@ -1,6 +1,6 @@
 """Servers for the provider ``inventory``: sshd in network namespaces of the test's own, joined by a bridge.
 
-Each has its own address, host key, host name, machine id and /var/lib; Python, kernel and files are this machine's.
+Each has its own address, host key, host name, /etc and /var/lib; Python, kernel and all else are this machine's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _START = """
 set -e
 mount -t tmpfs tmpfs /run && mkdir -p /run/sshd /run/systemd/system
 mount --bind {folder}/lib /var/lib
-mount --bind {folder}/machine-id /etc/machine-id
+mount -t overlay overlay -o lowerdir=/etc,upperdir={folder}/etc,workdir={folder}/work /etc
 hostname {name}
 exec {sshd} -D -e -f {folder}/sshd_config
 """
@@ -93,12 +93,13 @@ class FakeFleet:
         """One more server, running."""
         number = len(self.servers) + 1
         folder = self.folder / name
-        (folder / "lib").mkdir(parents=True)
+        for part in ("lib", "etc", "work"):
+            (folder / part).mkdir(parents=True)
         server = FakeServer(
             name=name, address=f"{_NET}.{number + 10}", namespace=f"aih-{self.mark}-{number}", folder=folder
         )
         self.servers[name] = server
-        (folder / "machine-id").write_text(secrets.token_hex(16) + "\n")
+        (folder / "etc" / "machine-id").write_text(secrets.token_hex(16) + "\n")
         shutil.copy(self.key_file.with_suffix(".pub"), folder / "authorized")
         server.make_host_key()
         settings = {

@@ -139,7 +139,9 @@ def _base64(pem: str) -> str:
 
 
 def _admin_text(node: ClusterNode) -> str:
-    done = run_remote(node.access, ["sudo", "-n", "cat", ADMIN_FILE], check=False)
+    # root needs no sudo, and may have none
+    words = ["cat", ADMIN_FILE] if node.access.user == "root" else ["sudo", "-n", "cat", ADMIN_FILE]
+    done = run_remote(node.access, words, check=False)
     if done.returncode == 0:
         return done.stdout
     said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
