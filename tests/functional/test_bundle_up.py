@@ -24,6 +24,7 @@ from ai_how.bundles.wanted import File, Image
 from ai_how.kubernetes.offline import FILE_HOSTS
 from ai_how.releases.sets import load_set
 from ai_how.run.http import request
+from ai_how.site.load import load_site
 from tests.functional.far_servers import far_servers
 from tests.functional.kubespray_stand_in import LoopbackProvider, notes_of
 from tests.functional.test_bundle_serve import port
@@ -32,42 +33,39 @@ from tests.functional.test_kubernetes_up import FIRST, NAME, Lab, lab, programs,
 __all__ = ["lab", "programs", "target"]
 FETCH = """
     - name: Fetch as Kubespray does
-      raw: "{{ ansible_playbook_python }} -c 'import urllib.request as r; r.urlretrieve(*__import__(\\"sys\\").argv[1:])' \
-        {{ dl_k8s_io_url }}/release/kubelet NOTES/../fetched-{{ inventory_hostname }}"
+      raw: "{{ ansible_playbook_python }} NOTES/../fetch.py {{ dl_k8s_io_url }}/kubelet {{ inventory_hostname }}"
+"""
+PROGRAM = """
+import sys, urllib.request
+from pathlib import Path
+urllib.request.urlretrieve(sys.argv[1], Path(__file__).with_name(f"fetched-{sys.argv[2]}"))
 """
 
 
 @pytest.fixture
 def offline(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    monkeypatch.setattr(offer_module, "PORT", number := port())
+    monkeypatch.setattr(offer_module, "PORT", port())
     names = lab.folder / "checkout/roles/names/defaults/main.yml"
     more = (*FILE_HOSTS.values(), "containerd_registries_mirrors")
     names.write_text(names.read_text() + "".join(f"{name}:\n" for name in more))
     playbook = lab.folder / "checkout/cluster.yml"
     playbook.write_text(playbook.read_text() + FETCH.replace("NOTES", str(lab.notes)))
 
+    (lab.folder / "fetch.py").write_text(PROGRAM)
+
     def provider(*_words: object, **_options: object) -> LoopbackProvider:
-        found = LoopbackProvider(
-            type(lab).provider(lab).site, lab.site_file, lab.target, lab.machines, offering=HostOffering()
-        )
-        original = found.kubernetes.downloads._offering.offer
-
-        def at_our_port(*words: object, **options: object) -> object:
-            offer = original(*words, **options)  # type: ignore[arg-type]
-            return offer and __import__("dataclasses").replace(offer, port=number)
-
-        found.kubernetes.downloads._offering.offer = at_our_port  # type: ignore[method-assign,assignment]
-        return found
+        site = load_site(lab.site_file)
+        return LoopbackProvider(site, lab.site_file, lab.target, lab.machines, offering=HostOffering())
 
     for module in ("ai_how.cli.open_site", "ai_how.cli.lifecycle"):
         monkeypatch.setattr(f"{module}.provider_of", provider)
     monkeypatch.setattr(lab, "provider", provider)
     with far_servers() as far:
         far.add_image("a", "1")
-        file = File(url=far.url("/release/kubelet"), digest=far.add_file("/release/kubelet", b"kubelet" * 100))
+        file = File(url=far.url("/kubelet"), digest=far.add_file("/kubelet", b"kubelet" * 100))
         purpose = Purpose(release="current", versions=load_set().versions, platform="linux/amd64")
         made = create_bundle(tmp_path / "b", [file, Image(reference=f"{far.host}/a:1")], purpose)
-        text = made.model_dump_json().replace(far.url("/release"), "https://dl.k8s.io/release")
+        text = made.model_dump_json().replace(far.url("/kubelet"), "https://dl.k8s.io/kubelet")
         write_manifest(tmp_path / "b", type(made).model_validate_json(text.replace(far.host, "quay.io")))
     yield lab
     for pid in [found.pid for found in (running(lab),) if found]:
@@ -124,7 +122,7 @@ def test_a_server_that_died_is_seen_and_started_again_without_a_playbook(offline
     assert again is not None
     assert request("GET", f"{again.url}/bundle").status == 200
     assert notes_of(offline.notes)[FIRST] == ["cluster.yml"]
-    offline.run("down", "--yes")
+    offline.run("down")
     assert running(offline) is None
 
 

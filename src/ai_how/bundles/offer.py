@@ -130,10 +130,10 @@ def offer_for(
             next_step="serve the bundle elsewhere (ai-how bundle serve) and write kubernetes.bundle_server",
         )
     if bundle is not None:
-        return FromBundle(bundle=bundle, server=f"http://{host_address}:{PORT}", listen=host_address)
+        return FromBundle(bundle=bundle, server=f"http://{host_address}:{PORT}", listen=host_address, port=PORT)
     if wanted.download == "host":
         return FromHost(
-            wanted=wanted, versions=versions, site_folder=site_folder, listen=host_address, more=tuple(more)
+            wanted=wanted, versions=versions, site_folder=site_folder, listen=host_address, port=PORT, more=tuple(more)
         )
     return None
 

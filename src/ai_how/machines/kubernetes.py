@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from ai_how.capacity.demand import all_needs, hosts_of
 from ai_how.kubernetes.cluster_of_site import ClusterMachines
