@@ -5,6 +5,7 @@ KUBESPRAY_DIR names a checkout of the current release set's version; nothing of 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from ai_how.errors import ProviderError
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars
 from ai_how.kubernetes.offline import offline_vars
+from ai_how.kubernetes.setup import PACKAGES_TAG
 from ai_how.kubernetes.variables import check_names
 from ai_how.kubernetes.yaml_text import yaml_text
+from ai_how.machines.images.recipe import find_recipe
 from ai_how.releases.sets import load_set
 from ai_how.site.kubernetes import Kubernetes
 
@@ -131,3 +134,54 @@ def test_what_a_user_turns_on_is_wanted_too(environment: PythonEnvironment) -> N
     assert any(name.startswith("https://get.helm.sh/") and name.endswith("linux-arm64.tar.gz") for name in names)
     assert any("multus-cni" in name for name in names)
     assert not any("busybox" in name or "local-path" in name for name in names)
+
+
+@pytest.mark.parametrize("recipe", ["cloud-base", "cloud-gpu-worker"])
+def test_our_images_have_every_package_that_kubespray_installs(
+    environment: PythonEnvironment, recipe: str, tmp_path: Path
+) -> None:
+    """As its own template decides for Debian 13; so its packages can be left out where there is no mirror."""
+    checkout = Path(KUBESPRAY_DIR)
+    chosen = "pkgs | dict2items | selectattr('value', 'ansible.builtin.all') | map(attribute='key') | list"
+    content = f"{{{{ {chosen} | to_json }}}}"
+    facts = {
+        "ansible_os_family": "Debian",
+        "ansible_distribution": "Debian",
+        "ansible_distribution_major_version": "13",
+        "ansible_distribution_version": "13",
+        "ansible_python_interpreter": sys.executable,
+        "group_names": ["k8s_cluster", "kube_node"],
+        "is_fedora_coreos": False,
+        "main_access_ip": "192.0.2.1",
+    }
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {**variables(), **facts},
+        "vars_files": [str(checkout / "roles/system_packages/vars/main.yml")],
+        "roles": [{"role": "kubespray_defaults", "when": False}],
+        "tasks": [
+            {"ansible.builtin.copy": {"dest": str(tmp_path / "out"), "content": "{{ " + chosen + " | to_json }}"}}
+        ],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+    env = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "LC_ALL": "C.UTF-8"}
+    env["ANSIBLE_ROLES_PATH"] = str(checkout / "roles")
+    words = [environment.program("ansible-playbook"), "-i", "localhost,", "-c", "local", tmp_path / "play.yml"]
+    done = subprocess.run(words, env=env, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wanted = set(json.loads((tmp_path / "out").read_text()))
+    assert {"apparmor", "conntrack", "socat"} <= wanted
+    assert wanted - set(find_recipe(recipe).all_packages) == set()
+
+
+def test_leaving_packages_out_leaves_nothing_else_out() -> None:
+    """The tag is on one role, which does nothing but packages."""
+    found = subprocess.run(
+        ["grep", "-rln", PACKAGES_TAG, "roles", "playbooks"],
+        cwd=KUBESPRAY_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["roles/bootstrap_os/tasks/main.yml"]

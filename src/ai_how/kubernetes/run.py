@@ -42,6 +42,7 @@ class Job:
     log: Path
     limit: tuple[str, ...] = ()
     extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    skip_tags: tuple[str, ...] = ()
     forks: int = FORKS
     began_s: float = field(default_factory=time.monotonic)
 
@@ -156,6 +157,7 @@ def _words(job: Job) -> list[str | Path]:
     words: list[str | Path] = [job.environment.program("ansible-runner"), "run", job.workspace.root, "--json"]
     words += ["--project-dir", job.checkout, "--playbook", job.playbook, "--inventory", job.workspace.inventory]
     words += ["--artifact-dir", job.workspace.runs, "--rotate-artifacts", str(_KEPT_RUNS)]
+    words += ["--cmdline", f"--skip-tags {','.join(job.skip_tags)}"] if job.skip_tags else []
     words += ["--ident", time.strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}-{time.monotonic_ns()}"]
     return [*words, "--limit", ",".join(job.limit)] if job.limit else words
 

@@ -25,6 +25,8 @@ from ai_how.plan.model import Condition, Observed, Resource, settings_digest
 from ai_how.site.kubernetes import Kubernetes
 
 PREFIX = "kubernetes/"
+PACKAGES_TAG = "system-packages"
+"""What Kubespray does under it needs a package mirror, also where every package is there already."""
 Record = Callable[[str, Mapping[str, Any]], None]
 Report = Callable[[Step, Job, Progress], None]
 _VERSIONS = ("kube_version", "containerd_version", "calico_version")
@@ -40,6 +42,7 @@ class Setup:
     state: ClusterState
     recorded: ClusterState | None
     own_checkout: Path | None = None
+    skip_tags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -110,7 +113,15 @@ def setup_of(
         ranges={"pod_cidr": wanted.pod_cidr, "service_cidr": wanted.service_cidr},
     )
     own = site_folder / Path(wanted.kubespray_path).expanduser() if wanted.kubespray_path else None
-    return Setup(cluster=cluster, nodes=tuple(nodes), variables=variables, state=state, recorded=was, own_checkout=own)
+    return Setup(
+        cluster=cluster,
+        nodes=tuple(nodes),
+        variables=variables,
+        state=state,
+        recorded=was,
+        own_checkout=own,
+        skip_tags=() if wanted.install_packages else (PACKAGES_TAG,),
+    )
 
 
 def _node_digest(node: ClusterNode, nodes: Sequence[ClusterNode]) -> str:
@@ -206,6 +217,7 @@ def _run(
         nodes=step.nodes,
         limit=step.limit,
         extra_vars=step.extra_vars,
+        skip_tags=setup.skip_tags,
         log=logs / f"kubespray-{setup.cluster}-{time.strftime('%Y%m%dT%H%M%S')}.log",
     )
     run_playbook(job, report=lambda progress: report(step, job, progress), cancelled=cancelled)

@@ -32,5 +32,7 @@ class Kubernetes(Section):
     """A folder with a bundle (`ai-how bundle create`) for nodes without internet; default: a loaded one that fits."""
     bundle_server: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = None
     """Where you serve the bundle yourself (`ai-how bundle serve`); default: ai-how does, on this host."""
+    install_packages: bool = True
+    """Whether Kubespray installs Debian packages on nodes, from their mirror; our images have all that it asks for."""
     extra_vars: dict[str, Any] = Field(default_factory=dict)
     """Kubespray variables, as they are; a name that this Kubespray does not have is refused."""

@@ -50,7 +50,7 @@ build {
   provisioner "shell" {
     inline = [
       "set -e",
-      "packages=\"apt-transport-https ca-certificates cloud-guest-utils cloud-init conntrack curl dbus e2fsprogs ebtables ethtool firmware-nvidia-gsp gdisk gnupg iproute2 ipset iptables ipvsadm kmod libcuda1 libnvidia-nvvm4 libnvidia-ptxjitcompiler1 linux-headers-amd64 linux-image-amd64 locales-all netplan.io nfs-common nftables nvidia-cuda-mps nvidia-kernel-dkms nvidia-modprobe nvidia-persistenced nvidia-smi open-iscsi openssh-server pciutils python3 python3-apt qemu-guest-agent rsync socat sudo systemd-resolved systemd-sysv systemd-timesyncd tar tzdata udev unzip xfsprogs zstd\"",
+      "packages=\"apparmor apt-transport-https bash-completion ca-certificates cloud-guest-utils cloud-init conntrack curl dbus e2fsprogs ebtables ethtool firmware-nvidia-gsp gdisk gnupg iproute2 ipset iptables iputils-ping ipvsadm kmod libcuda1 libnvidia-nvvm4 libnvidia-ptxjitcompiler1 libseccomp2 linux-headers-amd64 linux-image-amd64 locales-all netplan.io nfs-common nftables nvidia-cuda-mps nvidia-kernel-dkms nvidia-modprobe nvidia-persistenced nvidia-smi open-iscsi openssh-server openssl pciutils python3 python3-apt qemu-guest-agent rsync socat sudo systemd-resolved systemd-sysv systemd-timesyncd tar tzdata udev unzip xfsprogs zstd\"",
       "dpkg-query --show $packages >/dev/null 2>&1 && exit 0",
       "sudo find /etc/apt -name '*.list' -o -name '*.sources' | xargs sudo sed -E -i 's/^(deb .*) main.*$/\\1 main contrib non-free non-free-firmware/; s/^Components: *main.*$/Components: main contrib non-free non-free-firmware/'",
       "sudo apt-get update",

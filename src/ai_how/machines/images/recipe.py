@@ -26,8 +26,9 @@ _SYSTEM = (
     # unpacked faster than gzip at each boot
     "zstd",
 )  # fmt: skip
-# what Kubernetes' installer and Ansible expect of a machine
+# what Kubernetes' installer and Ansible expect of a machine: all that Kubespray would install is here already
 _NODE = (
+    "apparmor", "bash-completion", "iputils-ping", "libseccomp2", "openssl",
     "python3", "python3-apt", "apt-transport-https", "gnupg", "curl", "rsync", "unzip", "tar",
     "conntrack", "ebtables", "ethtool", "ipset", "iptables", "ipvsadm", "nftables", "socat",
     "nfs-common", "open-iscsi", "xfsprogs", "pciutils",
