@@ -17,6 +17,7 @@ from .site import SiteUnderTest, eventually
 pytestmark = pytest.mark.slow
 
 SERVING = "serving:\n  context_tokens: 256\n  parallel_requests: 2\n  threads: 1\n  scale_out_after_s: 0.5\n"
+MANY = 40
 QUICK = ("--concurrency", "2", "--duration", "0.2", "--skip-cold-start", "--skip-scale-out")
 
 
@@ -62,7 +63,9 @@ def test_it_measures_and_does_not_guess(site: SiteUnderTest, tmp_path: Path) -> 
         assert level["tokens_counted"] is True
         low, high = level["requests_per_s_interval"]
         assert low <= level["requests_per_s"] <= high
-        assert level["latency_ms"]["p50_interval"][0] <= level["latency_ms"]["p50"]
+        interval = level["latency_ms"]["p50_interval"]
+        # a slow machine answers too few in a second for one: then there is none, and none is guessed
+        assert (interval is None and level["answered"] < MANY) or interval[0] <= level["latency_ms"]["p50"]
         assert level["client_cpu_share"] > 0
     assert {"ai-how", "xllamacpp"} == set(result["software"])
     assert "unknown" not in result["software"].values()
