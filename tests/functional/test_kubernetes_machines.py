@@ -16,7 +16,7 @@ from ai_how.apply.files import shared_cache
 from tests.fake_cluster import admin_conf
 
 from .kubespray_stand_in import write_checkout
-from .libvirt_guests import bootable_image
+from .libvirt_guests import BootImage
 from .libvirt_host import LibvirtHost
 from .libvirt_site import MachineSite
 
@@ -56,7 +56,9 @@ PLAYBOOK = """
 
 
 @pytest.fixture(scope="module")
-def site(libvirt_host: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineSite]:
+def site(
+    libvirt_host: LibvirtHost, boot_image: BootImage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MachineSite]:
     folder = tmp_path_factory.mktemp("kube")
     checkout = write_checkout(folder / "checkout", folder)
     (checkout / "cluster.yml").write_text(PLAYBOOK.replace("FOLDER", str(folder)))
@@ -65,7 +67,7 @@ def site(libvirt_host: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) ->
         host=libvirt_host,
         folder=folder,
         cache=shared_cache().parent,
-        image=bootable_image(),
+        image=boot_image.name,
         name="kube",
         clusters=CLUSTER,
         start="",

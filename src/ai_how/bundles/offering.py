@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ai_how.apply.files import shared_cache
@@ -14,14 +14,14 @@ class HostOffering:
     """What this host offers; ``kubernetes.downloads.Offering``."""
 
     def offer(
-        self, wanted: Kubernetes, versions: Mapping[str, str], *, site_folder: Path, address: str
+        self, wanted: Kubernetes, versions: Mapping[str, str], *, site_folder: Path, address: Callable[[], str]
     ) -> Downloads | None:
         """As ``Offering``."""
         if not wanted.bundle and wanted.download == "nodes" and not _anything_loaded():
             return None
         from ai_how.bundles.offer import offer_for
 
-        return offer_for(wanted, versions, site_folder=site_folder, host_address=address)
+        return offer_for(wanted, versions, site_folder=site_folder, host_address=address())
 
     def stop(self, folder: Path) -> bool:
         """As ``Offering``."""

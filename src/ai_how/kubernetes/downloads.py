@@ -43,13 +43,13 @@ class Offering(Protocol):
     """Who offers such places."""
 
     def offer(
-        self, wanted: Kubernetes, versions: Mapping[str, str], *, site_folder: Path, address: str
+        self, wanted: Kubernetes, versions: Mapping[str, str], *, site_folder: Path, address: Callable[[], str]
     ) -> Downloads | None:
         """Where the nodes of a cluster get their downloads; None: each asks the internet.
 
         Args:
             versions: By component: those of the site's release set, with its pins taken in.
-            address: This machine's, as the nodes reach it.
+            address: Tells this machine's, as the nodes reach it; asked where there is something to offer.
 
         Raises:
             SpecError, NotFoundError: the site file names what is not there or does not suit it.
@@ -62,7 +62,9 @@ class Offering(Protocol):
 class NoneOffered:
     """Each node asks the internet."""
 
-    def offer(self, _wanted: Kubernetes, _versions: Mapping[str, str], *, site_folder: Path, address: str) -> None:
+    def offer(
+        self, _wanted: Kubernetes, _versions: Mapping[str, str], *, site_folder: Path, address: Callable[[], str]
+    ) -> None:
         """Nothing."""
 
     def stop(self, folder: Path) -> bool:  # noqa: ARG002 - there is none
@@ -87,10 +89,12 @@ class SiteDownloads:
             host_address: This machine's in the nodes' network; empty: the way to them tells it.
         """
         if cluster not in self._found:
-            address = host_address or address_towards([node.address for node in nodes])
             wanted = self._site.planned_clusters[cluster].kubernetes
             self._found[cluster] = self._offering.offer(
-                wanted, versions, site_folder=self._site_folder, address=address
+                wanted,
+                versions,
+                site_folder=self._site_folder,
+                address=lambda: host_address or address_towards([node.address for node in nodes]),
             )
         found = self._found[cluster]
         return found.variables if found else None
