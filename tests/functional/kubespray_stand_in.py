@@ -41,10 +41,14 @@ _SLOW = """
       raw: while test -e FOLDER/wait; do sleep 0.1; done
 """
 SUDO = """#!/bin/sh
-# Becomes nobody: runs the command, and shows the test's file in the place of the administrator's.
+# Becomes nobody else: runs the command.
 while :; do case "$1" in -u) shift 2 ;; -*) shift ;; *) break ;; esac; done
-case "$*" in "cat /etc/kubernetes/admin.conf") exec cat FOLDER/admin.conf ;; esac
 exec "$@"
+"""
+CAT = """#!/bin/sh
+# Shows the test's file in the place of the administrator's.
+case "$*" in /etc/kubernetes/admin.conf) exec /bin/cat FOLDER/admin.conf ;; esac
+exec /bin/cat "$@"
 """
 
 
@@ -67,11 +71,12 @@ def write_checkout(folder: Path, notes: Path) -> Path:
 
 
 def write_sudo(folder: Path) -> Path:
-    """A folder with a ``sudo`` that any user may run."""
+    """A folder with a ``sudo`` that any user may run, and a ``cat`` that knows ``folder/admin.conf``."""
     programs = folder / "programs"
     programs.mkdir()
-    (programs / "sudo").write_text(SUDO.replace("FOLDER", str(folder)))
-    (programs / "sudo").chmod(0o755)
+    for name, text in (("sudo", SUDO), ("cat", CAT)):
+        (programs / name).write_text(text.replace("FOLDER", str(folder)))
+        (programs / name).chmod(0o755)
     return programs
 
 

@@ -9,7 +9,7 @@ from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
     from ai_how.apply.provider import Provider
-    from ai_how.kubernetes.cluster_of_site import WithKubernetes
+    from ai_how.kubernetes.with_kubernetes import WithKubernetes
     from ai_how.machines.provider import LibvirtProvider
     from ai_how.servers.provider import InventoryProvider
     from ai_how.site.spec import Site
@@ -54,7 +54,7 @@ def open_kubernetes(site_path: Path | None) -> WithKubernetes:
     Raises:
         SpecError: it is of another kind.
     """
-    from ai_how.kubernetes.cluster_of_site import WithKubernetes
+    from ai_how.kubernetes.with_kubernetes import WithKubernetes
 
     provider = open_site(site_path)
     if isinstance(provider, WithKubernetes):

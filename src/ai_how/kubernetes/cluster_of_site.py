@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.site_folder import SiteFolder
 from ai_how.apply.state import State
-from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError, WorldChangedError
+from ai_how.errors import AiHowError, NotFoundError, SpecError, WorldChangedError
 from ai_how.kubernetes.downloads import NoneOffered, Offering, SiteDownloads
 from ai_how.kubernetes.finish import finish, kubeconfig_of
 from ai_how.kubernetes.kubeconfig import Kubeconfig
@@ -27,9 +27,9 @@ from ai_how.kubernetes.orphans import end_orphans
 from ai_how.kubernetes.playbooks import RESET, ClusterState, Step, steps
 from ai_how.kubernetes.progress import Progress
 from ai_how.kubernetes.progress_text import progress_lines
-from ai_how.kubernetes.remembered import recall, remember
+from ai_how.kubernetes.remembered import check_known, recall, remember
 from ai_how.kubernetes.run import Job
-from ai_how.kubernetes.setup import PREFIX, Setup, apply_setup, reset_setup, setup_of
+from ai_how.kubernetes.setup import PREFIX, Setup, apply_setup, newest_log, reset_setup, setup_of
 from ai_how.kubernetes.status import at_rest, cluster_status
 from ai_how.kubernetes.workspace import Workspace
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb, settings_digest
@@ -257,15 +257,8 @@ class SiteKubernetes:
 
     def _set_up(self, setup: Setup, machines: ClusterMachines) -> str:
         kept = self.cluster_folder(setup.cluster) / "nodes.json"
-        known = {node.name for node in (*recall(kept), *setup.nodes)}
-        forgotten = sorted(set(setup.recorded.nodes if setup.recorded else ()) - known)
-        if forgotten:
-            raise ProviderError(
-                f"how {', '.join(forgotten)} was reached is not known any more",
-                evidence=f"{kept} does not name it",
-                next_step="put it back into the site file, then: ai-how up; then remove it again",
-            )
         remember(kept, setup.nodes)
+        check_known(kept, setup.recorded.nodes if setup.recorded else ())
         self.downloads.prepare(setup.cluster, say=lambda line: self._tell(setup.name, [line]))
         done = apply_setup(
             setup,
@@ -357,15 +350,7 @@ class SiteKubernetes:
         if not component.startswith(PREFIX):
             return None
         cluster = component.removeprefix(PREFIX).partition("/")[0]
-        logs = sorted(self.folder.logs.glob(f"kubespray-{cluster}-????????T??????.log"))
-        if not logs:
-            known = ", ".join(f"{PREFIX}{name}" for name in self.names)
-            raise NotFoundError(
-                f"no playbook has run for {PREFIX}{cluster}",
-                evidence=f"there may be: {known}" if known else "the site has no Kubernetes",
-                next_step="ai-how up",
-            )
-        return logs[-1]
+        return newest_log(self.folder.logs, cluster, known=self.names)
 
     def rest(self) -> None:
         """End the servers of downloads; the next ``up`` starts them again."""
@@ -388,16 +373,6 @@ class SiteKubernetes:
                 kept = f"context {self.site.name}-{folder.name}: {error.brief}"
             left += [kept] if kept else []
         return left
-
-
-@runtime_checkable
-class WithKubernetes(Protocol):
-    """What a provider of clusters offers to the commands that are about Kubernetes."""
-
-    kubernetes: SiteKubernetes
-
-    def clusters(self) -> tuple[ClusterMachines, ...]:
-        """The clusters as they are now; asks the machines' hosts."""
 
 
 def lost_nodes(recorded: ClusterState | None, machines: ClusterMachines) -> tuple[str, ...]:

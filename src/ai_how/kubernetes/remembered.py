@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_how.apply.files import read_json, write_json
+from ai_how.errors import ProviderError
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.run.ssh import SshTarget
 
@@ -27,6 +28,21 @@ def recall(file: Path) -> tuple[ClusterNode, ...]:
         return tuple(_node(data) for data in kept["nodes"]) if kept else ()
     except (KeyError, TypeError):
         return ()
+
+
+def check_known(file: Path, names: Iterable[str]) -> None:
+    """Make sure that it is kept how every one of these nodes is or was reached.
+
+    Raises:
+        ProviderError: it is not.
+    """
+    forgotten = sorted(set(names) - {node.name for node in recall(file)})
+    if forgotten:
+        raise ProviderError(
+            f"how {', '.join(forgotten)} was reached is not known any more",
+            evidence=f"{file} does not name it",
+            next_step="put it back into the site file, then: ai-how up; then remove it again",
+        )
 
 
 def _plain(node: ClusterNode) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ai_how.errors import NotFoundError
 from ai_how.kubernetes.checkout import Checkout, find_checkout
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars, group_vars_text, names_in
@@ -221,6 +222,23 @@ def _run(
         log=logs / f"kubespray-{setup.cluster}-{time.strftime('%Y%m%dT%H%M%S')}.log",
     )
     run_playbook(job, report=lambda progress: report(step, job, progress), cancelled=cancelled)
+
+
+def newest_log(logs: Path, cluster: str, *, known: Sequence[str]) -> Path:
+    """The log of the last playbook that ran for a cluster; ``known`` are the clusters that may have one.
+
+    Raises:
+        NotFoundError: none has run.
+    """
+    found = sorted(logs.glob(f"kubespray-{cluster}-????????T??????.log"))
+    if not found:
+        names = ", ".join(f"{PREFIX}{name}" for name in known)
+        raise NotFoundError(
+            f"no playbook has run for {PREFIX}{cluster}",
+            evidence=f"there may be: {names}" if names else "the site has no Kubernetes",
+            next_step="ai-how up",
+        )
+    return found[-1]
 
 
 def _hosts(step: Step, known: Mapping[str, ClusterNode]) -> str:
