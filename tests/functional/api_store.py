@@ -120,7 +120,8 @@ class Store:
             self._conflicts(live, sent, claimed, owners, manager, force=force)
         merged = fields.merge(live or {}, sent, kind.schema)
         others = set().union(*(paths for (who, _), paths in owners.items() if who != manager), set())
-        for path in sorted(owners.get((manager, "Apply"), set()) - claimed - others, key=len, reverse=True):
+        # an item before its parts: without its keys it would not be found any more
+        for path in sorted(owners.get((manager, "Apply"), set()) - claimed - others, key=len):
             fields.remove(merged, path)
         owners[manager, "Apply"] = claimed
         return self._keep(kind, namespace, name, merged, owners, live, dry=dry)

@@ -19,7 +19,7 @@ from ai_how.kubernetes_api.generated import make_secret
 from ai_how.kubernetes_api.marks import Mark
 from ai_how.kubernetes_api.objects import ref_of
 from ai_how.kubernetes_api.plans import OnConflict, Verb
-from ai_how.kubernetes_api.removal import marked_objects, remove_marked
+from ai_how.kubernetes_api.removal import Marked, marked_objects, remove_marked
 from ai_how.kubernetes_api.waiting import wait_until_served
 from ai_how.releases import Solution
 from ai_how.releases.site_pins import solve_site
@@ -78,14 +78,16 @@ def mark(part: Part) -> Mark:
     return Mark(site="lab", component=part.name)
 
 
+@pytest.mark.timeout(600)
 def test_the_whole_stack_applied_changed_and_removed(client: Client, parts: tuple[Part, ...]) -> None:
     is_old = [int(number) for number in client.version().split(".")[:2]] < [1, 22]
     things = {
         part.name: [without_end_ports(thing) if is_old else thing for thing in part.component.objects] for part in parts
     }
-    for part in parts:
-        if part.name == "namespaces":
-            apply_objects(client, things[part.name], mark(part))
+    site = Mark(site="lab")
+    nothing = Marked(objects=())
+    (first,) = (part for part in parts if part.name == "namespaces")
+    apply_objects(client, things[first.name], mark(first), there=nothing)
     for part in parts:
         for secret in part.component.secrets:
             make_secret(
@@ -96,17 +98,18 @@ def test_the_whole_stack_applied_changed_and_removed(client: Client, parts: tupl
                 texts=secret.texts,
                 mark=mark(part),
             )
-        apply_objects(client, things[part.name], mark(part))
+        apply_objects(client, things[part.name], mark(part), there=nothing)
     # the second time changes nothing
     before = versions(client, parts)
+    there = marked_objects(client, site)
     for part in parts:
-        plan = plan_objects(client, things[part.name], mark(part))
+        plan = plan_objects(client, things[part.name], mark(part), there=there)
         assert plan.is_empty, plan
     # a value is changed, and only that
     mlflow = next(part for part in parts if part.name == "mlflow")
     index, deployment = next((i, t) for i, t in enumerate(things["mlflow"]) if t["kind"] == "Deployment")
     things["mlflow"][index] = with_replicas(deployment, 2)
-    plan = apply_objects(client, things["mlflow"], mark(mlflow))
+    plan = apply_objects(client, things["mlflow"], mark(mlflow), there=there)
     assert [(change.ref.kind, [field.path for field in change.fields]) for change in plan.of(Verb.CHANGE)] == [
         ("Deployment", ["spec.replicas"])
     ]
@@ -118,16 +121,17 @@ def test_the_whole_stack_applied_changed_and_removed(client: Client, parts: tupl
     query = {"fieldManager": "autoscaler"}
     body = {"spec": {"replicas": 5}}
     client.connection.ask("PATCH", path, what="scale", query=query, body=body, content_type=MERGE)
-    apply_objects(client, things["mlflow"], mark(mlflow), on_conflict=OnConflict.LEAVE)
+    apply_objects(client, things["mlflow"], mark(mlflow), on_conflict=OnConflict.LEAVE, there=there)
     live = client.get(ref)
     assert live is not None
     assert live["spec"]["replicas"] == 5
-    # and everything goes, part by part from the top, then what holds data
-    site = Mark(site="lab")
-    for part in reversed(parts):
-        remove_marked(client, mark(part), data=True)
+    # one part goes and takes nothing along, then everything
+    remove_marked(client, mark(mlflow), data=True)
+    assert {one.thing["metadata"]["labels"]["ai-how/component"] for one in marked_objects(client, site).objects} == {
+        part.name for part in parts if part.component.objects and part.name != "mlflow"
+    }
     assert remove_marked(client, site, data=True).kept == ()
-    assert marked_objects(client, site)[0] == []
+    assert marked_objects(client, site).objects == ()
 
 
 def versions(client: Client, parts: tuple[Part, ...]) -> dict[str, str]:

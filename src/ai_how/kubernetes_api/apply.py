@@ -6,7 +6,7 @@ to. A run that was broken off is taken further by the next one: what is done is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from ai_how.errors import AiHowError, ConflictError, SpecError, TryAgainError
@@ -18,7 +18,7 @@ from ai_how.kubernetes_api.object_plan import plan_object
 from ai_how.kubernetes_api.objects import ApiObject, Ref, ref_of
 from ai_how.kubernetes_api.order import propagation_of, wave_of, waves
 from ai_how.kubernetes_api.plans import ObjectChange, ObjectPlan, OnConflict, Verb
-from ai_how.kubernetes_api.removal import marked_objects, remove_all
+from ai_how.kubernetes_api.removal import Marked, marked_objects, remove_all
 from ai_how.kubernetes_api.terminating import why_still_there
 from ai_how.kubernetes_api.waiting import wait_until_gone, wait_until_served, wait_until_well
 
@@ -37,8 +37,12 @@ def plan_objects(
     *,
     on_conflict: OnConflict = OnConflict.REFUSE,
     prune: bool = True,
+    there: Marked | None = None,
 ) -> ObjectPlan:
     """What has to be done so that these objects, and with ``prune`` no others of this mark, are there. Changes nothing.
+
+    Args:
+        there: What was found to bear the site's mark, where several sets are planned: looking takes a request a kind.
 
     Raises:
         SpecError: one is given twice, lacks its namespace, or does not fit its kind.
@@ -58,8 +62,10 @@ def plan_objects(
 
     with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
         changes = list(pool.map(planned, sorted(wanted, key=lambda ref: (wave_of(ref), ref))))
-    doomed, unseen = _doomed(client, wanted, mark) if prune else ([], ())
-    return ObjectPlan(changes=(*changes, *doomed), unseen=unseen)
+    if not prune:
+        return ObjectPlan(changes=tuple(changes))
+    found = there or marked_objects(client, mark)
+    return ObjectPlan(changes=(*changes, *_doomed(wanted, mark, found)), unseen=found.unseen)
 
 
 def apply_plan(client: Client, plan: ObjectPlan, *, report: Report = lambda _: None) -> None:
@@ -86,10 +92,11 @@ def apply_objects(
     mark: Mark,
     *,
     on_conflict: OnConflict = OnConflict.REFUSE,
+    there: Marked | None = None,
     report: Report = lambda _: None,
 ) -> ObjectPlan:
     """Plan and apply; return what was done."""
-    plan = plan_objects(client, things, mark, on_conflict=on_conflict)
+    plan = plan_objects(client, things, mark, on_conflict=on_conflict, there=there)
     apply_plan(client, plan, report=report)
     return plan
 
@@ -167,22 +174,21 @@ def _defined(definition: ApiObject) -> tuple[str, str]:
     return definition["spec"]["group"], definition["spec"]["names"]["kind"]
 
 
-def _doomed(client: Client, wanted: Mapping[Ref, ApiObject], mark: Mark) -> tuple[list[ObjectChange], tuple[str, ...]]:
+def _doomed(wanted: Iterable[Ref], mark: Mark, there: Marked) -> list[ObjectChange]:
     """What bears the mark and is no longer wanted; what holds data or objects of others is kept."""
-    found, unseen = marked_objects(client, mark)
     # a kind's version is no part of what an object is
     kept = {(ref.group, ref.kind, ref.namespace, ref.name) for ref in wanted}
     changes = []
-    for one in found:
+    for one in there.objects:
         ref = one.ref
-        if (ref.group, ref.kind, ref.namespace, ref.name) in kept:
+        if not mark.is_on(one.thing) or (ref.group, ref.kind, ref.namespace, ref.name) in kept:
             continue
         if holds_data(one.thing) or ref.kind in ("Namespace", "CustomResourceDefinition"):
             reason = "no longer wanted, but kept: " + ("it holds data" if holds_data(one.thing) else "it holds others")
             changes.append(ObjectChange(ref=ref, verb=Verb.KEEP, reason=reason, uid=one.uid))
             continue
         changes.append(ObjectChange(ref=ref, verb=Verb.DELETE, reason="no longer wanted", uid=one.uid))
-    return changes, unseen
+    return changes
 
 
 def _stop_at_refusals(refused: list[ObjectChange]) -> None:

@@ -39,6 +39,14 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Marked:
+    """What bears a mark, in the order of its names, and a line for each group that could not be looked at."""
+
+    objects: tuple[Found, ...]
+    unseen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Removal:
     """What was removed, what stays and why, and which groups could not be looked at."""
 
@@ -47,11 +55,8 @@ class Removal:
     unseen: tuple[str, ...]
 
 
-def marked_objects(client: Client, mark: Mark) -> tuple[list[Found], tuple[str, ...]]:
-    """Every object that bears the mark, of whatever kind, and a line for each group that could not be looked at.
-
-    Reads metadata alone.
-    """
+def marked_objects(client: Client, mark: Mark) -> Marked:
+    """Every object that bears the mark, of whatever kind. Reads metadata alone."""
     kinds, unseen = client.kinds.all()
     found: dict[str, Found] = {}
     for thing in _listed(client, [kind for kind in kinds if kind.verbs >= _NEEDED_VERBS], labels=mark.selector):
@@ -59,7 +64,7 @@ def marked_objects(client: Client, mark: Mark) -> tuple[list[Found], tuple[str, 
             uid = thing["metadata"].get("uid", "")
             # some kinds are served by two groups: one identity is one object
             found.setdefault(uid, Found(ref=ref_of(thing), uid=uid, thing=thing))
-    return sorted(found.values(), key=lambda one: one.ref), tuple(unseen)
+    return Marked(objects=tuple(sorted(found.values(), key=lambda one: one.ref)), unseen=tuple(unseen))
 
 
 def remove_marked(
@@ -74,7 +79,8 @@ def remove_marked(
     Raises:
         NotWellError: something did not go in its time; the evidence says what holds it.
     """
-    found, unseen = marked_objects(client, mark)
+    there = marked_objects(client, mark)
+    found = there.objects
     kept = [(one.ref, "it holds data") for one in found if holds_data(one.thing) and not data]
     held = {ref for ref, _ in kept}
     doomed = [one for one in found if one.ref not in held]
@@ -88,7 +94,7 @@ def remove_marked(
         else:
             remove_all(client, [(one.ref, one.uid)], report=report)
     gone = [one.ref for one in found if one.ref not in {ref for ref, _ in kept}]
-    return Removal(removed=tuple(gone), kept=tuple(sorted(kept)), unseen=unseen)
+    return Removal(removed=tuple(gone), kept=tuple(sorted(kept)), unseen=there.unseen)
 
 
 def remove_all(
