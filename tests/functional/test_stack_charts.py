@@ -15,6 +15,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from ai_how.stack.chart_values import chart_keys, known_keys, unknown_values
+from ai_how.stack.checks.fit import check_objects
+from ai_how.stack.checks.schemas import load_kinds
 from ai_how.stack.objects import Chart
 from ai_how.stack.part import Part
 from ai_how.stack.requests import Request, cpu_m, memory_mib, total
@@ -97,6 +99,23 @@ def test_pods_ask_for_what_we_say_and_keep_to_their_namespace(variant: str, rele
                     made[thing["metadata"]["name"]] = (request.cpu_m, request.memory_mib)
         if part.component.charts:
             assert made == {name: request for name, request in said.items() if name not in BY_OPERATORS}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_charts_make_is_what_its_kinds_take(variant: str) -> None:
+    """Kinds that no extract of schemas has are left out; so is nothing at all, which the API drops."""
+    kinds = load_kinds()
+    for part in parts(variant, "current"):
+        for chart in part.component.charts:
+            things = [without_nothing(thing) for thing in rendered(chart)]
+            known = [thing for thing in things if (thing["apiVersion"], thing["kind"]) in kinds]
+            assert [str(each) for each in check_objects(known, kinds)] == []
+
+
+def without_nothing(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_nothing(each) for key, each in value.items() if each is not None}
+    return [without_nothing(each) for each in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -62,6 +62,7 @@ def summary(parts: tuple[Part, ...]) -> Iterator[str]:
         yield from (f"  address {each.title}: {each.url} {each.login}".rstrip() for each in part.addresses)
         for backup in part.backups:
             yield f"  backup {backup.kind} {backup.source} {', '.join(backup.items)}"
+        yield from (f"  label of nodes with GPUs {name}={value}" for name, value in part.node_labels.items())
         yield from (f"  note {note}" for note in part.notes)
 
 

@@ -238,8 +238,10 @@ def test_cards_are_shared_as_the_site_says() -> None:
     shared = part_of(render_parts(setting("other-ways")), "gpu-operator").component.charts[0].values
     config = json.loads(shared["devicePlugin"]["config"]["data"]["any"])
     assert config["sharing"]["timeSlicing"]["resources"] == [{"name": "nvidia.com/gpu", "replicas": 4}]
-    split = part_of(render_parts(setting("external")), "gpu-operator").component.charts[0].values
-    assert split["migManager"] == {"enabled": True, "config": {"default": "all-1g.10gb"}}
+    split = part_of(render_parts(setting("external")), "gpu-operator")
+    assert split.component.charts[0].values["migManager"] == {"enabled": True}
+    assert split.node_labels == {"nvidia.com/mig.config": "all-1g.10gb"}
+    assert part_of(render_parts(setting()), "gpu-operator").node_labels == {}
 
 
 def test_no_gpus_no_operator() -> None:

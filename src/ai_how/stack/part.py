@@ -6,7 +6,8 @@ check that everything fits, and for backups, which are data here: the commands t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ai_how.stack.objects import Component
@@ -84,6 +85,8 @@ class Part:
     manifests: tuple[Manifest, ...] = ()
     images: tuple[str, ...] = ()
     """Images that its own objects name; those of its charts are only known with the charts at hand."""
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that nodes with GPUs get when it is applied: added to theirs, the nodes are not ours."""
     notes: tuple[str, ...] = ()
 
     @property

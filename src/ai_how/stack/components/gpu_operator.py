@@ -21,6 +21,7 @@ from ai_how.stack.upstream import chart, image
 NAME = "gpu-operator"
 SMOKE = "cuda-smoke"
 METRICS_PORT = 9400
+NO_MIG = "all-disabled"
 NO_DRIVER_FOR = ("debian",)
 """Systems that the operator has no driver image for."""
 OPERATOR = Request(cpu_m=200, memory_mib=100, limit_mib=350)
@@ -66,6 +67,8 @@ def render(setting: Setting) -> Part:
             Workload(name="nvidia-gpu-node", request=PLUGIN + PLUGIN + PLUGIN + EXPORTER, place="gpu-nodes"),
         ),
         images=(image("cuda-sample", setting),),
+        # the manager's own default may only be none at all: a profile is asked for by a label of the node
+        node_labels={} if gpus.mig == NO_MIG else {"nvidia.com/mig.config": gpus.mig},
         notes=tuple(notes),
     )
 
@@ -91,7 +94,7 @@ def _values(setting: Setting, driver: str) -> dict[str, Any]:
             "resources": EXPORTER.resources(),
             "serviceMonitor": {"enabled": True, "interval": "15s"},
         },
-        "migManager": {"enabled": gpus.mig != "all-disabled", "config": {"default": gpus.mig}},
+        "migManager": {"enabled": gpus.mig != NO_MIG},
         "node-feature-discovery": {
             "master": {"resources": FEATURES.resources()},
             "gc": {"resources": FEATURES.resources()},
