@@ -21,9 +21,12 @@ from ai_how.bundles.manifest import read_manifest, write_manifest
 from ai_how.bundles.offering import HostOffering
 from ai_how.bundles.service import Served, served
 from ai_how.bundles.wanted import File, Image
+from ai_how.errors import SpecError
 from ai_how.kubernetes.offline import FILE_HOSTS
 from ai_how.releases.sets import load_set
 from ai_how.run.http import request
+from ai_how.run.route import address_towards
+from ai_how.site.kubernetes import Kubernetes
 from ai_how.site.load import load_site
 from tests.functional.far_servers import far_servers
 from tests.functional.kubespray_stand_in import LoopbackProvider, notes_of
@@ -153,3 +156,23 @@ def _until_gone(pid: int) -> None:
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_packages_are_left_out_where_the_site_says_so(offline: Lab) -> None:
+    playbook = offline.folder / "checkout/cluster.yml"
+    text = playbook.read_text().partition("    - name: Fetch")[0]
+    tagged = f"    - name: Packages\n      raw: touch {offline.folder}/packages\n      tags: [system-packages]\n"
+    playbook.write_text(text + tagged)
+    site = offline.site_file.read_text()
+    offline.site_file.write_text(site.replace("path: checkout", "path: checkout, install_packages: false"))
+    offline.run("up", "--yes")
+    assert notes_of(offline.notes)[FIRST] == ["cluster.yml"]
+    assert not (offline.folder / "packages").exists()
+
+
+def test_the_way_to_the_nodes_tells_this_hosts_address() -> None:
+    assert address_towards(["127.0.0.1", "192.0.2.1"]) == "127.0.0.1"
+    assert address_towards([]) == ""
+    assert address_towards(["no address"]) == ""
+    with pytest.raises(SpecError, match="no address that the nodes could reach"):
+        offer_module.offer_for(Kubernetes(download="host"), load_set().versions, site_folder=Path(), host_address="")

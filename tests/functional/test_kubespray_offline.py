@@ -159,9 +159,7 @@ def test_our_images_have_every_package_that_kubespray_installs(
         "vars": {**variables(), **facts},
         "vars_files": [str(checkout / "roles/system_packages/vars/main.yml")],
         "roles": [{"role": "kubespray_defaults", "when": False}],
-        "tasks": [
-            {"ansible.builtin.copy": {"dest": str(tmp_path / "out"), "content": "{{ " + chosen + " | to_json }}"}}
-        ],
+        "tasks": [{"ansible.builtin.copy": {"dest": str(tmp_path / "out"), "content": content}}],
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
     env = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "LC_ALL": "C.UTF-8"}

@@ -19,8 +19,8 @@ from ai_how.errors import NotFoundError, SpecError
 NAME = "bundle.json"
 FORMAT: Literal[1] = 1
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Kind = Literal["file", "wheel", "chart", "image", "source"]
-KINDS: tuple[Kind, ...] = ("source", "wheel", "file", "image", "chart")
+Kind = Literal["file", "wheel", "chart", "image", "manifest", "source"]
+KINDS: tuple[Kind, ...] = ("source", "wheel", "file", "image", "chart", "manifest")
 
 
 class _Strict(BaseModel):

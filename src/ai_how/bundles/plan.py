@@ -141,9 +141,8 @@ class _Finder:
 def _named(wanted: Wanted) -> Item:
     """What a wanted thing is called; nothing is asked yet."""
     if isinstance(wanted, File):
-        kind: Kind = "wheel" if wanted.kind == "wheel" else "file"
-        name = unquote(urlsplit(wanted.url).path.rsplit("/", 1)[-1]) if kind == "wheel" else wanted.url
-        return Item(kind=kind, name=name, source=wanted.url)
+        name = unquote(urlsplit(wanted.url).path.rsplit("/", 1)[-1]) if wanted.kind == "wheel" else wanted.url
+        return Item(kind=wanted.kind, name=name, source=wanted.url)
     if isinstance(wanted, Image):
         name = str(parse_reference(wanted.reference))
         return Item(kind="image", name=name, source=name)

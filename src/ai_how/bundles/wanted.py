@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Literal
 
 from ai_how.errors import SpecError
 
@@ -25,8 +26,8 @@ class File:
 
     url: str
     digest: str = ""
-    kind: str = "file"
-    """``wheel`` for a package of Kubespray's Python environment."""
+    kind: Literal["file", "wheel", "manifest"] = "file"
+    """``wheel`` for a package of Kubespray's Python environment, ``manifest`` for what is applied from this host."""
 
 
 @dataclass(frozen=True, kw_only=True)

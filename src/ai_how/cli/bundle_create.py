@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ai_how.bundles.manifest import Manifest
     from ai_how.bundles.needs import Needs
     from ai_how.bundles.plan import Item
+    from ai_how.bundles.wanted import Wanted
     from ai_how.models.meter import Progress
     from ai_how.site.kubernetes import Kubernetes
 
@@ -108,31 +109,42 @@ def _needs(asked: Asked) -> tuple[Needs, Purpose]:
 
     parse_platform(asked.platform)
     pythons = asked.pythons or (running_python(),)
-    release, versions, clusters = _of_site(asked.site_path) if asked.site_path else _of_release(asked.release)
+    found = _of_site(asked.site_path) if asked.site_path else _of_release(asked.release)
+    release, versions, clusters, more = found
     site_folder = asked.site_path.parent if asked.site_path else None
     note(f"  asking Kubespray {versions['kubespray']} what it downloads")
-    needs = kubernetes_needs(clusters, versions, platform=asked.platform, pythons=pythons, site_folder=site_folder)
+    needs = kubernetes_needs(
+        clusters, versions, platform=asked.platform, pythons=pythons, site_folder=site_folder, more=more
+    )
     purpose = Purpose(release=release, versions=versions, platform=asked.platform, python=" ".join(pythons))
     return needs, purpose
 
 
-def _of_release(name: str) -> tuple[str, Mapping[str, str], Sequence[Kubernetes]]:
+_Found = tuple[str, Mapping[str, str], Sequence["Kubernetes"], Sequence["Wanted"]]
+
+
+def _of_release(name: str) -> _Found:
     from ai_how.releases.sets import load_set
     from ai_how.site.kubernetes import Kubernetes
 
-    return name, load_set(name).versions, [Kubernetes()]
+    return name, load_set(name).versions, [Kubernetes()], ()
 
 
-def _of_site(path: Path) -> tuple[str, Mapping[str, str], Sequence[Kubernetes]]:
+def _of_site(path: Path) -> _Found:
+    from ai_how.bundles.stack_list import stack_wants
+    from ai_how.bundles.wanted import Chart
     from ai_how.releases.conflict import Conflict
     from ai_how.releases.site_pins import clash, solve_site
     from ai_how.site.load import load_site
 
     site = load_site(path)
-    clusters = [cluster.kubernetes for cluster in site.planned_clusters.values() if cluster.kind == "cloud"]
+    clusters = [cluster.kubernetes for cluster in site.planned_clusters.values() if cluster.has_kubernetes]
     if not clusters:
         raise SpecError(f"site {site.name} has no cluster with Kubernetes", evidence=str(path))
     found = solve_site(site)
     if isinstance(found, Conflict):
         raise SpecError(clash(found), next_step=f"ai-how versions check --site {path}")
-    return site.release, found.versions, clusters
+    more = stack_wants(site, found.versions)
+    if any(isinstance(one, Chart) for one in more):
+        note("  images that the stack's charts name by themselves are not known here: they are left out")
+    return site.release, found.versions, clusters, more
