@@ -143,6 +143,7 @@ def test_our_images_have_every_package_that_kubespray_installs(
     """As its own template decides for Debian 13; so its packages can be left out where there is no mirror."""
     checkout = Path(KUBESPRAY_DIR)
     chosen = "pkgs | dict2items | selectattr('value', 'ansible.builtin.all') | map(attribute='key') | list"
+    content = f"{{{{ {chosen} | to_json }}}}"
     facts = {
         "ansible_os_family": "Debian",
         "ansible_distribution": "Debian",

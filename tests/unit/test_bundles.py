@@ -15,18 +15,14 @@ from ai_how.bundles.kubespray_list import _wanted
 from ai_how.bundles.manifest import Blob, Entry, Manifest, manifest_text, parse_manifest, read_manifest, summary
 from ai_how.bundles.plan import Item, total_bytes
 from ai_how.bundles.serve import shelve
-from ai_how.bundles.stack_list import stack_wants
-from ai_how.bundles.wanted import Chart, File, Image, is_digest, parse_platform, parse_reference
+from ai_how.bundles.wanted import File, Image, is_digest, parse_platform, parse_reference
 from ai_how.bundles.wheels import _best
 from ai_how.errors import NotFoundError, ProviderError, SpecError
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars
 from ai_how.kubernetes.offline import FILE_HOSTS, offline_vars
 from ai_how.kubernetes.setup import setup_of
-from ai_how.releases.conflict import Solution
-from ai_how.releases.site_pins import solve_site
 from ai_how.run.outside import Patience, retry_after_s
 from ai_how.site.kubernetes import Kubernetes
-from ai_how.site.load import check_site_text, load_site
 from tests.kubernetes_nodes import VERSIONS, nodes_of
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -293,28 +289,3 @@ def test_patience_has_an_end() -> None:
     assert [patience.pause_s(tried, None) for tried in (1, 2, 3)] == [0.5, 1.0, None]
     assert patience.pause_s(1, 7) == 7
     assert patience.pause_s(1, 11) is None
-
-
-def test_the_stack_of_a_site_is_wanted_with_its_charts_manifests_and_images() -> None:
-    site = load_site(Path(__file__).parents[2] / "examples" / "libvirt.yaml")
-    answer = solve_site(site)
-    assert isinstance(answer, Solution)
-    wanted = stack_wants(site, answer.versions)
-    assert len(wanted) == len(set(wanted))
-    charts = {one.name: one for one in wanted if isinstance(one, Chart)}
-    assert {"cert-manager", "kube-prometheus-stack", "keda", "gpu-operator"} <= set(charts)
-    assert all(one.version for one in charts.values())
-    manifests = [one for one in wanted if isinstance(one, File)]
-    assert manifests
-    assert all(one.kind == "manifest" and is_digest(one.digest) for one in manifests)
-    images = [one.reference for one in wanted if isinstance(one, Image)]
-    assert any("mlflow" in name for name in images)
-    assert all(parse_reference(name) for name in images)
-
-
-def test_a_cluster_without_kubernetes_or_stack_wants_none() -> None:
-    text = (Path(__file__).parents[2] / "examples" / "libvirt.yaml").read_text(encoding="utf-8")
-    without = text.replace("    kind: cloud\n", "    kind: cloud\n    kubernetes: {enabled: false}\n")
-    site, mistakes = check_site_text(without, Path("ai-how.yaml"))
-    assert site is not None, mistakes
-    assert stack_wants(site, {}) == ()

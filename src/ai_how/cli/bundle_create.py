@@ -131,20 +131,21 @@ def _of_release(name: str) -> _Found:
 
 
 def _of_site(path: Path) -> _Found:
-    from ai_how.bundles.stack_list import stack_wants
     from ai_how.bundles.wanted import Chart
     from ai_how.releases.conflict import Conflict
     from ai_how.releases.site_pins import clash, solve_site
     from ai_how.site.load import load_site
+    from ai_how.stack.stack import render_stack
+    from ai_how.stack.wants import stack_wants
 
     site = load_site(path)
-    clusters = [cluster.kubernetes for cluster in site.planned_clusters.values() if cluster.has_kubernetes]
+    clusters = {name: one.kubernetes for name, one in site.planned_clusters.items() if one.has_kubernetes}
     if not clusters:
         raise SpecError(f"site {site.name} has no cluster with Kubernetes", evidence=str(path))
     found = solve_site(site)
     if isinstance(found, Conflict):
         raise SpecError(clash(found), next_step=f"ai-how versions check --site {path}")
-    more = stack_wants(site, found.versions)
+    more = stack_wants([part for name in clusters for part in render_stack(site, name, found.versions)])
     if any(isinstance(one, Chart) for one in more):
         note("  images that the stack's charts name by themselves are not known here: they are left out")
-    return site.release, found.versions, clusters, more
+    return site.release, found.versions, list(clusters.values()), more

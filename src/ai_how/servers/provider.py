@@ -16,6 +16,7 @@ from ai_how.apply.files import last_lines
 from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
+from ai_how.bundles.offering import HostOffering
 from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError
 from ai_how.host.checks.node import is_ours
 from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
@@ -66,6 +67,7 @@ class InventoryProvider:
             folder=self.folder,
             state=self.state,
             machine_of=lambda node: f"{PREFIX}{node}",
+            offering=HostOffering(),
         )
 
     @property

@@ -18,8 +18,9 @@ def stack_wants(parts: Iterable[Part]) -> tuple[Wanted, ...]:
         for chart in part.component.charts:
             found[Chart(repository=chart.repository, name=chart.name, version=chart.version)] = None
         for manifest in part.manifests:
-            found[File(url=manifest.url, digest=f"sha256:{manifest.sha256}" if manifest.sha256 else "")] = None
+            digest = f"sha256:{manifest.sha256}" if manifest.sha256 else ""
+            found[File(url=manifest.url, digest=digest, kind="manifest")] = None
         for reference in part.images:
-            name, _, digest = reference.partition("@")
-            found[Image(reference=name, digest=digest or None)] = None
+            name, _, pinned = reference.partition("@")
+            found[Image(reference=name, digest=pinned or None)] = None
     return tuple(found)
