@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from ai_how.apply.python_environment import is_ready
 from ai_how.cli.app import root
 from ai_how.errors import AiHowError, ConflictError, ProviderError, SpecError, TryAgainError
+from ai_how.kubernetes.checkout import user_checkout
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.run.ssh import SshTarget
@@ -272,6 +273,16 @@ def test_servers_become_a_cluster_and_one_more_is_one_more_line(kubespray: Lab) 
     assert notes_of(lab.notes)[SECOND] == ["facts.yml", "scale.yml"]
     assert notes_of(lab.notes)[FIRST] == ["cluster.yml", "facts.yml"]
 
+    # one line less: drained and removed, and still on; then again
+    lab.write(CONTROL, FIRST)
+    assert lab.plan()[NAME] == f"remove-node.yml: {SECOND} is drained and removed"
+    lab.run("up", "--yes")
+    assert notes_of(lab.notes)[SECOND] == ["facts.yml", "scale.yml", "remove-node.yml"]
+    assert not lab.fleet.servers[SECOND].record.exists()
+    assert lab.plan(code=0) == {}
+    lab.write(CONTROL, FIRST, SECOND)
+    lab.run("up", "--yes")
+
     # servers are not stopped
     refused = lab.refused("down")
     assert isinstance(refused, SpecError) and "not stopped" in refused.brief and "drain" in refused.next_step
@@ -286,6 +297,12 @@ def test_servers_become_a_cluster_and_one_more_is_one_more_line(kubespray: Lab) 
     plan = lab.plan()
     assert plan[NAME] == f"remove-node.yml: {SECOND} is lost"
     assert plan[f"server/{SECOND}"].endswith("the server itself stays on")
+    # the stand-in for remove-node.yml runs on the node itself, which Kubespray's leaves alone when it is lost
+    playbook = lab.folder / "checkout" / "remove-node.yml"
+    playbook.write_text(playbook.read_text().replace("{{ node | default('all') }}", CONTROL))
+    lab.run("up", "--yes")
+    assert notes_of(lab.notes)[CONTROL][-1] == "remove-node.yml"
+    assert lab.plan(code=0) == {}
 
 
 def test_destroy_takes_kubernetes_off_our_own_servers_alone(kubespray: Lab) -> None:
@@ -323,11 +340,36 @@ def test_a_server_that_was_installed_anew_is_a_new_node(kubespray: Lab) -> None:
     assert lab.plan(code=0) == {}
 
 
-def test_a_cluster_that_left_the_file_is_taken_off_its_servers(kubespray: Lab) -> None:
+def test_kubernetes_that_is_not_wanted_any_more_is_taken_off(kubespray: Lab) -> None:
     lab = kubespray
     lab.run("up", "--yes")
     lab.write(CONTROL, FIRST, SECOND, section="kubespray_path: checkout, enabled: false")
     assert lab.plan()[NAME].startswith("reset.yml: all that runs on it is lost")
     lab.run("up", "--yes")
     assert notes_of(lab.notes)[FIRST] == ["cluster.yml", "reset.yml"]
+    assert lab.plan(code=0) == {}
+
+
+def test_a_cluster_that_left_the_file_is_taken_off_its_servers(kubespray: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = kubespray
+    lab.write(CONTROL, FIRST)
+    lab.run("up", "--yes")
+    server = lab.fleet.servers[SECOND]
+    lab.site_file.write_text(
+        f"name: lab\nprovider: inventory\nhosts: [{{name: {SECOND}, address: root@{server.address}, "
+        f"ssh: {{key_file: {lab.fleet.key_file}}}}}]\n"
+        f"clusters: {{batch: {{kind: hpc, nodes: [{{role: hpc-controller, host: {SECOND}}}]}}}}\n"
+    )
+    plan = lab.plan()
+    assert plan[NAME].startswith("reset.yml: all that runs on it is lost")
+    assert plan[f"server/{SECOND}"] == "becomes a hpc-controller of cluster batch"
+    # which Kubespray it was made with is known, where its checkout lay is not
+    checkout = lab.folder / "checkout"
+    monkeypatch.setattr(
+        "ai_how.kubernetes.setup.find_checkout", lambda version, **_words: user_checkout(checkout, version)
+    )
+    lab.run("up", "--yes")
+    assert notes_of(lab.notes)[FIRST] == ["cluster.yml", "reset.yml"]
+    assert not lab.fleet.servers[FIRST].record.exists()
+    assert json.loads(server.record.read_text())["cluster"] == "batch"
     assert lab.plan(code=0) == {}

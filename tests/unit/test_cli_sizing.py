@@ -142,12 +142,19 @@ def test_both_schedules_are_answered() -> None:
     assert "contended: GPU 0 of host h serves cloud-gpu-worker-1 and hpc-compute-1" in ai_how("plan").stdout
 
 
-def test_a_server_that_is_not_here_must_be_declared() -> None:
-    Path("ai-how.yaml").write_text("name: lab\nprovider: inventory\nhosts: [{name: far, address: me@far}]\n")
-    refused = ai_how("plan").exception
+SERVERS = """name: lab
+provider: inventory
+hosts: [{name: a, address: me@192.0.2.1}, {name: b, address: me@192.0.2.2}]
+clusters: {c: {nodes: [{role: control-plane, host: a}, {role: cpu-worker, host: b}]}}
+"""
+
+
+def test_a_server_whose_size_is_asked_for_must_be_declared() -> None:
+    Path("ai-how.yaml").write_text(SERVERS)
+    refused = ai_how("plan", "--fit").exception
     assert isinstance(refused, SpecError)
-    assert refused.brief == "what host far has is not known"
-    assert "me@far" in refused.evidence
+    assert refused.brief == "what host a has is not known"
+    assert "me@192.0.2.1" in refused.evidence
 
 
 def test_an_inventory_is_planned() -> None:
@@ -169,12 +176,25 @@ def test_warnings_of_the_file_go_to_stderr() -> None:
 
 @pytest.mark.parametrize("words", [("up", "--yes"), ("up", "--dry-run"), ("status",), ("down",)])
 def test_nothing_is_done_for_a_site_that_can_only_be_planned(in_a_folder: Path, words: tuple[str, ...]) -> None:
-    Path("ai-how.yaml").write_text("name: lab\nprovider: inventory\nhosts: [{name: h, address: a@192.0.2.1}]\n")
+    hosts = ", ".join(f"{{name: {name}, declared: {{{DECLARED}}}}}" for name in "abcd")
+    Path("ai-how.yaml").write_text(f"name: lab\nprovider: inventory\nhosts: [{hosts}]\n")
     refused = ai_how(*words).exception
     assert isinstance(refused, SpecError)
-    assert refused.brief == "provider inventory can be planned in this version, not built yet"
-    assert refused.next_step.startswith("ai-how plan shows")
+    assert refused.brief == "site lab names no server that could be reached"
+    assert "ai-how plan shows" in refused.next_step
     assert [path.name for path in in_a_folder.iterdir()] == ["ai-how.yaml"]
+
+
+def test_clusters_on_servers_are_not_started_by_name() -> None:
+    Path("ai-how.yaml").write_text(SERVERS)
+    refused = ai_how("up", "--cluster", "c").exception
+    assert isinstance(refused, SpecError)
+    assert refused.next_step == "leave --cluster out"
+    for words in (("hosts", "list"), ("hosts", "trust")):
+        Path("ai-how.yaml").write_text(FITS)
+        refused = ai_how(*words).exception
+        assert isinstance(refused, SpecError)
+        assert refused.brief == "site lab has no servers of its own"
 
 
 def test_models_are_for_a_provider_that_serves_them(in_a_folder: Path) -> None:
@@ -205,8 +225,8 @@ def test_init_writes_clusters() -> None:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.name)
 def test_every_example_of_clusters_fits(file: Path) -> None:
-    if not re.search("^provider: (libvirt|inventory)", file.read_text(), re.MULTILINE):
-        pytest.skip("not a site with clusters")
+    if not re.search("^provider: libvirt", file.read_text(), re.MULTILINE):
+        pytest.skip("not a site with clusters that are placed")
     assert plan_json("--site", str(file), code=2)["warnings"] == []
 
 

@@ -25,6 +25,12 @@ from tests.golden.conftest import ROOT
 
 LIBVIRT = "name: a\nprovider: libvirt\n"
 INVENTORY = "name: a\nprovider: inventory\n"
+FINGERPRINT = "SHA256:" + "A" * 43
+SERVERS = (
+    INVENTORY
+    + "hosts: [{name: h, address: u@h}, {name: i, address: u@i}]\n"
+    + "clusters: {c: {nodes: [{role: control-plane, host: h}, {role: cpu-worker, host: i}]}}\n"
+)
 
 
 def mistakes(text: str) -> list[str]:
@@ -172,10 +178,72 @@ def test_declared_gpus_are_dealt_out_over_numa_nodes() -> None:
             "3:19: hosts[0].address: is for provider inventory; write uri, such as qemu+ssh://host/system",
         ),
         (
-            INVENTORY + "hosts: [{name: h, address: u@h, uri: x}]\n",
+            SERVERS.replace("u@h", "u@h, uri: x"),
             "3:33: hosts[0].uri: is for provider libvirt; remove it: a server is a node as a whole",
         ),
         (INVENTORY + "hosts: [{name: h}]\n", "3:9: hosts[0]: has no address; write address: and user@host, or declare"),
+        # servers that exist
+        ("name: a\nssh: {user: u}\n", "2:1: ssh: is for provider inventory; remove it, or write provider: inventory"),
+        (
+            LIBVIRT + "hosts: [{name: h, host_key: '" + FINGERPRINT + "'}]\n",
+            "3:19: hosts[0].host_key: is for provider inventory; remove it",
+        ),
+        (INVENTORY + "hosts: [{name: h, address: u@h}]\n", "3:1: hosts: no cluster uses these servers; write clusters"),
+        (SERVERS.replace("u@h", "h"), "3:28: hosts[0].address: does not say whom to log in as; write user@ before it"),
+        (SERVERS.replace("u@h", "u@h:22"), "3:28: hosts[0].address: 'u@h:22' is no address of a server; write user@"),
+        (SERVERS.replace("u@h", "'u@h -o X'"), "3:28: hosts[0].address: 'u@h -o X' is no address of a server"),
+        (SERVERS.replace("u@h", "u@-oX"), "3:28: hosts[0].address: 'u@-oX' is no address of a server"),
+        (
+            SERVERS.replace("u@h}", "u@h, ssh: {user: v}}"),
+            "3:45: hosts[0].ssh.user: the address has a user too: u; write one of them",
+        ),
+        (
+            SERVERS.replace("u@h}", "u@h, ssh: {jump: -oProxyCommand=x}}"),
+            "3:45: hosts[0].ssh.jump: '-oProxyCommand=x' is not allowed; write a machine as ssh takes it",
+        ),
+        (
+            SERVERS.replace("u@h}", "u@h, host_key: SHA256:short}"),
+            "3:43: hosts[0].host_key: 'SHA256:short' is not allowed; write a fingerprint, SHA256: and 43 letters",
+        ),
+        (
+            SERVERS.replace("u@h}", "u@h, cluster_address: 300.1.1.1}"),
+            "3:50: hosts[0].cluster_address: 300.1.1.1 is no address; write an IPv4 one",
+        ),
+        (
+            SERVERS.replace("u@h}", "u@h, ssh: {usr: v}}"),
+            "3:39: hosts[0].ssh.usr: unknown key; did you mean user?",
+        ),
+        (SERVERS.replace("u@i", "u@h"), "3:34: hosts[1]: is the same machine as host h: u@h; write its own uri or"),
+        (SERVERS.replace(", host: i", ""), "4:56: clusters.c.nodes[1]: does not say which server; write host: h or i"),
+        (
+            SERVERS.replace("host: i", "host: h"),
+            "4:81: clusters.c.nodes[1].host: h is a node of cluster c already; a server is one node",
+        ),
+        (
+            SERVERS.replace("host: i", "host: i, count: 2"),
+            "4:91: clusters.c.nodes[1].count: 2 nodes are not one server; write a line for each",
+        ),
+        (SERVERS + "schedule: in-turns\n", "5:11: schedule: is for provider libvirt; remove it: servers are not sw"),
+        (
+            SERVERS.replace("{nodes", "{start: manual, nodes"),
+            "4:23: clusters.c.start: is for provider libvirt; remove it: servers are not started",
+        ),
+        (
+            SERVERS.replace("{nodes", "{network: {mode: nat}, nodes"),
+            "4:16: clusters.c.network: is for provider libvirt; remove it: servers are taken as they are",
+        ),
+        (
+            INVENTORY + "hosts: [{name: h, address: u@h}]\nclusters: {c: {}}\n",
+            "4:12: clusters.c: names no servers; write nodes:, such as - {role: control-plane, host: NAME}",
+        ),
+        (
+            SERVERS.replace("address: u@i", "declared: {cores: 1, memory_gib: 2, disk_gib: 3}"),
+            "4:81: clusters.c.nodes[1].host: i has no address; write address: under hosts",
+        ),
+        (
+            SERVERS.replace("name: i", "name: worker-1").replace("host: i", "host: wroker-1"),
+            "4:81: clusters.c.nodes[1].host: there is no host wroker-1; did you mean worker-1?",
+        ),
         # hosts
         (
             LIBVIRT + "hosts: [{name: h, uri: x}, {name: h, uri: y}]\n",
@@ -318,6 +386,7 @@ AROUND = {
         f"clusters.<name>.stack.{part}": (f"clusters: {{c: {{stack: {{{part}: {{", "}}}}")
         for part in ("access", "object_store", "database", "monitoring", "gpus")
     },
+    "hosts[].ssh": ("hosts: [{name: h, ssh: {", "}}]"),
     "hosts[].reserve": ("hosts: [{name: h, reserve: {", "}}]"),
     "hosts[].cards[]": ("hosts: [{name: h, cards: [{address: '65:00.0', ", "}]}]"),
     "clusters.<name>": ("clusters: {c: {", "}}"),

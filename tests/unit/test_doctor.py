@@ -20,7 +20,7 @@ from ai_how.cli import options
 from ai_how.cli.app import root
 from ai_how.errors import SpecError
 from ai_how.host.check import Check, Verdict
-from ai_how.host.doctor import GROUPS, PROVIDERS, Provider, Readiness, Wanted, judge
+from ai_how.host.doctor import GROUPS, NODE_GROUP, PROVIDERS, Provider, Readiness, Wanted, judge
 from ai_how.host.report_junit import render_junit
 from ai_how.host.report_text import render_text
 from ai_how.host.requirements import load_requirements
@@ -58,7 +58,7 @@ def verdicts(answer: dict[str, Any]) -> dict[str, str]:
 def test_the_words_of_the_command_line_are_the_library_s() -> None:
     assert command._PROVIDERS == PROVIDERS == get_args(Provider)
     assert options.TIERS == TIER_NAMES
-    assert command._GROUPS == GROUPS
+    assert (command._GROUPS, command._NODE_GROUP) == (GROUPS, NODE_GROUP)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,9 @@ def test_a_group_that_the_provider_does_not_need_is_said(host: Path) -> None:
     error = doctor(host, "--for", "local", "--only", "gpu").exception
     assert isinstance(error, SpecError)
     assert error.brief == "local needs no check of gpu"
+    error = doctor(host, "--only", "node").exception
+    assert isinstance(error, SpecError)
+    assert error.next_step == "ai-how doctor --site FILE --only node"
 
 
 def test_json_holds_facts_checks_tier_and_providers(host: Path) -> None:

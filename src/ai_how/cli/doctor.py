@@ -20,27 +20,20 @@ if TYPE_CHECKING:
 
 # spelled out here so that `--help` and completion import no reader; a test holds them to the library's
 _PROVIDERS = ("local", "libvirt", "inventory")
-_GROUPS = (
-    "local",
-    "cpu",
-    "numa",
-    "memory",
-    "disk",
-    "kvm",
-    "iommu",
-    "gpu",
-    "network",
-    "port",
-    "system",
-    "software",
-    "node",
-)
+_GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
+_NODE_GROUP = "node"
 
 
 @click.command()
 @tier_option("Judge by this tier.", default="minimum")
 @click.option("--for", "provider", type=click.Choice(_PROVIDERS), help="Only what this provider needs. Default: all.")
-@click.option("--only", multiple=True, type=click.Choice(_GROUPS), help="Only this group of checks; may be repeated.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice((*_GROUPS, _NODE_GROUP)),
+    metavar="GROUP",
+    help=f"Only this group of checks, may be repeated: {', '.join(_GROUPS)}; of a site's servers: {_NODE_GROUP}.",
+)
 @click.option("--disk", type=click.Path(path_type=Path), help="Folder for images and volumes, to look at its disk.")
 @click.option("--subnet", help="Network of the cluster's machines.  [default: 192.168.200.0/24]")
 @click.option("--bridge", default="", help="Name planned for the cluster's bridge, to see whether it is taken.")
@@ -140,7 +133,7 @@ def _shown(report: Report, *, provider: str | None, only: tuple[str, ...]) -> li
         for check in report.checks
         if (chosen is None or matters_for(check, chosen)) and (not only or check.group in only)
     ]
-    if not shown and set(only) == {"node"}:
+    if not shown and set(only) == {_NODE_GROUP}:
         raise SpecError("these checks are of servers of a site", next_step="ai-how doctor --site FILE --only node")
     if not shown:
         raise SpecError(

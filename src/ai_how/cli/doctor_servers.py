@@ -11,7 +11,7 @@ from ai_how.cli.output import print_json
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ai_how.apply.provider import Provider
     from ai_how.host.check import Check, Verdict
@@ -51,12 +51,19 @@ def print_inventory(found: Mapping[str, Examined], *, only: Sequence[str], outpu
 
         click.echo(render_junit_of(shown))
     else:
-        click.echo(inventory_text(found, shown, all_checks=bool(only)))
+        from ai_how.host.check import Verdict
+
+        shows = tuple(Verdict) if only else (Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN)
+        click.echo(inventory_text(found, shown, shows=shows))
     return exit_code(check for checks in shown.values() for check in checks)
 
 
 def inventory_text(
-    found: Mapping[str, Examined], shown: Mapping[str, Sequence[Check]], *, all_checks: bool = False
+    found: Mapping[str, Examined],
+    shown: Mapping[str, Sequence[Check]],
+    *,
+    shows: Collection[Verdict],
+    remedies: bool = True,
 ) -> str:
     """The report for people."""
     from ai_how.host.report_fleet import render_fleet
@@ -65,7 +72,7 @@ def inventory_text(
         name: (one.server.reached.text, f"{one.server.wish.role} of {one.server.wish.cluster}")
         for name, one in found.items()
     }
-    return render_fleet(shown, about=about, all_checks=all_checks, style=_coloured)
+    return render_fleet(shown, about=about, shows=shows, remedies=remedies, style=_coloured)
 
 
 def servers_as_json(found: Mapping[str, Examined], shown: Mapping[str, Sequence[Check]]) -> list[dict[str, object]]:
@@ -85,10 +92,13 @@ def servers_as_json(found: Mapping[str, Examined], shown: Mapping[str, Sequence[
 
 
 def print_servers(provider: Provider) -> None:
-    """Of an inventory's servers that were looked at for a plan: what does not pass. Of other sites nothing."""
+    """Of an inventory's servers that were looked at for a plan: a line for each, and what fails. Else nothing."""
     found = _looked_at(provider)
     if found:
-        click.echo(inventory_text(found, {name: one.checks for name, one in found.items()}) + "\n")
+        from ai_how.host.check import Verdict
+
+        checks = {name: one.checks for name, one in found.items()}
+        click.echo(inventory_text(found, checks, shows=(Verdict.FAIL,), remedies=False) + "\n")
 
 
 def servers_of_plan(provider: Provider) -> dict[str, object]:

@@ -40,21 +40,9 @@ from ai_how.host.tier_answer import Hardware, TierAnswer, assess, check_gpu_coun
 
 Provider = Literal["local", "libvirt", "inventory"]
 PROVIDERS: tuple[Provider, ...] = ("local", "libvirt", "inventory")
-GROUPS = (
-    "local",
-    "cpu",
-    "numa",
-    "memory",
-    "disk",
-    "kvm",
-    "iommu",
-    "gpu",
-    "network",
-    "port",
-    "system",
-    "software",
-    "node",
-)
+GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
+NODE_GROUP = "node"
+"""Of servers of a site, which are checked over SSH."""
 
 # what the machine that drives others over SSH needs; those others are checked over SSH, by their site file
 _INVENTORY = frozenset({"software.python", "software.ansible", "system.dns", "system.clock"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ai_how.host.check import Check, Verdict
 from ai_how.host.doctor import Readiness, readiness_of
@@ -18,7 +18,8 @@ def render_fleet(
     machines: Mapping[str, Sequence[Check]],
     *,
     about: Mapping[str, Sequence[str]],
-    all_checks: bool = False,
+    shows: Collection[Verdict] = _WORST_FIRST,
+    remedies: bool = True,
     style: Style = lambda text, _: text,
 ) -> str:
     """The whole report.
@@ -26,15 +27,16 @@ def render_fleet(
     Args:
         machines: The checks of each, by name.
         about: What stands between name and verdict, as many words for each.
-        all_checks: Whether what passes is shown too.
+        shows: The verdicts whose checks are shown.
+        remedies: Whether it says what to do.
     """
     rows = [(name, *about[name], readiness_text(verdict_of(checks))) for name, checks in machines.items()]
     parts = ["\n".join(_columns(rows))]
     for name, checks in machines.items():
-        shown = [check for check in checks if all_checks or check.verdict is not Verdict.PASS]
+        shown = [check for check in checks if check.verdict in shows]
         if shown:
             parts.append("\n".join([name, *(row for check in shown for row in check_rows(check, style))]))
-    parts.append(_remedies(machines, style))
+    parts.append(_remedies(machines, style) if remedies else "")
     return "\n\n".join(part for part in parts if part)
 
 

@@ -180,7 +180,8 @@ def _node(one: Examined, made: Mapping[str, Any] | None, known_hosts: Path) -> C
     return ClusterNode(
         name=one.server.name,
         role=one.server.wish.role,
-        address=settings["address"] or "",
+        # of one that was never seen, what the site file says
+        address=settings["address"] or one.server.wish.cluster_address or one.server.reached.host,
         access=one.server.reached.target(known_hosts),
         memory_gib=float(settings["memory_gib"] or 0),
         gpu_model=settings["gpu_model"] or "",

@@ -20,6 +20,7 @@ from ai_how.bundles.offering import HostOffering
 from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError
 from ai_how.host.checks.node import is_ours
 from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
+from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.kubernetes.remembered import recall
 from ai_how.kubernetes.setup import PREFIX as KUBERNETES
 from ai_how.plan.compute import changes_since, compute_plan
@@ -99,9 +100,7 @@ class InventoryProvider:
 
     @cached_property
     def _clusters(self) -> tuple[ClusterMachines, ...]:
-        kept = {
-            name: recall(self.kubernetes.cluster_folder(name) / "nodes.json") for name in self.kubernetes.recorded()
-        }
+        kept = {name: self._kept_nodes(name) for name in self.kubernetes.recorded()}
         return desired.cluster_machines(self.site, self.fleet, known_hosts=self.known.path, recorded_clusters=kept)
 
     def clusters(self) -> tuple[ClusterMachines, ...]:
@@ -171,7 +170,7 @@ class InventoryProvider:
 
     def components(self) -> list[ComponentStatus]:
         """Every server and the clusters' Kubernetes, and how it is doing; nothing where the site was never made."""
-        if not self.exists():
+        if not self.state.resources():
             return []
         servers = [self._component(name, one) for name, one in self.fleet.wanted.items()]
         return [*servers, *self.kubernetes.components(self.clusters())]
@@ -219,8 +218,8 @@ class InventoryProvider:
         return done.stdout.splitlines()
 
     def exists(self) -> bool:
-        """Whether anything was recorded of the site."""
-        return bool(self.state.resources())
+        """Whether anything is kept of the site."""
+        return self.folder.root.exists()
 
     def stop(self, say: Say) -> bool:  # noqa: ARG002 - as every provider's
         """Servers are not stopped.
@@ -267,7 +266,13 @@ class InventoryProvider:
         return left + remove_folder(self.folder)
 
     def _ours(self, mine: set[str]) -> list[ClusterMachines]:
-        return [replace(each, there=each.there & mine) for each in self.clusters()]
+        """The clusters with all that was ever set up in them, as far as it is on servers of ours."""
+        return [
+            replace(each, nodes=self._kept_nodes(each.cluster), there=each.there & mine) for each in self.clusters()
+        ]
+
+    def _kept_nodes(self, cluster: str) -> tuple[ClusterNode, ...]:
+        return recall(self.kubernetes.cluster_folder(cluster) / "nodes.json")
 
 
 def _with_own_names(site: Site) -> Site:

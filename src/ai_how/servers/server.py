@@ -11,6 +11,7 @@ from typing import Any
 from ai_how.host.checks.node import NodeWish
 from ai_how.run.ssh import SshTarget
 from ai_how.site.clusters import Cluster, Host
+from ai_how.site.roles import DEFAULTS
 from ai_how.site.spec import Site
 
 SSH_PORT = 22
@@ -83,6 +84,7 @@ def servers_of(site: Site, site_file: Path, *, set_up: Collection[str] = ()) -> 
                 cluster_address=hosts[node.host].cluster_address or "",
                 subnet=IPv4Network(cluster.subnet) if cluster.subnet else None,
                 ranges=_ranges(cluster),
+                gpus=bool(DEFAULTS[node.role].gpus if node.gpus is None else node.gpus),
                 set_up=node.host in set_up,
             ),
         )

@@ -43,7 +43,7 @@ def ways_between(nodes: Sequence[Node], known_hosts: Path) -> dict[str, list[Unr
             )
         )
     busy = {name: {tuple(each) for each in answer["busy"]} for name, answer in said.items() if answer}
-    return {name: _unreached(answer, busy) for name, answer in said.items() if answer}
+    return {name: unreached_of(answer, busy) for name, answer in said.items() if answer}
 
 
 def wish_of(node: Node, nodes: Sequence[Node]) -> dict[str, Any]:
@@ -90,8 +90,8 @@ def _ask(node: Node, wish: Mapping[str, Any], known_hosts: Path) -> dict[str, An
     return answer
 
 
-def _unreached(answer: Mapping[str, Any], busy: Mapping[str, set[tuple[Any, ...]]]) -> list[Unreached]:
-    """What failed, but for ports on which something of the other's own listens and cannot be asked who it is."""
+def unreached_of(answer: Mapping[str, Any], busy: Mapping[str, set[tuple[Any, ...]]]) -> list[Unreached]:
+    """What failed, but for ports on which something of the other's own listens and cannot be asked who it is. Pure."""
     return [
         Unreached(peer=peer, protocol=protocol, port=port, why=why)
         for peer, protocol, port, why in answer["failed"]

@@ -44,7 +44,7 @@ class NodeWish:
     """What a server shall be. ``subnet`` is the cluster's where the site file names one.
 
     ``cluster_address`` is empty where the site file leaves it to us. ``ranges`` are those of pods and services, none
-    where the cluster has no Kubernetes. ``set_up``: whether we have set Kubernetes up on it already.
+    where the cluster has no Kubernetes. ``gpus``: whether it needs one. ``set_up``: whether we have set Kubernetes up on it already.
     """
 
     name: str
@@ -54,6 +54,7 @@ class NodeWish:
     cluster_address: str = ""
     subnet: IPv4Network | None = None
     ranges: tuple[IPv4Network, ...] = ()
+    gpus: bool = False
     set_up: bool = False
 
     @property
@@ -79,7 +80,7 @@ def check_node(facts: NodeFacts, wish: NodeWish) -> list[Check]:
     checks = [_owner(facts, wish), _python(facts), _sudo(facts), _address(facts, wish), *_sizes(facts, wish)]
     if wish.ranges:
         checks += [_systemd(facts), _kubernetes(facts, wish), _swap(facts), *_ranges(facts, wish), _ports(facts, wish)]
-    if DEFAULTS[wish.role].gpus:
+    if wish.gpus:
         checks.append(_gpus(facts))
     return checks
 
@@ -250,7 +251,7 @@ def _sizes(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:
         found="cannot be read" if threads is None else plural(threads, "thread"),
         wanted=f"{usual.vcpus} for a {wish.role}",
         verdict=_sized(threads, LEAST_PROCESSORS[wish.kind], usual.vcpus),
-        why=f"The resource requirements give a {wish.role} as many; kubeadm refuses a control plane with one.",
+        why="The resource requirements give this role as many; kubeadm refuses a control plane with one.",
         fix="Use a larger server for this role",
     )
     yield _check(
@@ -260,8 +261,7 @@ def _sizes(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:
         wanted=f"{usual.memory_gib} GiB for a {wish.role}",
         # modules never show whole: firmware and kernel keep a part
         verdict=_sized(memory_gib, LEAST_MEMORY_MIB[wish.kind] / 1024, usual.memory_gib * 0.94),
-        why=f"The resource requirements give a {wish.role} as much; Kubespray refuses less than "
-        f"{LEAST_MEMORY_MIB[wish.kind]} MiB.",
+        why="The resource requirements give this role as much; Kubespray refuses less than 1500 MiB, of a worker 1024.",
         fix="Use a larger server for this role",
     )
     free, size = facts.disk_free_bytes, facts.disk_size_bytes
