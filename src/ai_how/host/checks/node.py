@@ -44,8 +44,8 @@ class NodeWish:
     """What a server shall be. ``subnet`` is the cluster's where the site file names one.
 
     ``cluster_address`` is empty where the site file leaves it to us. ``ranges`` are those of pods and services, none
-    where the cluster has no Kubernetes. ``gpus``: whether it needs one. ``set_up``: whether we have set Kubernetes up on it
-    already.
+    where the cluster has no Kubernetes. ``gpus``: whether it needs one. ``set_up``: whether we have set Kubernetes up
+    on it already.
     """
 
     name: str
