@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .api_endpoint import Endpoint
-from .api_store import VERBS, Object, RefusalError, ServedKind, Store
+from .api_refusal import RefusalError
+from .api_store import VERBS, Object, ServedKind, Store
 from .certificates import Authority
 
 VERSION = {"major": "1", "minor": "35", "gitVersion": "v1.35.4-standin"}

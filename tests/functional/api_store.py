@@ -20,29 +20,12 @@ from ai_how.stack.checks.fit import check_value
 from ai_how.stack.checks.schemas import Schema, load_extracts, read_extract, write_extract
 
 from . import api_fields as fields
+from .api_refusal import RefusalError
 
 VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 PLURALS = {"NetworkPolicy": "networkpolicies", "Endpoints": "endpoints", "Ingress": "ingresses"}
 IMMUTABLE = {"Job": ("spec", "template"), "Deployment": ("spec", "selector")}
 Object = dict[str, Any]
-
-
-class RefusalError(Exception):
-    """A Status that the server answers with."""
-
-    def __init__(self, code: int, reason: str, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": message,
-            **({"reason": reason} if reason else {}),
-            "details": details,
-            "code": code,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import threading
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from ai_how.kubernetes_api.refusals import (
     error_for,
     read_refusal,
 )
+from ai_how.kubernetes_api.side_by_side import side_by_side
 from ai_how.kubernetes_api.states import Health, state_of
 from ai_how.kubernetes_api.terminating import why_still_there
 
@@ -320,6 +322,23 @@ def test_several_failures_are_one_error() -> None:
         raise_all("applied", [first, AiHowError("two failed")], of=3)
     assert both.value.evidence == "one failed (because)\ntwo failed"
     assert both.value.next_step == "do this"
+
+
+def test_side_by_side_keeps_the_order_and_starts_nothing_after_an_error() -> None:
+    assert side_by_side(lambda number: number * 2, range(40)) == list(range(0, 80, 2))
+    begun: list[int] = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            raise KeyboardInterrupt
+        release.wait(timeout=60)
+
+    release = threading.Event()
+    threading.Timer(0.2, release.set).start()
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, range(1000))
+    assert len(begun) < 100
 
 
 # --- states

@@ -13,7 +13,8 @@ from ai_how.kubernetes_api.differences import differences
 from ai_how.kubernetes_api.field_paths import without_fields
 from ai_how.kubernetes_api.refusals import field_conflicts, read_refusal
 from tests.functional.api_fields import from_fields_v1, to_fields_v1
-from tests.functional.api_store import RefusalError, ServedKind, Store
+from tests.functional.api_refusal import RefusalError
+from tests.functional.api_store import ServedKind, Store
 
 Object = dict[str, Any]
 NAMES = st.sampled_from(["server", "proxy", "sidecar"])

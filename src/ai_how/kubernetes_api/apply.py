@@ -7,7 +7,6 @@ to. A run that was broken off is taken further by the next one: what is done is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from ai_how.errors import AiHowError, ConflictError, SpecError, TryAgainError
 from ai_how.kubernetes_api.client import Client
@@ -19,10 +18,10 @@ from ai_how.kubernetes_api.objects import ApiObject, Ref, ref_of
 from ai_how.kubernetes_api.order import propagation_of, wave_of, waves
 from ai_how.kubernetes_api.plans import ObjectChange, ObjectPlan, OnConflict, Verb
 from ai_how.kubernetes_api.removal import Marked, marked_objects, remove_all
+from ai_how.kubernetes_api.side_by_side import side_by_side
 from ai_how.kubernetes_api.terminating import why_still_there
 from ai_how.kubernetes_api.waiting import wait_until_gone, wait_until_served, wait_until_well
 
-_PARALLEL = 8
 _ESTABLISH_S = 60
 _GONE_S = 120
 _MOST_LINES = 10
@@ -60,8 +59,7 @@ def plan_objects(
             return ObjectChange(ref=ref, verb=Verb.CREATE, thing=thing)
         return plan_object(client, thing, mark, on_conflict)
 
-    with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-        changes = list(pool.map(planned, sorted(wanted, key=lambda ref: (wave_of(ref), ref))))
+    changes = side_by_side(planned, sorted(wanted, key=lambda ref: (wave_of(ref), ref)))
     if not prune:
         return ObjectPlan(changes=tuple(changes))
     found = there or marked_objects(client, mark)
@@ -113,9 +111,7 @@ def _apply_wave(client: Client, wave: list[ObjectChange], report: Report) -> Non
         report(change)
         return None
 
-    with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-        errors = [error for error in pool.map(attempt, wave) if error is not None]
-    raise_all("applied", errors, of=len(wave))
+    raise_all("applied", [error for error in side_by_side(attempt, wave) if error is not None], of=len(wave))
 
 
 def _wait_for_kind(client: Client, change: ObjectChange) -> None:

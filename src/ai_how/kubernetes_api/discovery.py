@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -15,8 +14,7 @@ from urllib.parse import quote
 from ai_how.errors import AiHowError, NotFoundError
 from ai_how.kubernetes_api.connection import Connection
 from ai_how.kubernetes_api.refusals import NotThereError
-
-_PARALLEL = 8
+from ai_how.kubernetes_api.side_by_side import side_by_side
 
 
 class UnknownKindError(NotFoundError):
@@ -67,8 +65,7 @@ class Kinds:
         """Every kind in its group's preferred version, and a line for each group that could not be looked at."""
         groups = self._connection.ask("GET", "/apis", what="list the API's groups").get("groups") or []
         versions = ["v1", *(group["preferredVersion"]["groupVersion"] for group in groups)]
-        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-            answers = list(pool.map(self._or_trouble, versions))
+        answers = side_by_side(self._or_trouble, versions)
         kinds = [kind for answer in answers if not isinstance(answer, str) for kind in answer.values()]
         return kinds, [answer for answer in answers if isinstance(answer, str)]
 

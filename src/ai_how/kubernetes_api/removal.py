@@ -7,7 +7,6 @@ what holds data only when told so: deleting one of them would take things along 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ai_how.errors import AiHowError
@@ -18,9 +17,9 @@ from ai_how.kubernetes_api.marks import Mark, holds_data
 from ai_how.kubernetes_api.objects import ApiObject, Ref, has_owner, ref_of
 from ai_how.kubernetes_api.order import propagation_of, waves
 from ai_how.kubernetes_api.refusals import NotThereError
+from ai_how.kubernetes_api.side_by_side import side_by_side
 from ai_how.kubernetes_api.waiting import wait_until_gone
 
-_PARALLEL = 8
 _GONE_S = 120
 _NEEDED_VERBS = frozenset({"list", "delete"})
 _PASSING_KINDS = frozenset({"Event", "Endpoints", "EndpointSlice", "PodMetrics", "Lease"})
@@ -113,8 +112,7 @@ def remove_all(
         return None
 
     for wave in waves(((item[0], item) for item in doomed), reverse=True):
-        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-            raise_all("removed", [error for error in pool.map(remove, wave) if error is not None], of=len(wave))
+        raise_all("removed", [error for error in side_by_side(remove, wave) if error is not None], of=len(wave))
 
 
 def why_kept(client: Client, one: Found, mark: Mark, *, data: bool) -> str:
@@ -164,8 +162,7 @@ def _listed(client: Client, kinds: Iterable[Kind], *, namespace: str = "", label
         except NotThereError:
             return []  # its definition went meanwhile
 
-    with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-        return [thing for found in pool.map(listed, kinds) for thing in found]
+    return [thing for found in side_by_side(listed, kinds) for thing in found]
 
 
 def _few(refs: list[Ref]) -> str:
