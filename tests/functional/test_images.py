@@ -380,6 +380,8 @@ def boot_until_login(disk: Path, folder: Path, *, uefi: bool) -> str:
             *("qemu-system-x86_64", "-machine", "q35,accel=tcg", "-m", "512", "-nodefaults", "-display", "none"),
             *firmware,
             *("-drive", f"if=virtio,format=qcow2,snapshot=on,file={disk}", "-serial", f"file:{log}"),
+            # a network of nobody else's: a system without one waits minutes for it
+            *("-nic", "user,model=virtio-net-pci,restrict=on"),
         ]
     )
     try:
