@@ -501,7 +501,10 @@ class TestCommand:
 
     def test_a_host_elsewhere_must_be_declared(self, run: Run, tmp_path: Path) -> None:
         file = tmp_path / "ai-how.yaml"
-        file.write_text("name: lab\nprovider: inventory\nhosts: [{name: far, address: me@far}]\n")
+        file.write_text(
+            "name: lab\nprovider: inventory\nhosts: [{name: far, address: me@far}]\n"
+            "clusters: {hpc: {kind: hpc, nodes: [{role: hpc-controller, host: far}]}}\n"
+        )
         code, _, err = run("--site", str(file))
         assert code == 1
         assert "what host far has is not known" in err
