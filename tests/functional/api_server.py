@@ -114,6 +114,8 @@ class _Target:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16  # head and body in one piece
     server: StandIn
 
     def log_message(self, *_: Any) -> None:
@@ -229,6 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("transfer-encoding", "chunked")
         self.send_header("content-type", "application/json")
         self.end_headers()
+        self.wfile.flush()
         if seen < store.oldest:
             gone = RefusalError(410, "Expired", f"too old resource version: {seen} ({store.oldest})")
             self._chunk({"type": "ERROR", "object": gone.status})
