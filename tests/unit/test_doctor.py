@@ -25,6 +25,8 @@ from ai_how.host.report_junit import render_junit
 from ai_how.host.report_text import render_text
 from ai_how.host.requirements import load_requirements
 from ai_how.host.tier_answer import TierAnswer
+from ai_how.servers.preflight import examined
+from tests.servers import look, server
 
 from ..host_trees import ROUTE_HEAD, good_facts, good_host, socket_line, tree
 
@@ -216,8 +218,12 @@ def test_the_reference_lists_every_check(tmp_path: Path) -> None:
     found = {
         re.sub(r"[0-9a-f]{4}(:[0-9a-f]{2}){2}\.[0-7]", "ADDRESS", check.id) for check in everything(tmp_path, wanted)
     }
+    of_servers = set(re.findall(r"`(node\.[a-z-]+)`", text))
     ports = {f"port.{port.protocol}.{port.text}" for port in load_requirements().ports}
-    assert listed == (found - ports) | {"port.PROTOCOL.PORT"}
+    assert listed - of_servers == (found - ports) | {"port.PROTOCOL.PORT"}
+    looks = [look(server(name, last=last, gpus=True)) for name, last in (("a", 1), ("b", 2))]
+    checks = examined({each.server.name: each for each in looks}, {"a": [], "b": []})["a"].checks
+    assert of_servers == {check.id for check in checks if check.group == NODE_GROUP}
 
 
 def everything(folder: Path, wanted: Wanted) -> list[Check]:
