@@ -6,6 +6,11 @@ Kubespray's playbooks are stand-ins of the same names, and the API server is in 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -19,6 +24,7 @@ from click.testing import CliRunner, Result
 from ai_how.apply.python_environment import is_ready
 from ai_how.cli.app import root
 from ai_how.errors import AiHowError, ConflictError, ProviderError, SpecError, TryAgainError
+from ai_how.host.remote.capture import COMMAND, NO_PYTHON
 from ai_how.kubernetes.checkout import user_checkout
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.nodes import ClusterNode
@@ -226,6 +232,50 @@ def test_a_login_that_is_refused_is_told_with_what_to_do(lab: Lab) -> None:
     lab.site_file.write_text(lab.site_file.read_text().replace(str(lab.fleet.key_file), "no-such-key"))
     found = lab.doctor(code=2)
     assert "the key to log in with is not there" in found[CONTROL]["node.ssh"]["found"]
+
+
+def test_keys_of_an_agent_let_in_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = lab.site_file.read_text().replace(f", key_file: {lab.fleet.key_file}", "")
+    lab.site_file.write_text(text)
+    lab.run("hosts", "trust", "--yes")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/none")
+    assert "with your keys" in lab.doctor(code=2)[FIRST]["node.ssh"]["found"]
+    with tempfile.TemporaryDirectory(prefix="aih") as folder:
+        socket = f"{folder}/agent"
+        agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+        try:
+            while not Path(socket).exists():
+                assert agent.poll() is None
+                time.sleep(0.05)
+            monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+            subprocess.run(["ssh-add", "-q", lab.fleet.key_file], check=True)
+            assert lab.doctor(code=1)[FIRST]["node.ssh"]["verdict"] == "pass"
+        finally:
+            agent.terminate()
+            agent.wait()
+
+
+@pytest.mark.parametrize(
+    ("sudo", "said"), [("exit 0", "sudo: yes"), ("exit 1", "sudo: no"), (None, "sudo: missing"), ("root", "sudo: root")]
+)
+def test_what_an_account_may_do_is_found_out_without_a_question(sudo: str | None, said: str) -> None:
+    setpriv = shutil.which("setpriv")
+    if setpriv is None or os.geteuid() != 0:
+        pytest.skip("needs root and setpriv, to be another user")
+    with tempfile.TemporaryDirectory(prefix="aih") as folder:
+        programs = Path(folder)
+        programs.chmod(0o755)
+        stubs = {"python3": 'echo "sudo: $2"', "sudo": sudo} if sudo else {"python3": 'echo "sudo: $2"'}
+        for name, script in stubs.items():
+            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+            (programs / name).chmod(0o755)
+        (programs / "id").symlink_to("/usr/bin/id")
+        words = [] if sudo == "root" else [setpriv, "--reuid=65534", "--clear-groups"]
+        shell = [*words, "/bin/sh", "-c", COMMAND]
+        env = {"PATH": folder}
+        assert subprocess.run(shell, env=env, capture_output=True, text=True, check=True).stdout.strip() == said
+        (programs / "python3").unlink()
+        assert subprocess.run(shell, env=env, capture_output=True, text=True, check=True).stdout.strip() == NO_PYTHON
 
 
 def test_servers_become_a_cluster_and_one_more_is_one_more_line(kubespray: Lab) -> None:
