@@ -212,16 +212,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+class _Server(ThreadingHTTPServer):
+    # a busy machine must not make connections wait to be tried again
+    request_queue_size = 64
+    daemon_threads = True
+
+
 @contextmanager
 def far_servers() -> Iterator[Far]:
     """The servers, while the block lasts."""
     far = Far()
     handler = type("Handler", (_Handler,), {"far": far})
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
+    servers = [_Server(("127.0.0.1", 0), handler) for _ in range(2)]
     far.port, far.storage_port = (server.server_address[1] for server in servers)
     threads = [threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True) for server in servers]
-    for server, thread in zip(servers, threads, strict=True):
-        server.daemon_threads = True
+    for thread in threads:
         thread.start()
     try:
         yield far

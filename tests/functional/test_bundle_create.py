@@ -456,19 +456,19 @@ def test_a_disk_that_runs_full_is_said_once_and_nothing_else_is_tried(
 ) -> None:
     monkeypatch.setattr(create_module, "_SPARE_BYTES", 0)
     # a server that states no size: nobody can know beforehand
-    far.refuse = {f"/{place}": [(405, {})] for place in range(9)}
+    far.refuse = {f"/{place}": [(405, {})] for place in range(12)}
     wanted = [
-        File(url=far.url(f"/{place}"), digest=far.add_file(f"/{place}", os.urandom(3 << 20))) for place in range(9)
+        File(url=far.url(f"/{place}"), digest=far.add_file(f"/{place}", os.urandom(3 << 20))) for place in range(12)
     ]
     error = failure(small_disk / "b", *wanted)
     assert "the disk is full" in error.brief
     assert "MiB are free" in error.evidence
-    assert sum(far.count(f"/{place}") for place in range(9)) < 9
+    assert sum(far.count(f"/{place}") for place in range(12)) < 12
     # and the next run takes it from there, once there is room
     monkeypatch.undo()
     bigger = ["mount", "-o", "remount,size=64m", str(small_disk)]
     subprocess.run(bigger, check=True)
-    assert len(create(small_disk / "b", *wanted).entries) == 9
+    assert len(create(small_disk / "b", *wanted).entries) == 12
 
 
 def test_a_folder_that_cannot_be_written_is_said(far: Far, tmp_path: Path) -> None:

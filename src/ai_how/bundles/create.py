@@ -94,6 +94,7 @@ class _Fetching:
     def __init__(self, store: Store, items: Sequence[Item], progress: Progress | None, stop: Event, jobs: int) -> None:
         self._store, self._items, self._stop, self._jobs = store, items, stop, jobs
         self._patience = Patience(stop=stop)
+        self._unwritable: StoreError | None = None
         # the same layer is in many images
         self._parts = {_key(part): part for item in items for part in item.parts}
         self._meter = Meter("fetch", sum(part.size_bytes or 0 for part in self._parts.values()), progress)
@@ -124,10 +125,16 @@ class _Fetching:
     def _fetch(self, part: Part) -> tuple[str, int]:
         if self._stop.is_set():
             raise InterruptionError("broken off")
-        return fetch_part(self._store, part, patience=self._patience, count=self._meter.add)
+        try:
+            return fetch_part(self._store, part, patience=self._patience, count=self._meter.add)
+        except StoreError as error:
+            # nothing else would come either
+            self._unwritable = error
+            self._stop.set()
+            raise
 
-    @staticmethod
     def _take(
+        self,
         task: Future[tuple[str, int]],
         part: Part,
         done: dict[str, tuple[str, int]],
@@ -135,8 +142,8 @@ class _Fetching:
     ) -> None:
         try:
             done[_key(part)] = task.result()
-        except (InterruptionError, StoreError):
-            raise  # nothing else would come either
+        except (InterruptionError, StoreError) as error:
+            raise self._unwritable or error from None
         except AiHowError as error:
             failures.append((part.what, error))
 
