@@ -21,6 +21,7 @@ from ai_how.kubernetes.inventory import inventory
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource
+from ai_how.rollout.stacks_of_site import SiteStacks, SupplyOf
 from ai_how.run.ssh import SshTarget
 from ai_how.site.kubernetes import Kubernetes
 from ai_how.site.spec import Site
@@ -90,6 +91,7 @@ class LoopbackProvider:
     machines: set[str] = field(default_factory=set)
     parallel: int = 2
     offering: Offering | None = None
+    supply_of: SupplyOf | None = None
 
     def __post_init__(self) -> None:
         self.folder = SiteFolder(root=site_root(self.site, self.site_file))
@@ -102,6 +104,7 @@ class LoopbackProvider:
             machine_of=lambda node: f"machine/{node}",
             offering=self.offering,
         )
+        self.stacks = SiteStacks(self.kubernetes, supply_of=self.supply_of)
 
     def clusters(self) -> tuple[ClusterMachines, ...]:
         return (ClusterMachines(cluster="cloud", nodes=tuple(self._nodes()), there=frozenset(self.machines)),)
@@ -117,13 +120,15 @@ class LoopbackProvider:
             f"machine/{name}": Observed(name=f"machine/{name}", condition=Condition.HEALTHY, settings={})
             for name in self.machines
         }
-        return {**seen, **self.kubernetes.observed(self.clusters())}
+        clusters = self.clusters()
+        return {**seen, **self.kubernetes.observed(clusters), **self.stacks.observed(clusters)}
 
     def plan(self) -> Plan:
         clusters = self.clusters()
         wanted = [Resource(name=f"machine/{node.name}") for node in self._nodes()]
-        made = compute_plan(self.site.name, [*wanted, *self.kubernetes.resources(clusters)], self.observed())
-        return self.kubernetes.explained(made, clusters)
+        on_clusters = [*self.kubernetes.resources(clusters), *self.stacks.resources(clusters)]
+        made = compute_plan(self.site.name, [*wanted, *on_clusters], self.observed())
+        return self.stacks.explained(self.kubernetes.explained(made, clusters), clusters)
 
     def check_unchanged(self, plan: Plan) -> list[str]:
         return changes_since(plan, self.observed())
@@ -132,6 +137,8 @@ class LoopbackProvider:
         kind, _, name = action.resource.partition("/")
         if kind == "kubernetes":
             return self.kubernetes.perform(action, resource, self.clusters())
+        if kind == "stack":
+            return self.stacks.perform(action, resource, self.clusters())
         if resource is None:
             self.machines.discard(name)
         else:
@@ -141,14 +148,20 @@ class LoopbackProvider:
 
     def watch(self, tell: Tell) -> None:
         self.kubernetes.watch(tell)
+        self.stacks.watch(tell)
 
     def interrupt(self) -> None:
         self.kubernetes.interrupt()
+        self.stacks.interrupt()
 
     def components(self) -> list[ComponentStatus]:
-        return self.kubernetes.components(self.clusters())
+        clusters = self.clusters()
+        return [*self.kubernetes.components(clusters), *self.stacks.components(clusters)]
 
     def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
+        said = self.stacks.log_of(component, lines, self.clusters)
+        if said is not None:
+            return said, None
         found = self.kubernetes.log_of(component)
         assert found is not None
         return found.read_text().splitlines()[-lines:], found
@@ -164,6 +177,7 @@ class LoopbackProvider:
         return []
 
     def remove(self, say: Say) -> list[str]:
+        self.stacks.remove(say, self.clusters())
         self.machines.clear()
         return [*self.kubernetes.remove(say), *remove_folder(self.folder)]
 

@@ -38,6 +38,22 @@ def diagnose(client: Client, thing: ApiObject) -> str:
     return "\n".join(dict.fromkeys(lines[:_MOST_CAUSES]))
 
 
+def diagnose_namespace(client: Client, namespace: str) -> str:
+    """Why pods of a namespace do not work, as ``diagnose``."""
+    try:
+        events = sorted(client.list_objects("v1", "Event", namespace).items, key=event_time)
+        pods = client.list_objects("v1", "Pod", namespace).items
+    except AiHowError as error:
+        return f"why is not known: {error.brief}"
+    lines = []
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        cause = cause_of_pod(pod, [event for event in events if _about(event, "Pod", name)])
+        if cause:
+            lines.append(f"pod {name} {cause}")
+    return "\n".join(lines[:_MOST_CAUSES])
+
+
 def _pods(client: Client, thing: ApiObject) -> list[dict[str, Any]]:
     ref = ref_of(thing)
     if ref.kind == "Pod":

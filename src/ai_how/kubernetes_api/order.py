@@ -60,6 +60,11 @@ def wave_of(ref: Ref) -> int:
     return _WAVES.get(ref.kind, _THE_REST) if ref.group in _OWN_GROUPS else _CUSTOM
 
 
+def is_custom(ref: Ref) -> bool:
+    """Whether its kind is not Kubernetes' own: something that was installed must serve it, and often check it."""
+    return wave_of(ref) == _CUSTOM
+
+
 def waves(items: Iterable[tuple[Ref, Item]], *, reverse: bool = False) -> list[list[Item]]:
     """The items in waves; within one, in the order of their names, and side by side."""
     ordered = sorted(items, key=lambda item: (wave_of(item[0]), item[0]))

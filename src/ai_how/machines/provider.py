@@ -45,7 +45,8 @@ from ai_how.machines.status import components
 from ai_how.machines.teardown import anything_there, delete_resource, remove_from_hosts
 from ai_how.machines.turns import check_turn
 from ai_how.plan.compute import changes_since, compute_plan
-from ai_how.plan.model import Action, Plan, Resource, Verb
+from ai_how.plan.model import Action, Observed, Plan, Resource, Verb
+from ai_how.rollout.stacks_of_site import SiteStacks
 from ai_how.run.ssh import SshTarget, jump_of
 from ai_how.site.spec import Site
 
@@ -75,6 +76,7 @@ class LibvirtProvider:
             machine_of=lambda node: f"machine/{node}",
             offering=HostOffering(),
         )
+        self.stacks = SiteStacks(self.kubernetes)
         self._interrupted = Event()
 
     @property
@@ -123,13 +125,17 @@ class LibvirtProvider:
             check_conflicts(connect, sight.wanted, host=host)
             check_capabilities(connect, machines, host=host)
         sight.check_cards_free()
-        desired = [*resources(sight.wanted), *self.kubernetes.resources(sight.clusters)]
-        made = replace(compute_plan(self.site.name, desired, sight.observed), notes=sight.notes)
-        return self.kubernetes.explained(made, sight.clusters)
+        on_clusters = [*self.kubernetes.resources(sight.clusters), *self.stacks.resources(sight.clusters)]
+        made = compute_plan(self.site.name, [*resources(sight.wanted), *on_clusters], self._observed())
+        explained = self.kubernetes.explained(replace(made, notes=sight.notes), sight.clusters)
+        return self.stacks.explained(explained, sight.clusters)
+
+    def _observed(self) -> dict[str, Observed]:
+        return {**self.look.observed, **self.stacks.observed(self.look.clusters)}
 
     def check_unchanged(self, plan: Plan) -> list[str]:
         """What is no longer as it was when the plan was made; empty where it can be applied."""
-        return changes_since(plan, self.look.observed)
+        return changes_since(plan, self._observed())
 
     @cached_property
     def look(self) -> Sight:
@@ -155,6 +161,8 @@ class LibvirtProvider:
         kind, _, rest = action.resource.partition("/")
         if kind == "kubernetes":
             return self.kubernetes.perform(action, resource, self.look.clusters)
+        if kind == "stack":
+            return self.stacks.perform(action, resource, self.look.clusters)
         if resource is None:
             return self._delete(action.resource)
         do: dict[str, Callable[[str, Resource, Action], str]] = {
@@ -255,13 +263,15 @@ class LibvirtProvider:
         return f"{wish.address}, {said}"
 
     def watch(self, tell: Tell) -> None:
-        """Have the playbooks of Kubernetes told of."""
+        """Have the playbooks of Kubernetes, and what is applied to it, told of."""
         self.kubernetes.watch(tell)
+        self.stacks.watch(tell)
 
     def interrupt(self) -> None:
         """Let waits that are under way end soon: what they wait for goes on, and the next ``up`` waits for it."""
         self._interrupted.set()
         self.kubernetes.interrupt()
+        self.stacks.interrupt()
 
     def wait_ready(self, wish: MachineWish, *, timeout_s: float | None = None) -> str:
         """Wait until a machine that was started can be worked on; by default as long as the site file allows.
@@ -338,10 +348,13 @@ class LibvirtProvider:
         return components(self) if self.exists() else []
 
     def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
-        """The serial log of a machine, or the log of the last playbook of a cluster's Kubernetes."""
+        """The serial log of a machine, the log of a cluster's last playbook, or what a stack's pods say."""
         playbooks = self.kubernetes.log_of(component)
         if playbooks is not None:
             return last_lines(playbooks, lines), playbooks
+        said = self.stacks.log_of(component, lines, self.clusters)
+        if said is not None:
+            return said, None
         machine = self.standing.get(component)
         if machine is None:
             raise NotFoundError(

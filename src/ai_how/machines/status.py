@@ -37,7 +37,8 @@ def components(provider: LibvirtProvider) -> list[ComponentStatus]:
         found = list(_without_plan(provider, error))
         return [_with(component, troubles.get(component.name)) for component in found]
     machines = [_with(component, troubles.get(component.name)) for component in found]
-    return [*machines, *provider.kubernetes.components(provider.look.clusters)]
+    clusters = provider.look.clusters
+    return [*machines, *provider.kubernetes.components(clusters), *provider.stacks.components(clusters)]
 
 
 def _with_way_out(provider: LibvirtProvider, node: str, trouble: Trouble) -> Trouble:

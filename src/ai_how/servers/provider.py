@@ -25,6 +25,8 @@ from ai_how.kubernetes.remembered import recall
 from ai_how.kubernetes.setup import PREFIX as KUBERNETES
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
+from ai_how.rollout.stacks_of_site import SiteStacks
+from ai_how.rollout.wish import PREFIX as STACK
 from ai_how.run.ssh import SSH_FAILED, run_remote
 from ai_how.servers import desired
 from ai_how.servers.desired import PREFIX, Fleet
@@ -70,6 +72,7 @@ class InventoryProvider:
             machine_of=lambda node: f"{PREFIX}{node}",
             offering=HostOffering(),
         )
+        self.stacks = SiteStacks(self.kubernetes)
 
     @property
     def parallel(self) -> int:
@@ -108,13 +111,20 @@ class InventoryProvider:
         return self._clusters
 
     def _observed(self) -> dict[str, Observed]:
-        return {**desired.observed(self.fleet), **self.kubernetes.observed(self.clusters())}
+        clusters = self.clusters()
+        return {
+            **desired.observed(self.fleet),
+            **self.kubernetes.observed(clusters),
+            **self.stacks.observed(clusters),
+        }
 
     def plan(self) -> Plan:
         """What ``up`` would do now; all checks have been made on every server. Changes nothing."""
-        wanted = [*desired.resources(self.fleet), *self.kubernetes.resources(self.clusters())]
-        made = compute_plan(self.site.name, wanted, self._observed())
-        return self.kubernetes.explained(desired.explained(made, self.fleet), self.clusters())
+        clusters = self.clusters()
+        on_clusters = [*self.kubernetes.resources(clusters), *self.stacks.resources(clusters)]
+        made = compute_plan(self.site.name, [*desired.resources(self.fleet), *on_clusters], self._observed())
+        explained = self.kubernetes.explained(desired.explained(made, self.fleet), clusters)
+        return self.stacks.explained(explained, clusters)
 
     def check_unchanged(self, plan: Plan) -> list[str]:
         """What is no longer as it was when the plan was made; empty where it can be applied."""
@@ -124,6 +134,8 @@ class InventoryProvider:
         """Do one action of a plan; says in a few words how it ended."""
         if action.resource.startswith(KUBERNETES):
             return self.kubernetes.perform(action, resource, self.clusters())
+        if action.resource.startswith(STACK):
+            return self.stacks.perform(action, resource, self.clusters())
         name = action.resource.removeprefix(PREFIX)
         if resource is None:
             return self._let_go(self.fleet.leaving[name])
@@ -163,17 +175,20 @@ class InventoryProvider:
     def watch(self, tell: Tell) -> None:
         """Have the playbooks of Kubernetes told of."""
         self.kubernetes.watch(tell)
+        self.stacks.watch(tell)
 
     def interrupt(self) -> None:
         """Break off the playbook that is under way: the next ``up`` goes on from there."""
         self.kubernetes.interrupt()
+        self.stacks.interrupt()
 
     def components(self) -> list[ComponentStatus]:
         """Every server and the clusters' Kubernetes, and how it is doing; nothing where the site was never made."""
         if not self.state.resources():
             return []
         servers = [self._component(name, one) for name, one in self.fleet.wanted.items()]
-        return [*servers, *self.kubernetes.components(self.clusters())]
+        clusters = self.clusters()
+        return [*servers, *self.kubernetes.components(clusters), *self.stacks.components(clusters)]
 
     def _component(self, name: str, one: Examined) -> ComponentStatus:
         made = name in self.fleet.recorded
@@ -190,7 +205,7 @@ class InventoryProvider:
         )
 
     def read_log(self, component: str, lines: int) -> tuple[list[str], Path | None]:
-        """The log of the last playbook of a cluster's Kubernetes; of a server, kubelet's journal.
+        """The log of the last playbook of a cluster's Kubernetes, of a stack's pods; of a server, kubelet's journal.
 
         Raises:
             NotFoundError: there is no such server.
@@ -199,6 +214,9 @@ class InventoryProvider:
         playbooks = self.kubernetes.log_of(component)
         if playbooks is not None:
             return last_lines(playbooks, lines), playbooks
+        said = self.stacks.log_of(component, lines, self.clusters)
+        if said is not None:
+            return said, None
         server = next((one for one in self.servers if one.name == component), None)
         if server is None:
             names = [one.name for one in self.servers]
@@ -245,6 +263,7 @@ class InventoryProvider:
 
     def remove(self, say: Say) -> list[str]:
         """Take Kubernetes off the servers that are ours, then our records and the site's folder."""
+        self.stacks.remove(say, self.clusters())
         left = self.kubernetes.remove(say)
         everyone: Mapping[str, Examined] = {**self.fleet.wanted, **self.fleet.leaving}
         mine = {name for name, one in everyone.items() if one.look.facts and is_ours(one.look.facts, one.server.wish)}

@@ -142,7 +142,7 @@ class ClusterGpus(Section):
 
 
 class Stack(Section):
-    """What runs on a cloud cluster's Kubernetes. Rendered and checked, but not applied by `ai-how up` yet."""
+    """What runs on a cloud cluster's Kubernetes beside models; `ai-how up` applies it."""
 
     enabled: bool = True
     """Whether there is a stack; without it the cluster is bare Kubernetes."""
@@ -159,3 +159,5 @@ class Stack(Section):
     """Other images by name, with a tag or digest: `mlflow: registry.example.org/mlflow:3.18.0`."""
     values: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Helm values by chart, over those of ai-how; a name that the chart does not have is refused."""
+    helm_path: str | None = None
+    """Helm's program, 3.13 or newer; relative to the site file. Default: the one on PATH, or one that is fetched."""

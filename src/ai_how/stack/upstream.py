@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -16,6 +17,18 @@ from ai_how.releases.pins import parse_version
 from ai_how.stack.objects import Chart
 from ai_how.stack.part import Manifest
 from ai_how.stack.setting import Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A program in an archive: ``member`` is its name there, ``since`` the oldest version that will do."""
+
+    name: str
+    version: str
+    since: str
+    url: str
+    member: str
+    sha256: str
 
 
 @cache
@@ -97,6 +110,20 @@ def manifest(name: str, setting: Setting) -> Manifest:
     facts = _data()["manifests"][name]
     version = setting.version(facts["component"])
     return Manifest(name=name, url=facts["url"].format(version=version), sha256=facts["sha256"].get(version, ""))
+
+
+def tool(name: str, *, machine: str) -> Tool:
+    """A program that installs the stack, for a kind of processor: ``amd64`` or ``arm64``."""
+    facts = _data()["tools"][name]
+    words = {"version": facts["version"], "machine": machine}
+    return Tool(
+        name=name,
+        version=facts["version"],
+        since=facts["since"],
+        url=facts["url"].format(**words),
+        member=facts["member"].format(**words),
+        sha256=facts["sha256"][machine],
+    )
 
 
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
