@@ -24,7 +24,9 @@ def definitions() -> list[dict[str, Any]]:
 
 def _definition(group: str, kind: str, scope: str, versions: dict[str, Any]) -> dict[str, Any]:
     low = kind.lower()
-    plural = f"{low[:-1]}ies" if low.endswith("y") else f"{low}es" if low.endswith("s") else f"{low}s"
+    plural = f"{low}es" if low.endswith("s") else f"{low}s"
+    if low.endswith("y") and low[-2] not in "aeiou":
+        plural = f"{low[:-1]}ies"
     names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": low}
     entries = [
         {

@@ -1,6 +1,6 @@
 """A stand-in for Helm: behaves as it does for the calls that are made, with its records in Secrets as it keeps them.
 
-A "chart" is a JSON list of objects. Files beside it order faults: CHART.fail holds what Helm says, CHART.wait holds it up.
+A "chart" is a JSON list of objects. Files beside it order faults: CHART.fail is what Helm says, CHART.wait holds it up.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Helm:
             return said("UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
         values = json.loads(Path(asked.values).read_text())
         given = dict(part.split("=") for part in asked.labels.split(","))
-        kept = {key: value for key, value in (history[-1]["metadata"]["labels"] if history else {}).items() if "/" in key}
+        kept = {
+            key: value for key, value in (history[-1]["metadata"]["labels"] if history else {}).items() if "/" in key
+        }
         objects = [_with(thing, values) for thing in json.loads(Path(asked.chart).read_text())]
         status = "pending-upgrade" if history else "pending-install"
         revision = 1 + max((int(self.label(one, "version")) for one in history), default=0)

@@ -15,10 +15,15 @@ from ai_how.stack.objects import Awaited, Chart
 from ai_how.stack.part import Manifest, Part
 
 from .api_server import StandIn
-from .api_store import RefusalError
 from .definitions import definitions
 
-USUAL = {"Certificate": "Ready", "ClusterIssuer": "Ready", "Issuer": "Ready", "Gateway": "Programmed", "Cluster": "Ready"}
+USUAL = {
+    "Certificate": "Ready",
+    "ClusterIssuer": "Ready",
+    "Issuer": "Ready",
+    "Gateway": "Programmed",
+    "Cluster": "Ready",
+}
 
 
 @dataclass
@@ -77,6 +82,9 @@ def made_from(awaited: Awaited) -> dict[str, Any]:
         spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
     if awaited.kind == "GatewayClass":
         spec = {"controllerName": "test.example/controller"}
+    if awaited.kind == "APIService":
+        group, _, rest = awaited.name.partition(".")
+        spec = {"group": rest, "version": group, "groupPriorityMinimum": 100, "versionPriority": 100}
     return {"apiVersion": awaited.api_version, "kind": awaited.kind, "metadata": metadata, "spec": spec}
 
 
@@ -90,21 +98,15 @@ class Controllers:
     failing: set[str] = field(default_factory=set)
 
     def round(self) -> None:
+        """Give every object the status that it lacks."""
         store = self.server.store
         with store.changed:
-            for kind in [kind for kind in store.kinds.values() if kind.kind in _STATUS or kind.group.count(".") >= 1]:
-                if kind.kind not in _STATUS and not any(kind.kind == known for known, _ in self.conditions):
-                    continue
-                for thing in store.listed(kind, "", lambda _: True):
-                    status = self.status(thing)
-                    if status is not None and thing.get("status") != status:
-                        metadata = thing["metadata"]
-                        after = {**thing, "status": status}
-                        space = metadata.get("namespace", "")
-                        try:
-                            store.write(kind, space, metadata["name"], after, "controller", "Update")
-                        except RefusalError:
-                            continue
+            for (group, plural, space, name), thing in list(store.objects.items()):
+                kind = next((one for one in store.kinds.values() if one.resource == (group, plural)), None)
+                known = {**thing, "kind": kind.kind} if kind else None
+                status = self.status(known) if known else None
+                if kind and status is not None and thing.get("status") != status:
+                    store.write(kind, space, name, {**thing, "status": status}, "controller", "Update")
 
     def status(self, thing: Mapping[str, Any]) -> dict[str, Any] | None:
         metadata, kind = thing["metadata"], str(thing["kind"])
@@ -140,8 +142,11 @@ class Controllers:
         ended = threading.Event()
 
         def run() -> None:
+            seen = ""
             while not ended.wait(0.1):
-                self.round()
+                if self.server.store.version != seen:
+                    seen = self.server.store.version
+                    self.round()
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()

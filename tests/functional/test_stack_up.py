@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from ai_how.apply.python_environment import is_ready
 from ai_how.cli.app import root
-from ai_how.errors import AiHowError, TryAgainError
+from ai_how.errors import AiHowError
 from ai_how.kubernetes.cluster_of_site import READY
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes_api.objects import Ref
@@ -29,7 +29,7 @@ from ai_how.site.load import load_site
 from tests.fake_cluster import admin_conf, api_node, proxy_pod
 
 from .api_endpoint import Endpoint, LittleControllers
-from .api_server import Fault, StandIn, stand_in
+from .api_server import StandIn, stand_in
 from .certificates import Pair
 from .definitions import definitions
 from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, write_checkout, write_sudo
@@ -152,7 +152,6 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         _put(server, "nodes", [api_node(node, nodes) for node in nodes])
         _put(server, "pods", [proxy_pod(WORKER)], "kube-system")
         stack.enter_context(controllers.running())
-        stack.enter_context(LittleControllers(endpoint))
         stack.enter_context(kubelet(server, phase="Succeeded"))
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("AI_HOW_SITE", raising=False)
@@ -199,13 +198,15 @@ def test_a_stack_from_nothing_to_nothing(lab: Lab) -> None:
     external = "object_store: {type: external, endpoint_url: 'https://s3.example.org', credentials_secret: s3}"
     lab.write(f"monitoring: {{size_gib: 60}}, {external}")
     assert "to be removed" in lab.plan()["stack/cloud/object-store"]
-    lab.run("up", "--yes")
+    with LittleControllers(lab.endpoint):
+        lab.run("up", "--yes")
     assert lab.get("apps/v1", "StatefulSet", "object-store", "mlops") is None
     assert lab.get("v1", "Secret", "object-store-keys", "mlops") is not None
     assert lab.plan() == {}
 
     said = lab.run("events", "-n", "100").stdout
     assert "kube-prometheus-stack" in said
-    lab.run("destroy", "--yes")
+    with LittleControllers(lab.endpoint):
+        lab.run("destroy", "--yes")
     assert not (lab.folder / ".ai-how").exists()
     assert lab.get("apps/v1", "Deployment", "mlflow", "mlops") is None

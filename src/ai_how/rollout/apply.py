@@ -18,11 +18,10 @@ from ai_how.kubernetes_api.marks import COMPONENT, SITE, Mark
 from ai_how.kubernetes_api.objects import ApiObject, Ref, ref_of
 from ai_how.kubernetes_api.order import is_custom
 from ai_how.kubernetes_api.plans import ObjectPlan, OnConflict, Verb
-from ai_how.kubernetes_api.removal import Found, marked_objects, remove_marked
+from ai_how.kubernetes_api.removal import Marked, remove_marked
 from ai_how.kubernetes_api.states import Health
 from ai_how.kubernetes_api.waiting import NotWellError, wait_until_well
 from ai_how.rollout.helm import Helm
-from ai_how.rollout.look import bearing
 from ai_how.rollout.objects import published
 from ai_how.rollout.releases import DIGEST, Release, is_anothers, ours, read_history, release_trouble
 from ai_how.rollout.supply import Supply
@@ -35,11 +34,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What applying a part needs. ``helm`` is asked for when the first chart needs it."""
+    """What applying a part needs. ``helm`` is asked for when the first chart needs it.
+
+    ``there`` is what bore the site's mark when the run began: what of it is no longer wanted is removed.
+    """
 
     client: Client
     supply: Supply
     helm: Callable[[], Helm]
+    there: Callable[[], Marked]
     say: Say
     cancelled: Callable[[], bool]
     timeout_s: float
@@ -57,11 +60,10 @@ class Applied:
         return ", ".join(self.done) or "is as wanted"
 
 
-def apply_part(tools: Tools, wish: Wish, others: Sequence[Wish], *, revisions: Mapping[str, int]) -> Applied:
+def apply_part(tools: Tools, wish: Wish, *, revisions: Mapping[str, int]) -> Applied:
     """Apply a part and wait until it is well.
 
     Args:
-        others: All parts that the cluster shall have: what one of them wants is not removed with this one.
         revisions: Those of its releases that we made last.
 
     Raises:
@@ -81,8 +83,7 @@ def apply_part(tools: Tools, wish: Wish, others: Sequence[Wish], *, revisions: M
         if said:
             done.append(said)
             upgraded.append((chart, before))
-    found, _ = marked_objects(client, wish.mark)
-    done += _apply(tools, things, wish, bearing(found, others).get(wish.part.name, []))
+    done += _apply(tools, things, wish, tools.there())
     _uninstall_others(tools, wish)
     try:
         _wait(tools, component.awaited)
@@ -114,11 +115,11 @@ def _make_secrets(client: Client, wish: Wish) -> list[str]:
     return made
 
 
-def _apply(tools: Tools, things: Sequence[ApiObject], wish: Wish, found: Sequence[Found] | None) -> list[str]:
-    """Apply objects; with ``found``, remove those of it that are no longer wanted."""
+def _apply(tools: Tools, things: Sequence[ApiObject], wish: Wish, there: Marked | None) -> list[str]:
+    """Apply objects; with ``there``, remove those of it that are no longer wanted."""
     _stop_if(tools.cancelled)
     plan = plan_objects(
-        tools.client, things, wish.mark, on_conflict=OnConflict.LEAVE, prune=found is not None, found=found
+        tools.client, things, wish.mark, on_conflict=OnConflict.LEAVE, prune=there is not None, there=there
     )
     apply_plan(tools.client, plan, report=lambda change: tools.say(f"{change.verb} {change.ref}"))
     return list(_counted(plan))

@@ -13,7 +13,7 @@ from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.marks import COMPONENT, Mark
 from ai_how.kubernetes_api.objects import Ref, labels_of
 from ai_how.kubernetes_api.plans import ObjectChange, ObjectPlan, OnConflict, Verb
-from ai_how.kubernetes_api.removal import Found, marked_objects
+from ai_how.kubernetes_api.removal import Found, Marked, marked_objects
 from ai_how.rollout.objects import published
 from ai_how.rollout.releases import History, read_history, release_trouble
 from ai_how.rollout.supply import Supply
@@ -40,10 +40,10 @@ class PartLook:
 
 @dataclass(frozen=True, kw_only=True)
 class StackLook:
-    """A cluster as it was seen. ``why_not`` says why it could not be looked at."""
+    """A cluster as it was seen. ``there`` is what bears the site's mark; ``why_not``: why it could not be looked at."""
 
     parts: Mapping[str, PartLook] = field(default_factory=dict)
-    history: History = field(default_factory=dict)
+    there: Marked | None = None
     why_not: str = ""
 
 
@@ -59,37 +59,39 @@ def look_at_stack(
         AiHowError: the cluster cannot be asked.
     """
     history = read_history(client)
-    found, _ = marked_objects(client, Mark(site=site))
     # a part must not remove what another one has taken over
-    mine = bearing(found, wishes)
+    there = marked_by(client, site, wishes)
 
     def looked(wish: Wish) -> PartLook:
         try:
             name = wish.part.name
-            return _look(
-                client, wish, supply, history=history, found=mine.get(name, ()), revisions=revisions.get(name, {})
-            )
+            return _look(client, wish, supply, history=history, there=there, revisions=revisions.get(name, {}))
         except AiHowError as error:
             return PartLook(changes=(error.brief,))
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         parts = dict(zip([wish.part.name for wish in wishes], pool.map(looked, wishes), strict=True))
-    return StackLook(parts=parts, history=history)
+    return StackLook(parts=parts, there=there)
 
 
-def bearing(found: Sequence[Found], wishes: Sequence[Wish]) -> dict[str, list[Found]]:
-    """What bears each part's mark, but for what another part wants now. Pure."""
+def marked_by(client: Client, site: str, wishes: Sequence[Wish]) -> Marked:
+    """What bears the site's mark on a cluster, as far as parts may remove it."""
+    return not_wanted_elsewhere(marked_objects(client, Mark(site=site)), wishes)
+
+
+def not_wanted_elsewhere(there: Marked, wishes: Sequence[Wish]) -> Marked:
+    """What bears the site's mark, but for what another part than the one it was made for wants now. Pure."""
     wanted: dict[tuple[str, str, str], str] = {}
     for wish in wishes:
         for thing in wish.part.component.objects:
             metadata = thing["metadata"]
             wanted[thing["kind"], metadata.get("namespace", ""), metadata["name"]] = wish.part.name
-    by_part: dict[str, list[Found]] = {}
-    for one in found:
+
+    def stays_its_own(one: Found) -> bool:
         part = labels_of(one.thing).get(COMPONENT, "")
-        if wanted.get((one.ref.kind, one.ref.namespace, one.ref.name), part) == part:
-            by_part.setdefault(part, []).append(one)
-    return by_part
+        return wanted.get((one.ref.kind, one.ref.namespace, one.ref.name), part) == part
+
+    return Marked(objects=tuple(filter(stays_its_own, there.objects)), unseen=there.unseen)
 
 
 def _look(
@@ -98,7 +100,7 @@ def _look(
     supply: Supply,
     *,
     history: History,
-    found: Sequence[Found],
+    there: Marked,
     revisions: Mapping[str, int],
 ) -> PartLook:
     component = wish.part.component
@@ -110,7 +112,7 @@ def _look(
         wish.mark,
         on_conflict=OnConflict.LEAVE,
         prune=not unfetched,
-        found=found,
+        there=there,
     )
     charts = []
     for chart in component.charts:

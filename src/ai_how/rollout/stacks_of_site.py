@@ -21,13 +21,14 @@ from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
 from ai_how.kubernetes.reach import open_api
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.connection import Patience
+from ai_how.kubernetes_api.removal import Marked
 from ai_how.plan.compute import describe_changes
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
 from ai_how.rollout.apply import Tools, apply_part, remove_part
 from ai_how.rollout.health import part_statuses, silent_status
 from ai_how.rollout.helm import Helm
 from ai_how.rollout.logs import part_log
-from ai_how.rollout.look import StackLook, look_at_stack
+from ai_how.rollout.look import StackLook, look_at_stack, marked_by
 from ai_how.rollout.supply import HostSupply, Supply
 from ai_how.rollout.wish import PREFIX, Wish, digests, split_name
 from ai_how.stack.chart_values import check_known_values
@@ -222,12 +223,8 @@ class SiteStacks:
             )
         kept = self.recorded(WELL).get(_well(wish.name), {})
         with self._api(machines, _WORK) as client:
-            applied = apply_part(
-                self._tools(client, machines.cluster, wish.name),
-                wish,
-                self.wishes[cluster],
-                revisions=kept.get("revisions", {}),
-            )
+            tools = self._tools(client, cluster, wish.name)
+            applied = apply_part(tools, wish, revisions=kept.get("revisions", {}))
         self.state.record(wish.name, wish.settings)
         self.state.record(_well(wish.name), {"settings": digests(wish.settings), "revisions": dict(applied.revisions)})
         return applied.summary
@@ -261,10 +258,21 @@ class SiteStacks:
             client=client,
             supply=supply,
             helm=helm,
+            there=lambda: self._there(cluster, client),
             say=say,
             cancelled=self._interrupted.is_set,
             timeout_s=WELL_TIMEOUT_S,
         )
+
+    def _there(self, cluster: str, client: Client) -> Marked:
+        """What bears the site's mark, looked for once a command: it takes a request for each kind."""
+        with self._guard:
+            look = self._looks.get(cluster, StackLook())
+            if look.there is None:
+                there = marked_by(client, self.site.name, self.wishes[cluster])
+                self._looks[cluster] = replace(look, there=there)
+                return there
+            return look.there
 
     def _supply(self, cluster: str) -> Supply:
         if cluster not in self._supplies:

@@ -144,7 +144,7 @@ class HostSupply:
 
 
 def _file(url: str, sha256: str) -> File:
-    return File(url=url, digest=f"sha256:{sha256}" if sha256 else "")
+    return File(url=url, digest=f"sha256:{sha256}" if sha256 else "", kind="manifest")
 
 
 def _place(wanted: Wanted) -> Path:
@@ -166,7 +166,7 @@ def _find(place: Path, entries: tuple[Entry, ...], wanted: Wanted) -> Path | Non
             source = f"{wanted.repository.rstrip('/')}/{wanted.name}"
             if (entry.kind, entry.source, entry.version) == ("chart", source, wanted.version):
                 digest = chart_blob(entry)
-        elif isinstance(wanted, File) and entry.kind == "file" and entry.source == wanted.url:
+        elif isinstance(wanted, File) and (entry.kind, entry.source) == (wanted.kind, wanted.url):
             digest = entry.digest if wanted.digest in ("", entry.digest) else ""
         store = Store(place)
         if digest and store.sound(digest) is not None:
