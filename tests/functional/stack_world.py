@@ -52,7 +52,8 @@ class FakeSupply:
         last = part.component.charts[-1].release == chart.release
         own = {(thing["kind"], thing["metadata"]["name"]) for thing in part.component.objects}
         awaited = [each for each in part.component.awaited if (each.kind, each.name) not in own]
-        file.write_text(json.dumps([made_from(each) for each in awaited] if last else []))
+        kinds = [definition_of(each) for each in awaited if each.kind in ("Prometheus", "Alertmanager")]
+        file.write_text(json.dumps([*kinds, *(made_from(each) for each in awaited)] if last else []))
         return file
 
     def file(self, release: str) -> Path:
@@ -68,6 +69,22 @@ class FakeSupply:
     def manifest_here(self, manifest: Manifest) -> Path | None:
         path = self.folder / f"{manifest.name}.yaml"
         return path if path.exists() else None
+
+
+def definition_of(awaited: Awaited) -> dict[str, Any]:
+    """The definition of a kind that a chart brings with it."""
+    group, _, version = awaited.api_version.partition("/")
+    low = awaited.kind.lower()
+    plural = f"{low}es" if low.endswith("s") else f"{low}s"
+    names = {"kind": awaited.kind, "listKind": f"{awaited.kind}List", "plural": plural, "singular": low}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    served = {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [served]},
+    }
 
 
 def made_from(awaited: Awaited) -> dict[str, Any]:
@@ -182,4 +199,16 @@ def _job(_generation: int, _wanted: int, _ready: int) -> dict[str, Any]:
     return {"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": when}], "succeeded": 1}
 
 
-_STATUS = {"Deployment": _workload, "StatefulSet": _workload, "Job": _job}
+def _daemons(generation: int, wanted: int, ready: int) -> dict[str, Any]:
+    return {
+        "observedGeneration": generation,
+        "currentNumberScheduled": wanted,
+        "numberMisscheduled": 0,
+        "numberReady": ready,
+        "desiredNumberScheduled": wanted,
+        "updatedNumberScheduled": wanted,
+        "numberAvailable": ready,
+    }
+
+
+_STATUS = {"Deployment": _workload, "StatefulSet": _workload, "DaemonSet": _daemons, "Job": _job}

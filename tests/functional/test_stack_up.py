@@ -201,7 +201,7 @@ def test_a_stack_from_nothing_to_nothing(lab: Lab) -> None:
     with LittleControllers(lab.endpoint):
         lab.run("up", "--yes")
     assert lab.get("apps/v1", "StatefulSet", "object-store", "mlops") is None
-    assert lab.get("v1", "Secret", "object-store-keys", "mlops") is not None
+    assert lab.get("v1", "Secret", "object-store", "mlops") is not None
     assert lab.plan() == {}
 
     said = lab.run("events", "-n", "100").stdout

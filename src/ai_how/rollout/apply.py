@@ -148,7 +148,7 @@ def _install(tools: Tools, wish: Wish, chart: Chart, revision: int | None) -> tu
     broken_off = helm.end_left(chart.release)
     releases = _without_pending(tools, chart, broken_off=broken_off)
     deployed = next((one for one in reversed(releases) if one.status == "deployed"), None)
-    what = "upgraded to" if deployed else "installed:"
+    what = "upgraded:" if deployed else "installed:"
     tools.say(f"chart {chart.name} {chart.version}")
     archive = tools.supply.chart(chart)
     labels = {SITE: wish.site, COMPONENT: wish.part.name, DIGEST: digest}

@@ -20,7 +20,8 @@ from ai_how.rollout.supply import Supply
 from ai_how.rollout.wish import Wish, chart_digest
 from ai_how.stack.objects import GeneratedSecret
 
-_AT_ONCE = 4
+# each of them looks at several objects at once
+_AT_ONCE = 2
 _MOST = 3
 
 
