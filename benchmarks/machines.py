@@ -123,6 +123,8 @@ def install(site: MachineSite, wish: MachineWish) -> None:
     nic = wish.machine.nics[0]
     words = ["virt-install", "--connect", site.host.uri, "--name", f"theirs-{wish.machine.node}", "--import"]
     words += ["--memory", "1024", "--vcpus", "1", "--virt-type", "qemu", "--osinfo", "debian11", "--machine", "q35"]
+    # our own machine of that address is defined, and off
+    words += ["--check", "mac_in_use=off"]
     words += ["--disk", f"path={disk},bus=virtio", "--disk", f"path={folder / wish.machine.seed},device=cdrom"]
     words += ["--network", f"network={nic.network},mac={nic.mac},model=virtio", "--graphics", "none"]
     done = subprocess.run([*words, "--noautoconsole"], check=False, capture_output=True, text=True)
