@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topology": ("ai_how.cli.topology:topology", "Show hosts, machines, networks, GPUs and conflicts."),
     "kubeconfig": ("ai_how.cli.kubeconfig:kubeconfig", "Show, print or merge a cluster's kubeconfig; renew it."),
     "key": ("ai_how.cli.key:key", "Create, list and revoke API keys of the gateway."),
+    "backup": ("ai_how.cli.backup:backup", "Keep what cannot be made again, and put it back."),
     "logs": ("ai_how.cli.lifecycle:logs", "Print a component's log."),
     "events": ("ai_how.cli.lifecycle:events", "Show what was done to this site, newest last."),
     "down": ("ai_how.cli.lifecycle:down", "Stop everything, keep all data."),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ai_how.apply.python_environment import PythonEnvironment, is_ready
 
-__all__ = ["environment", "environment_path", "install", "is_ready", "lock_text"]
+__all__ = ["environment", "environment_path", "install", "is_ready", "lock_text", "mlflow_version"]
 
 
 def lock_text() -> str:
@@ -28,3 +28,9 @@ def environment_path() -> Path:
 def install(path: Path) -> None:
     """Make the environment in a folder, where it is not ready."""
     environment().install(path)
+
+
+def mlflow_version() -> str:
+    """MLflow's version in these requirements."""
+    line = next(line for line in lock_text().splitlines() if line.startswith("mlflow=="))
+    return line.removeprefix("mlflow==").split()[0]

@@ -245,7 +245,7 @@ class LocalProvider:
             database_password=read_password(base / password) if password else None,
         )
         if self.secrets.s3 in damaged and self.secrets.s3_env in damaged:
-            self._restart((STORE_NAME, REGISTRY_NAME))
+            self.restart((STORE_NAME, REGISTRY_NAME))
         if not damaged:
             return "kept in files of mode 0600"
         names = " and ".join(path.name for path in damaged)
@@ -261,8 +261,8 @@ class LocalProvider:
                 next_step="put the file back: one line, PGPASSWORD=... (mode 0600)",
             )
 
-    def _restart(self, names: tuple[str, ...]) -> None:
-        """Let processes read their secrets anew, as far as they run."""
+    def restart(self, names: tuple[str, ...]) -> None:
+        """Let processes read their secrets and files anew, as far as they are there; waits until they work."""
         running = self.processes()
         for spec in (read_process(self.layout, name) for name in names if name in running):
             if spec:

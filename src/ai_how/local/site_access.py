@@ -52,7 +52,11 @@ def open_stores(site_path: Path | None) -> Stores:
     Raises:
         TryAgainError: the site has never been brought up.
     """
-    provider = open_provider(site_path)
+    return stores_of(open_provider(site_path))
+
+
+def stores_of(provider: LocalProvider) -> Stores:
+    """As ``open_stores``, for a site that is open."""
     layout = provider.layout
     registry_port = _port(layout, "registry", "registry", provider.site.name)
     if provider.site.object_store.type == "external":

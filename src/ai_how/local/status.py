@@ -68,8 +68,7 @@ def _version(name: str, argv: tuple[str, ...]) -> str:
     if package:
         return metadata.version(package)
     if name == "registry":
-        from ai_how.local.environment import lock_text
+        from ai_how.local.environment import mlflow_version
 
-        line = next(line for line in lock_text().splitlines() if line.startswith("mlflow=="))
-        return line.removeprefix("mlflow==").split()[0]
+        return mlflow_version()
     return argv[0].split("/")[-3] if name == "database" and len(argv[0].split("/")) > 3 else ""

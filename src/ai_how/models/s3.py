@@ -34,6 +34,26 @@ class StoredPart:
     etag: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """An object as the store lists it. ``etag`` is without quotes; ``modified`` is ISO 8601."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    modified: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """An object that is being read: its content as a stream, and what the store says of it."""
+
+    body: BinaryIO
+    etag: str
+    content_type: str
+    metadata: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Bucket:
     """The bucket that ``access`` names. Safe to use from several threads."""
@@ -72,6 +92,38 @@ class Bucket:
         with self._errors(f"list {prefix}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.access.bucket, Prefix=prefix)
             return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", ())}
+
+    def listing(self) -> list[StoredObject]:
+        """All objects of the bucket, by key."""
+        with self._errors(f"list {self.access.bucket}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.access.bucket)
+            return [
+                StoredObject(
+                    key=item["Key"],
+                    size_bytes=item["Size"],
+                    etag=item["ETag"].strip('"'),
+                    modified=item["LastModified"].isoformat(),
+                )
+                for page in pages
+                for item in page.get("Contents", ())
+            ]
+
+    @contextmanager
+    def opened(self, key: str) -> Iterator[Opened]:
+        """An object to be read from its beginning.
+
+        Raises:
+            NotFoundError: there is no such object.
+        """
+        with self._errors(key):
+            answer = self._client.get_object(Bucket=self.access.bucket, Key=key)
+            with answer["Body"] as body:
+                yield Opened(
+                    body=body,  # type: ignore[arg-type]
+                    etag=answer["ETag"].strip('"'),
+                    content_type=answer.get("ContentType", ""),
+                    metadata={name.lower(): value for name, value in answer["Metadata"].items()},
+                )
 
     def metadata(self, key: str) -> dict[str, str]:
         """The metadata of an object, names in lower case.
@@ -146,11 +198,13 @@ class Bucket:
             for part in found
         }
 
-    def begin_upload(self, key: str, *, metadata: dict[str, str]) -> str:
+    def begin_upload(
+        self, key: str, *, metadata: dict[str, str], content_type: str = "application/octet-stream"
+    ) -> str:
         """Begin an upload in parts; returns its id."""
         with self._errors(key):
             return self._client.create_multipart_upload(
-                Bucket=self.access.bucket, Key=key, Metadata=metadata, ContentType="application/octet-stream"
+                Bucket=self.access.bucket, Key=key, Metadata=metadata, ContentType=content_type
             )["UploadId"]
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> StoredPart:

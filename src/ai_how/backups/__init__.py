@@ -1,0 +1,1 @@
+"""Backups of a site: kept in a folder by content, verified, put back. Knows no provider."""

@@ -1,0 +1,266 @@
+"""``ai-how backup``: keep everything of a site that cannot be made again, and put it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ai_how.cli.backup_look import list_backups, show, verify
+from ai_how.cli.backup_text import FOLDER, chosen, complete_id, data_of, held_text, open_store, warn_incomplete
+from ai_how.cli.confirm import confirm
+from ai_how.cli.next_step import for_this_site, say_next
+from ai_how.cli.options import output_option, site_option, yes_option
+from ai_how.cli.output import human_bytes, note, print_json
+from ai_how.cli.transfer import TransferProgress
+from ai_how.errors import InterruptionError, SpecError
+
+if TYPE_CHECKING:
+    from ai_how.backups.create import Survey
+    from ai_how.backups.manifest import Manifest
+    from ai_how.backups.store import BackupStore
+    from ai_how.local.provider import LocalProvider
+    from ai_how.local.restore import Existing
+
+
+@click.group()
+def backup() -> None:
+    """Keep what cannot be made again, and put it back.
+
+    The registry's database, every model and artifact, endpoints, reports, keys
+    and the site file go into a folder; what is there already is not copied
+    again. A backup holds the site's secrets: keep the folder to yourself.
+
+    \b
+    Example:
+      ai-how backup create /mnt/backups --keep 7
+      ai-how backup restore /mnt/backups
+    """
+
+
+backup.add_command(list_backups)
+backup.add_command(show)
+backup.add_command(verify)
+
+
+@backup.command()
+@click.argument("folder", type=FOLDER)
+@site_option
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Then keep only this site's N newest backups.")
+@click.option("--full", is_flag=True, help="Copy all objects again: mends what is damaged in FOLDER.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@output_option
+def create(folder: Path, site_path: Path | None, keep: int | None, output: str, *, full: bool, dry_run: bool) -> None:
+    """Make a backup of the running site in FOLDER.
+
+    Endpoints go on serving. After Ctrl-C or a failure the same command goes on
+    where it was; only a whole backup is ever listed.
+
+    \b
+    Example:
+      ai-how backup create /mnt/backups --dry-run
+      ai-how backup create /mnt/backups --keep 7
+    """
+    from ai_how.apply.lock import locked
+    from ai_how.backups import create as making
+    from ai_how.backups.store import BackupStore
+    from ai_how.local.kept import LocalSource
+
+    provider, store = _open(site_path), BackupStore(folder)
+    source = LocalSource(provider)
+    if dry_run:
+        _print_survey(making.survey(source, store, full=full), folder, output)
+        return
+    source.models()  # before a folder is made: a site that is down has nothing to keep
+    store.begin()
+    with _ctrl_c(), locked(provider.folder.lock), store.held(writing=True):
+        with TransferProgress(quiet=output == "json") as progress:
+            made = making.create(source, store, full=full, progress=progress)
+        removed = _prune(store, provider.site.name, keep) if keep else []
+    if output == "json":
+        counts = {"copied_objects": made.copied_objects, "copied_bytes": made.copied_bytes, "removed": removed}
+        print_json({**data_of(made.manifest), **counts})
+        return
+    copied = f"{made.copied_objects} objects ({human_bytes(made.copied_bytes)}) were copied"
+    click.echo(f"backup {made.manifest.id} is made: {held_text(made.manifest)}; {copied}")
+    for name in removed:
+        click.echo(f"{name} is removed")
+    warn_incomplete(made.manifest)
+    say_next(f"ai-how backup verify {folder}")
+
+
+@backup.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("name", metavar="[BACKUP]", required=False, shell_complete=complete_id)
+@site_option
+@yes_option
+@click.option("--dry-run", is_flag=True, help="Verify, and only say what would be replaced.")
+@output_option
+def restore(folder: Path, name: str | None, site_path: Path | None, yes: bool, output: str, *, dry_run: bool) -> None:
+    """Put a backup into the site; this site's newest one without a name.
+
+    The backup is verified first. The site may be another one, on another
+    machine, empty or never made: it is brought up. What it has of models,
+    artifacts, endpoints, reports and keys is replaced, after a question.
+
+    \b
+    Example:
+      ai-how backup restore /mnt/backups
+      ai-how backup show /mnt/backups --site-file > ai-how.yaml
+    """
+    from ai_how.apply.files import make_state_folder
+    from ai_how.apply.lock import locked
+    from ai_how.backups.verify import verify as verify_backup
+    from ai_how.local import restore as back
+
+    provider, store = _open(site_path), open_store(folder)
+    manifest = chosen(store, name, site=provider.site.name)
+    back.check_fits(provider, manifest)
+    back.check_room(provider, manifest)
+    quiet = output == "json"
+    with _ctrl_c(), store.held(writing=False):
+        with TransferProgress(quiet=quiet) as progress:
+            notes = verify_backup(store, manifest, progress=progress)
+        there = back.existing(provider)
+        replaced = _replaced(there)
+        if dry_run:
+            _print_restore(manifest, provider, replaced, output)
+            return
+        if not there.empty and not yes:
+            note(f"Site {provider.site.name} {replaced}. Its keys change too.")
+            otherwise = f"ai-how backup restore {folder} {manifest.id} --yes"
+            confirm(f"Replace that by backup {manifest.id}?", what="a restore", otherwise=otherwise)
+        make_state_folder(provider.folder.root)
+        with locked(provider.folder.lock), TransferProgress(quiet=quiet) as progress:
+            back.restore(
+                provider,
+                manifest,
+                store,
+                bring_up=lambda: _bring_up(provider, quiet=quiet),
+                say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
+                progress=progress,
+            )
+    if output == "json":
+        print_json({**data_of(manifest), "restored_to": provider.site.name, "notes": notes})
+        return
+    click.echo(f"site {provider.site.name} is restored from backup {manifest.id}: {held_text(manifest)}")
+    for line in notes:
+        note(f"note: {line}")
+    say_next("ai-how status")
+
+
+@backup.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("names", metavar="[BACKUP]...", nargs=-1, shell_complete=complete_id)
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Of each site remove all but the N newest.")
+@yes_option
+@output_option
+def delete(folder: Path, names: tuple[str, ...], keep: int | None, yes: bool, output: str) -> None:
+    """Remove backups, and the content that no other backup has.
+
+    \b
+    Example:
+      ai-how backup delete /mnt/backups --keep 3
+    """
+    store = open_store(folder)
+    if bool(names) == bool(keep):
+        raise SpecError("name backups, or --keep N", next_step=f"ai-how backup list {folder}")
+    with store.held(writing=True):
+        there = store.ids()
+        for name in names:
+            if name not in there:
+                store.manifest(name)  # says what there is
+        doomed = list(dict.fromkeys(names)) if names else _older(store, there, keep or 1)
+        if doomed and not yes:
+            note("\n".join(doomed))
+            words = " ".join(names) if names else f"--keep {keep}"
+            otherwise = f"ai-how backup delete {folder} {words} --yes"
+            confirm(f"Remove {len(doomed)} of {len(there)} backups?", what="a removal", otherwise=otherwise)
+        freed = store.forget(doomed) if doomed else 0
+    if output == "json":
+        print_json({"removed": doomed, "freed_bytes": freed})
+    else:
+        click.echo(f"{len(doomed)} removed, {human_bytes(freed)} got free" if doomed else "nothing to remove")
+
+
+def _open(site_path: Path | None) -> LocalProvider:
+    """The site.
+
+    Raises:
+        SpecError: its provider cannot be kept yet.
+    """
+    from ai_how.cli.open_site import open_site
+    from ai_how.local.provider import LocalProvider
+
+    provider = open_site(site_path)
+    if isinstance(provider, LocalProvider):
+        return provider
+    raise SpecError(
+        f"provider {provider.site.provider} cannot be backed up by ai-how yet",
+        evidence="kept are sites of provider local",
+        next_step="keep what runs on the cluster by its own tools: docs/how-to/back-up.md",
+    )
+
+
+def _older(store: BackupStore, names: list[str], keep: int) -> list[str]:
+    by_site: dict[str, list[str]] = {}
+    for name in names:
+        by_site.setdefault(store.manifest(name).site, []).append(name)
+    return [name for ours in by_site.values() for name in ours[keep:]]
+
+
+def _prune(store: BackupStore, site: str, keep: int) -> list[str]:
+    doomed = [name for name in store.ids() if store.manifest(name).site == site][keep:]
+    if doomed:
+        store.forget(doomed)
+    return doomed
+
+
+def _bring_up(provider: LocalProvider, *, quiet: bool) -> None:
+    from ai_how.cli.apply import carry_out
+
+    outcomes = carry_out(provider, provider.plan(), quiet=quiet)
+    error = next((one.error for one in outcomes if one.error), None)
+    if error:
+        raise error
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptionError("interrupted", next_step="run the same command again to go on") from None
+
+
+def _print_survey(found: Survey, folder: Path, output: str) -> None:
+    if output == "json":
+        from dataclasses import asdict
+
+        print_json({**asdict(found), "fits": found.fits})
+        return
+    click.echo(
+        f"{found.new_objects} of {found.objects} objects would be copied: {human_bytes(found.new_bytes)} of "
+        f"{human_bytes(found.size_bytes)}"
+    )
+    click.echo(f"{human_bytes(found.free_bytes)} are free for {folder}" + ("" if found.fits else ": not enough"))
+
+
+def _replaced(there: Existing) -> str:
+    if there.empty:
+        return "is empty"
+    if not there.counted:
+        return "has data and does not run: all of it would be replaced"
+    size = human_bytes(there.size_bytes)
+    return f"has {there.models} model versions, {there.objects} objects ({size}), {there.endpoints} endpoints"
+
+
+def _print_restore(manifest: Manifest, provider: LocalProvider, replaced: str, output: str) -> None:
+    if output == "json":
+        print_json({**data_of(manifest), "site_now": replaced})
+        return
+    click.echo(f"backup {manifest.id} is sound: {held_text(manifest)}")
+    click.echo(for_this_site(f"site {provider.site.name} {replaced}; nothing was changed"))

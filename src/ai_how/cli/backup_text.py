@@ -1,0 +1,72 @@
+"""What the commands of ``ai-how backup`` share: finding a backup, and saying what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ai_how.cli.output import human_bytes, note
+from ai_how.errors import NotFoundError, SpecError
+
+if TYPE_CHECKING:
+    from ai_how.backups.manifest import Manifest
+    from ai_how.backups.store import BackupStore
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def complete_id(context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    from ai_how.backups.store import BackupStore
+
+    folder = context.params.get("folder")
+    return [name for name in BackupStore(Path(folder)).ids() if name.startswith(typed)] if folder else []
+
+
+def open_store(folder: Path) -> BackupStore:
+    from ai_how.backups.store import BackupStore
+
+    store = BackupStore(folder)
+    store.check()
+    return store
+
+
+def chosen(store: BackupStore, name: str | None, *, site: str | None = None) -> Manifest:
+    """The backup of that name; without one the newest, of a site where one is named."""
+    if name:
+        return store.manifest(name)
+    names = store.ids()
+    if not names:
+        raise NotFoundError(f"there is no backup in {store.root} yet", next_step=f"ai-how backup create {store.root}")
+    if site:
+        ours = [one for one in names if one.startswith(f"{site}-2")]
+        if not ours:
+            raise NotFoundError(
+                f"there is no backup of site {site} in {store.root}",
+                evidence=f"there are: {', '.join(names[:8])}",
+                next_step=f"name one: ai-how backup restore {store.root} {names[0]}",
+            )
+        names = ours
+    return store.manifest(names[0])
+
+
+def list_or_error(store: BackupStore, name: str) -> Manifest | str:
+    try:
+        return store.manifest(name)
+    except SpecError as error:
+        return f"its list is damaged: {error.evidence}"
+
+
+def held_text(manifest: Manifest) -> str:
+    return f"{len(manifest.models)} models, {len(manifest.objects)} objects, {human_bytes(manifest.size_bytes)}"
+
+
+def warn_incomplete(manifest: Manifest) -> None:
+    for line in manifest.incomplete:
+        note(f"warning: not whole in the site: {line}")
+
+
+def data_of(manifest: Manifest) -> dict[str, Any]:
+    counts = {"size_bytes": manifest.size_bytes, "object_count": len(manifest.objects)}
+    return manifest.model_dump(mode="json", exclude={"objects", "files"}) | counts
