@@ -105,11 +105,10 @@ def create(source: Source, store: BackupStore, *, full: bool = False, progress: 
 def known_objects(store: BackupStore, site: str) -> Known:
     """Objects whose content is in the folder already, by what tells that they are the same."""
     kept = [*store.journal(site).read()]
-    for name in store.ids():
+    for name in store.ids(site):
         # one whose list is damaged saves no copying, and is no reason not to make a sound one
         with contextlib.suppress(SpecError):
-            manifest = store.manifest(name)
-            kept += manifest.objects if manifest.site == site else ()
+            kept += store.manifest(name).objects
     return {one.stamp: one for one in reversed(kept) if store.holds(one)}
 
 

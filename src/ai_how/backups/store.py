@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -154,9 +155,10 @@ class BackupStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def ids(self) -> list[str]:
-        """Whole backups, the newest first."""
-        found = [path.stem for path in self.lists.glob("[!.]*.json")]
+    def ids(self, site: str = "") -> list[str]:
+        """Whole backups, the newest first; of one site where it is named."""
+        name = re.compile(rf"{re.escape(site) or '.+'}-\d{{8}}t\d{{6}}z(-\d+)?")
+        found = [path.stem for path in self.lists.glob("[!.]*.json") if name.fullmatch(path.stem)]
         return sorted(found, key=lambda name: (_time_of(name), name), reverse=True)
 
     def manifest(self, name: str) -> Manifest:

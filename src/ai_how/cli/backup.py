@@ -213,7 +213,7 @@ def _older(store: BackupStore, names: list[str], keep: int) -> list[str]:
 
 
 def _prune(store: BackupStore, site: str, keep: int) -> list[str]:
-    doomed = [name for name in store.ids() if store.manifest(name).site == site][keep:]
+    doomed = store.ids(site)[keep:]
     if doomed:
         store.forget(doomed)
     return doomed

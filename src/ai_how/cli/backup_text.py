@@ -40,7 +40,7 @@ def chosen(store: BackupStore, name: str | None, *, site: str | None = None) -> 
     if not names:
         raise NotFoundError(f"there is no backup in {store.root} yet", next_step=f"ai-how backup create {store.root}")
     if site:
-        ours = [one for one in names if one.startswith(f"{site}-2")]
+        ours = store.ids(site)
         if not ours:
             raise NotFoundError(
                 f"there is no backup of site {site} in {store.root}",
