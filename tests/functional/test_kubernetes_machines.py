@@ -28,6 +28,7 @@ CLUSTER = """
     image: IMAGE
     subnet: 192.168.212.0/24
     kubernetes: {kubespray_path: checkout}
+    stack: {enabled: false}
     nodes:
       - {role: control-plane, vcpus: 1, memory_gib: 1, disk_gib: 4}
       - {role: cpu-worker, vcpus: 1, memory_gib: 1, disk_gib: 4}
