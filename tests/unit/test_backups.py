@@ -19,6 +19,7 @@ from ai_how.backups.models_check import incomplete_versions
 from ai_how.backups.store import BackupStore
 from ai_how.backups.verify import inspect
 from ai_how.cli.app import root
+from ai_how.cli.backup import _prune
 from ai_how.errors import AiHowError, ConflictError, LockedError, NotFoundError, ProviderError, SpecError
 from ai_how.local.kept import external_server
 from ai_how.models.manifest import MANIFEST_NAME, make_manifest, manifest_to_json
@@ -54,7 +55,7 @@ def database(folder: Path) -> Path:
 def backup(store: BackupStore, name: str, *, content: bytes = b"content", site: str = "light") -> Manifest:
     """A whole backup of one secret, one object and a database."""
     with store.scratch() as folder:
-        dump = store.put_file(database(folder))
+        dump = store.take(database(folder))
     blob = store.put([content])
     secret = store.put([b"key"])
     manifest = Manifest(
@@ -377,3 +378,12 @@ def test_a_damaged_backup_is_never_put_back(two: BackupStore, tmp_path: Path) ->
     two.path(two.manifest("light-20260102t000000z").database.sha256).write_bytes(b"x")
     assert "is damaged" in run("restore", str(two.root), "--yes", "--site", str(file), code=1)
     assert not (tmp_path / ".ai-how").exists()
+
+
+def test_a_damaged_older_list_does_not_spoil_a_new_backup(two: BackupStore, capsys: pytest.CaptureFixture[str]) -> None:
+    backup(two, "light-20260104t000000z")
+    (two.lists / "light-20260102t000000z.json").write_text("{}")
+    assert _prune(two, "light", 2) == []
+    assert "older backups stay" in capsys.readouterr().err
+    (two.lists / "light-20260102t000000z.json").unlink()
+    assert _prune(two, "light", 1) == ["light-20260101t000000z"]

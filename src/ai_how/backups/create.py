@@ -109,7 +109,8 @@ def known_objects(store: BackupStore, site: str) -> Known:
         # one whose list is damaged saves no copying, and is no reason not to make a sound one
         with contextlib.suppress(SpecError):
             kept += store.manifest(name).objects
-    return {one.stamp: one for one in reversed(kept) if store.holds(one)}
+    newest = {one.stamp: one for one in reversed(kept)}
+    return {stamp: one for stamp, one in newest.items() if store.holds(one)}
 
 
 def _survey(listing: list[tuple[Bucket, StoredObject]], known: Known, store: BackupStore) -> Survey:
@@ -139,7 +140,7 @@ def _dump(source: Source, store: BackupStore) -> tuple[tuple[ModelVersion, ...],
         with store.scratch() as folder:
             kind = source.dump(folder / "dump")
             if source.models() == before:
-                blob = store.put_file(folder / "dump")
+                blob = store.take(folder / "dump")
                 return before, Dump(kind=kind, sha256=blob.sha256, size_bytes=blob.size_bytes)
     raise TryAgainError(
         "the registry changes too often to be kept",

@@ -137,9 +137,17 @@ class BackupStore:
                 raise
         return blob
 
-    def put_file(self, path: Path) -> Blob:
-        """Keep a file's content."""
-        return self.put(pieces_of(path))
+    def take(self, path: Path) -> Blob:
+        """Keep a file of ``scratch``: it is moved, so that a large one needs its room once."""
+        with explained(self.root):
+            with path.open("rb+") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+            path.chmod(0o600)
+            blob = Blob(sha256=sha256, size_bytes=path.stat().st_size)
+            self.path(sha256).parent.mkdir(exist_ok=True, mode=0o700)
+            path.replace(self.path(sha256))
+        return blob
 
     def read(self, blob: Blob) -> bytes:
         """Small content, whole."""

@@ -64,6 +64,7 @@ def create(folder: Path, site_path: Path | None, keep: int | None, output: str, 
       ai-how backup create /mnt/backups --dry-run
       ai-how backup create /mnt/backups --keep 7
     """
+    from ai_how.apply.events import EventLog
     from ai_how.apply.lock import locked
     from ai_how.backups import create as making
     from ai_how.backups.store import BackupStore
@@ -79,6 +80,7 @@ def create(folder: Path, site_path: Path | None, keep: int | None, output: str, 
     with _ctrl_c(), locked(provider.folder.lock), store.held(writing=True):
         with TransferProgress(quiet=output == "json") as progress:
             made = making.create(source, store, full=full, progress=progress)
+        EventLog(provider.folder.events).append("site", "backup", "done", detail=made.manifest.id)
         removed = _prune(store, provider.site.name, keep) if keep else []
     if output == "json":
         counts = {"copied_objects": made.copied_objects, "copied_bytes": made.copied_bytes, "removed": removed}
@@ -213,9 +215,14 @@ def _older(store: BackupStore, names: list[str], keep: int) -> list[str]:
 
 
 def _prune(store: BackupStore, site: str, keep: int) -> list[str]:
+    """Remove all but a site's newest backups; the names of those. What hinders that is told: the new one is made."""
     doomed = store.ids(site)[keep:]
-    if doomed:
-        store.forget(doomed)
+    try:
+        if doomed:
+            store.forget(doomed)
+    except SpecError as error:
+        note(f"warning: older backups stay: {error.brief}\nNext: ai-how backup verify {store.root} --all")
+        return []
     return doomed
 
 
