@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -67,8 +68,8 @@ def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreAcce
 
 
 @pytest.fixture
-def source(access: ObjectStoreAccess, tmp_path: Path, request: pytest.FixtureRequest) -> Kept:
-    bucket = Bucket(replace(access, bucket=f"b{abs(hash(request.node.name)) % 10**9}"))
+def source(access: ObjectStoreAccess, tmp_path: Path) -> Kept:
+    bucket = Bucket(replace(access, bucket=f"bucket-{secrets.token_hex(4)}"))
     make_bucket(bucket.access)
     for number in range(12):
         body = f"object {number % 10}".encode()

@@ -252,7 +252,8 @@ class _Restore:
         self._say(f"changing the database from MLflow {kept} to {ours}")
         path = environment.environment_path()
         environment.install(path)
-        run([path / "bin" / "python", "-m", "mlflow", "db", "upgrade", address], env=env, timeout_s=1800)
+        words: list[str | Path] = [path / "bin" / "python", "-m", "mlflow", "db", "upgrade", address]
+        run(words, env={**env, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}, timeout_s=1800)
 
     def _objects(self) -> None:
         source = LocalSource(self._provider)
