@@ -61,7 +61,8 @@ class Lab:
         nodes = "".join(f"    - {{role: {role_of(name)}, host: {name}}}\n" for name in names)
         self.site_file.write_text(
             f"name: lab\nprovider: inventory\nssh: {{user: root, key_file: {self.fleet.key_file}}}\nhosts:\n{hosts}"
-            f"clusters:\n  cloud:\n    kubernetes: {{{section}}}\n    nodes:\n{nodes}{more}"
+            f"clusters:\n  cloud:\n    kubernetes: {{{section}}}\n    stack: {{enabled: false}}\n"
+            f"    nodes:\n{nodes}{more}"
         )
         here = SshTarget(host="127.0.0.1", user="root", key_file=None, known_hosts=Path("/none"))
         ready = cluster_of(

@@ -45,6 +45,7 @@ MORE
 clusters:
   cloud:
     kubernetes: {kubespray_path: checkout}
+    stack: {enabled: false}
     nodes: [{role: control-plane}, {role: cpu-worker, count: COUNT}]
 """
 

@@ -6,30 +6,40 @@ thread plays the controllers. SSH, the plan, its records and every command are r
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
-from collections.abc import Iterator
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
 from ai_how.apply.python_environment import is_ready
 from ai_how.cli.app import root
-from ai_how.errors import AiHowError
+from ai_how.errors import AiHowError, TryAgainError
 from ai_how.kubernetes.cluster_of_site import READY
 from ai_how.kubernetes.environment import environment_of
-from ai_how.kubernetes_api.objects import Ref
+from ai_how.kubernetes_api.objects import Ref, ref_of
 from ai_how.kubernetes_api.waiting import wait_until_served
 from ai_how.plan.model import settings_digest
 from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
 from tests.fake_cluster import admin_conf, api_node, proxy_pod
 
-from .api_endpoint import Endpoint, LittleControllers
-from .api_server import StandIn, stand_in
+from .api_endpoint import MERGE, Endpoint, LittleControllers
+from .api_server import Fault, StandIn, stand_in
 from .certificates import Pair
 from .definitions import definitions
 from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, write_checkout, write_sudo
@@ -109,6 +119,30 @@ class Lab:
     def plan(self) -> dict[str, str]:
         said = self.provider().plan()
         return {action.resource: action.reason for action in said.actions}
+
+    def perform(self, name: str) -> None:
+        """The action of a fresh plan on that resource, where there is one."""
+        provider = self.provider()
+        plan = provider.plan()
+        for action in plan.actions:
+            if action.resource == name:
+                provider.perform(action, plan.resource(name))
+
+    def apply(self, *parts: str) -> None:
+        for part in parts:
+            self.perform(f"stack/cloud/{part}")
+
+    def heal(self, name: str, namespace: str) -> None:
+        """What kept a workload's pod from starting is over."""
+        del self.controllers.stuck[name]
+        pods = self.server.store.kind_of("", "v1", "pods")
+        with self.server.store.changed:
+            self.server.store.delete(pods, namespace, f"{name}-x", {})
+
+    def releases(self, namespace: str) -> list[str]:
+        """The status of each revision that Helm has recorded."""
+        found = self.endpoint.client().list_objects("v1", "Secret", namespace, labels="owner=helm").items
+        return [one["metadata"]["labels"]["status"] for one in found]
 
     def status(self) -> dict[str, dict[str, Any]]:
         result = CliRunner().invoke(root, ["status", "-o", "json"])
@@ -210,3 +244,253 @@ def test_a_stack_from_nothing_to_nothing(lab: Lab) -> None:
         lab.run("destroy", "--yes")
     assert not (lab.folder / ".ai-how").exists()
     assert lab.get("apps/v1", "Deployment", "mlflow", "mlops") is None
+
+
+POSTGRES = "stack/cloud/cloudnative-pg"
+NO_IMAGE = {
+    "phase": "Pending",
+    "containerStatuses": [
+        {
+            "name": "main",
+            "image": "registry.test/x:1",
+            "imageID": "",
+            "ready": False,
+            "restartCount": 0,
+            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "429 toomanyrequests"}},
+        }
+    ],
+}
+NO_ROOM = {
+    "phase": "Pending",
+    "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes: 2 Insufficient memory."}],
+}
+
+
+@pytest.fixture
+def ready(lab: Lab) -> Lab:
+    """With Kubernetes, and the namespaces of a stack."""
+    lab.have_kubernetes()
+    lab.apply("namespaces")
+    return lab
+
+
+def test_a_chart_that_fails_is_told_and_taken_further(ready: Lab) -> None:
+    failure = Path(f"{ready.supply.file('cloudnative-pg')}.fail")
+    failure.write_text("failed pre-install: 1 error occurred: timed out waiting for the condition\n")
+    with pytest.raises(AiHowError, match="could not install chart cloudnative-pg") as caught:
+        ready.apply("cloudnative-pg")
+    assert "timed out waiting" in caught.value.evidence
+    failure.unlink()
+    assert ready.plan()[POSTGRES] == "chart cloudnative-pg 0.29.0 did not end well the last time (failed)"
+    ready.apply("cloudnative-pg")
+    assert POSTGRES not in ready.plan()
+
+
+def test_pods_that_do_not_start_are_told_with_the_reason(ready: Lab) -> None:
+    ready.controllers.stuck["cloudnative-pg"] = NO_IMAGE
+    with pytest.raises(AiHowError, match="Deployment cnpg-system/cloudnative-pg is not well after") as caught:
+        ready.apply("cloudnative-pg")
+    assert "the registry allows no more pulls for now" in caught.value.evidence
+    assert "ai-how up" in caught.value.next_step
+    found = ready.status()[POSTGRES]
+    assert found["condition"] == "failing"
+    assert "the registry allows no more pulls for now" in found["detail"]
+    assert "stack.images" in found["remedy"]
+    # it has not been seen well: the next up waits for it again, and installs nothing
+    ready.heal("cloudnative-pg", "cnpg-system")
+    ready.apply("cloudnative-pg")
+    assert ready.supply.fetched == ["cloudnative-pg"]
+
+
+def test_an_upgrade_that_does_not_become_well_is_rolled_back(ready: Lab) -> None:
+    ready.apply("cloudnative-pg")
+    ready.controllers.stuck["cloudnative-pg"] = NO_ROOM
+    ready.write("values: {cloudnative-pg: {monitoring: {podMonitorEnabled: true}}}")
+    with pytest.raises(AiHowError, match="is not well after") as caught:
+        ready.apply("cloudnative-pg")
+    assert "fits no node: not enough memory" in caught.value.evidence
+    assert "chart cloudnative-pg was rolled back to revision 1" in caught.value.evidence
+    ready.heal("cloudnative-pg", "cnpg-system")
+    ready.apply("cloudnative-pg")
+    assert POSTGRES not in ready.plan()
+
+
+def test_a_value_that_a_chart_does_not_know_is_refused_before(ready: Lab) -> None:
+    ready.site_file.write_text(SITE.replace("{STACK}", "{values: {keda: {resuorces: {}}}}"))
+    error = ready.refused("plan")
+    assert "has no value resuorces" in error.brief
+    assert "did you mean resources" in error.evidence
+
+
+def test_a_stack_that_does_not_fit_is_refused_before(ready: Lab) -> None:
+    small = SITE.replace("{role: cpu-worker}", "{role: cpu-worker, vcpus: 2, memory_gib: 4}")
+    ready.site_file.write_text(small.replace("{STACK}", "{enabled: true}"))
+    error = ready.refused("plan")
+    assert "does not fit cluster cloud" in error.brief
+    assert "stack: {enabled: false}" in error.next_step
+
+
+def test_a_helm_whose_ai_how_was_killed_is_ended_and_its_half_made_release_taken_over(ready: Lab) -> None:
+    hold = Path(f"{ready.supply.file('cloudnative-pg')}.wait")
+    hold.touch()
+    script = ready.folder / "killed.py"
+    script.write_text(
+        "import pickle, sys\n"
+        "from pathlib import Path\n"
+        "from ai_how.site.load import load_site\n"
+        "from tests.functional.kubespray_stand_in import LoopbackProvider\n"
+        "target, machines, supply, file, name = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "provider = LoopbackProvider(load_site(file), file, target, machines, supply_of=lambda _: supply)\n"
+        "plan = provider.plan()\n"
+        "action = next(one for one in plan.actions if one.resource == name)\n"
+        "provider.perform(action, plan.resource(name))\n"
+    )
+    told = ready.folder / "told"
+    told.write_bytes(pickle.dumps((ready.target, ready.machines, ready.supply, ready.site_file, POSTGRES)))
+    here = Path(__file__).parents[2]
+    killed = subprocess.Popen(
+        [sys.executable, script, told], env={**os.environ, "PYTHONPATH": str(here)}, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: ready.releases("cnpg-system") == ["pending-install"] or killed.poll() is not None)
+        assert killed.poll() is None, killed.communicate()[1]
+        killed.send_signal(signal.SIGKILL)
+    finally:
+        killed.kill()
+        killed.communicate()
+    assert marked(ready.folder)
+    ready.apply("cloudnative-pg")
+    assert marked(ready.folder) == []
+    hold.unlink()
+    assert ready.releases("cnpg-system") == ["deployed"]
+    assert not list((ready.folder / ".ai-how/lab/kubernetes/cloud/stack").iterdir())
+
+
+def test_a_release_that_another_helm_works_on_is_left_to_it(ready: Lab) -> None:
+    ready.apply("cloudnative-pg")
+    labels = {"name": "cloudnative-pg", "owner": "helm", "status": "pending-upgrade", "version": "2"}
+    secret = {"metadata": {"name": "sh.helm.release.v1.cloudnative-pg.v2", "namespace": "cnpg-system"}}
+    secret["metadata"]["labels"] = {**labels, "createdAt": str(int(time.time()))}
+    _put(ready.server, "secrets", [secret], "cnpg-system")
+    assert ready.plan()[POSTGRES] == "chart cloudnative-pg 0.29.0 was broken off (pending-upgrade)"
+    with pytest.raises(TryAgainError, match="another Helm is at work on cloudnative-pg"):
+        ready.apply("cloudnative-pg")
+
+
+def test_what_others_changed_is_seen_and_mended_or_left_to_them(ready: Lab) -> None:
+    ready.apply("cloudnative-pg")
+    client = ready.endpoint.client()
+    policies = client.list_objects("networking.k8s.io/v1", "NetworkPolicy", "cnpg-system").items
+    gone = next(one for one in policies if one["metadata"]["labels"]["ai-how/component"] == "cloudnative-pg")
+    client.delete(ref_of(gone))
+    assert ready.plan()[POSTGRES] == f"{ref_of(gone)} to be made"
+    ready.apply("cloudnative-pg")
+    space = ref_of({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cnpg-system"}})
+    body = {"metadata": {"labels": {"pod-security.kubernetes.io/warn": "baseline"}}}
+    path, query = "/api/v1/namespaces/cnpg-system", {"fieldManager": "kubectl-edit"}
+    client.connection.ask("PATCH", path, what="edit", query=query, body=body, content_type=MERGE)
+    made = ready.provider().plan()
+    assert "stack/cloud/namespaces" not in [action.resource for action in made.actions]
+    assert any(note.startswith(f"{space}: ") and "is left to kubectl-edit" in note for note in made.notes), made.notes
+    # Helm's own record says that other hands were at work
+    labels = {"name": "cloudnative-pg", "owner": "helm", "status": "deployed", "version": "2"}
+    secret = {"metadata": {"name": "sh.helm.release.v1.cloudnative-pg.v2", "namespace": "cnpg-system"}}
+    first = next(one for one in client.list_objects("v1", "Secret", "cnpg-system", labels="owner=helm").items)
+    kept = {key: value for key, value in first["metadata"]["labels"].items() if "/" in key}
+    secret["metadata"]["labels"] = {**kept, **labels}
+    _put(ready.server, "secrets", [secret], "cnpg-system")
+    assert "was changed by other hands (revision 2, ours was 1)" in ready.plan()[POSTGRES]
+
+
+def test_a_lost_state_file_makes_nothing_anew(ready: Lab) -> None:
+    ready.apply("cloudnative-pg")
+    state = ready.provider().state
+    for name in (POSTGRES, POSTGRES.replace("stack/", "stack-well/")):
+        state.record(name, None)
+    ready.apply("cloudnative-pg")
+    assert ready.supply.fetched == ["cloudnative-pg"]
+
+
+def test_a_namespace_that_is_going_away_is_told_with_what_holds_it(ready: Lab) -> None:
+    client = ready.endpoint.client()
+    space = Ref(api_version="v1", kind="Namespace", namespace="", name="cnpg-system")
+    client.delete(space)
+    with pytest.raises(TryAgainError, match="the namespace cnpg-system is going away") as caught:
+        ready.apply("cloudnative-pg")
+    assert "wait until it is gone" in caught.value.next_step
+    assert "its namespace cnpg-system is going away" in ready.status()[POSTGRES]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(status=429, headers={"retry-after": "60"}, times=1000), "the API server is busy or not ready"),
+        (Fault(status=0, times=1000), "no answer from the API server"),
+    ],
+)
+def test_an_api_server_that_does_not_answer_is_told_once(ready: Lab, fault: Fault, said: str) -> None:
+    ready.server.faults.append(fault)
+    assert said in ready.plan()["stack/cloud/namespaces"]
+    assert said in ready.status()["stack/cloud/namespaces"]["detail"]
+    error = ready.refused("up", "--yes")
+    assert said in error.brief
+    ready.server.faults.clear()
+    assert "stack/cloud/namespaces" not in ready.plan()
+
+
+def test_an_expired_certificate_is_renewed_on_the_way(ready: Lab) -> None:
+    old = ready.endpoint.authority.issue("old", organisation="system:masters", expired=True)
+    kubeconfig = ready.folder / ".ai-how/lab/kubernetes/cloud/kubeconfig"
+    whole = kubeconfig.read_text()
+    pem = base64.b64encode(old.certificate.read_bytes()).decode()
+    kubeconfig.write_text(re.sub("client-certificate-data: .*", f"client-certificate-data: {pem}", whole))
+    planned = ready.plan()
+    assert "the client certificate of its kubeconfig ended" in planned["kubernetes/cloud"]
+    ready.perform("kubernetes/cloud")
+    assert "stack/cloud/namespaces" not in ready.plan()
+
+
+def test_what_pods_say_is_shown(ready: Lab) -> None:
+    ready.controllers.stuck["cloudnative-pg"] = NO_ROOM
+    ready.server.logs["cnpg-system", "cloudnative-pg-x"] = "one\ntwo\n"
+    with pytest.raises(AiHowError, match="is not well"):
+        ready.apply("cloudnative-pg")
+    said = ready.run("logs", "stack/cloudnative-pg").stdout
+    assert said.splitlines() == ["== cnpg-system/cloudnative-pg-x main", "one", "two"]
+    assert "stack/cloud/keda" in ready.refused("logs", "stack/nothing").evidence
+    assert "has no pods" in ready.refused("logs", "stack/cloud/namespaces").brief
+
+
+def test_a_stack_that_is_switched_off_goes_and_its_secrets_stay(ready: Lab) -> None:
+    ready.apply("cloudnative-pg", "object-store")
+    ready.site_file.write_text(SITE.replace("{STACK}", "{enabled: false}"))
+    planned = ready.provider().plan()
+    assert [action.resource for action in planned.actions] == [
+        POSTGRES,
+        "stack/cloud/object-store",
+        "stack/cloud/namespaces",
+    ]
+    with LittleControllers(ready.endpoint):
+        done = ready.run("up", "--yes")
+    assert "kept: it holds data" in done.stderr
+    assert ready.get("v1", "Namespace", "cnpg-system") is None
+    assert ready.get("v1", "Secret", "object-store", "mlops") is not None
+    assert ready.get("v1", "Namespace", "mlops") is not None
+    assert ready.plan() == {}
+
+
+def wait_for(what: Callable[[], object], *, timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def marked(folder: Path) -> list[int]:
+    """The Helms that run for this test's site."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(folder) in word for word in one.cmdline()) and "upgrade" in one.cmdline():
+                found.append(one.pid)
+    return found
