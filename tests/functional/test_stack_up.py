@@ -32,7 +32,6 @@ from ai_how.errors import AiHowError, TryAgainError
 from ai_how.kubernetes.cluster_of_site import READY
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes_api.objects import Ref, ref_of
-from ai_how.kubernetes_api.waiting import wait_until_served
 from ai_how.plan.model import settings_digest
 from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
@@ -163,13 +162,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     with ExitStack() as stack:
         target = stack.enter_context(ssh_server(tmp_path / "sshd", path=programs))
         endpoint, server = stack.enter_context(stand_in(tmp_path))
-        client = endpoint.client()
-        for definition in definitions():
-            if definition["spec"]["group"] != "gateway.networking.k8s.io":
-                client.create(definition)
-                for version in definition["spec"]["versions"]:
-                    served = f"{definition['spec']['group']}/{version['name']}"
-                    wait_until_served(client, served, definition["spec"]["names"]["kind"], timeout_s=60)
+        brought = [one for one in definitions() if one["spec"]["group"] != "gateway.networking.k8s.io"]
+        _put(server, "customresourcedefinitions", brought, group="apiextensions.k8s.io")
         controllers = Controllers(server=server, conditions={})
         one = Lab(
             folder=tmp_path,
@@ -197,8 +191,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         yield one
 
 
-def _put(server: StandIn, plural: str, things: list[dict[str, Any]], namespace: str = "") -> None:
-    kind = server.store.kind_of("", "v1", plural)
+def _put(server: StandIn, plural: str, things: list[dict[str, Any]], namespace: str = "", *, group: str = "") -> None:
+    kind = server.store.kind_of(group, "v1", plural)
     for thing in things:
         server.store.write(kind, namespace, thing["metadata"]["name"], thing, "kubeadm", "Update")
 
