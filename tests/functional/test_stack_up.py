@@ -214,6 +214,7 @@ def test_a_stack_from_nothing_to_nothing(lab: Lab) -> None:
     found = lab.status()
     assert {each["condition"] for each in found.values()} == {"healthy"}, found
     assert found[MLFLOW]["address"].startswith("https://mlflow.ai-how.internal")
+    assert "kubectl -n mlops get secret mlflow-login" in found[MLFLOW]["login"]
 
     # a value is changed in the site file: only what hangs on it changes
     lab.write("monitoring: {size_gib: 60}")

@@ -377,5 +377,5 @@ def test_a_bundle_is_told_everything_that_the_stack_names() -> None:
     assert {each.name for each in wanted if isinstance(each, Chart)} == {
         chart.name for part in parts for chart in part.component.charts
     }
-    (file,) = (each for each in wanted if isinstance(each, File))
+    file, _ = (each for each in wanted if isinstance(each, File))
     assert file.url.endswith("v1.5.1/standard-install.yaml") and file.digest.startswith("sha256:7510")

@@ -19,7 +19,10 @@ Tell = Callable[[str, Sequence[str]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentStatus:
-    """One component. ``address`` is where it listens, ``uptime_s`` None where it does not run or is not known."""
+    """One component. ``address`` is where it listens, ``uptime_s`` None where it does not run or is not known.
+
+    ``login`` is the command that shows how to log in, empty where there is nothing to show.
+    """
 
     name: str
     condition: Condition
@@ -29,6 +32,7 @@ class ComponentStatus:
     uptime_s: float | None = None
     detail: str = ""
     remedy: str = ""
+    login: str = ""
 
 
 class Provider(Protocol):

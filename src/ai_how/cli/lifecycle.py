@@ -151,6 +151,8 @@ def status(site_path: Path | None, output: str) -> None:
         for component in components:
             if component.detail:
                 click.echo(f"\n{component.name}: {component.detail}\nNext: {for_this_site(component.remedy)}")
+        for component in (each for each in components if each.login):
+            click.echo(f"\nPassword of {component.address}: {component.login}")
         if endpoints:
             click.echo()
             print_table(("ENDPOINT", "STATE", "REPLICAS", "MODEL"), endpoint_rows(endpoints))

@@ -81,7 +81,17 @@ def _status(wish: Wish, condition: Condition, detail: str) -> ComponentStatus:
         address=addresses[0].url if addresses else "",
         detail=detail,
         remedy=f"{remedy}ai-how up" if detail else "",
+        login=login_of(wish) if condition is Condition.HEALTHY else "",
     )
+
+
+def login_of(wish: Wish) -> str:
+    """The command that shows the password of a part that people log in to; empty where there is none."""
+    secret = next((address.login for address in wish.part.addresses if address.login), "")
+    space, _, name = secret.partition("/")
+    shown = "-o go-template='{{.data.password | base64decode}}'"
+    config = f'KUBECONFIG="$(ai-how kubeconfig {wish.cluster} --path)"'
+    return f"{config} kubectl -n {space} get secret {name} {shown}" if secret else ""
 
 
 def _health(client: Client, wish: Wish, history: History, *, made: bool) -> tuple[Condition, str]:

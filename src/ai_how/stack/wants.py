@@ -1,4 +1,4 @@
-"""What a bundle must hold for the stack: its charts, the images that its own objects name, published files. Pure.
+"""What a bundle must hold for the stack: charts and Helm, the images that its own objects name, published files. Pure.
 
 The images of charts are not among them: they are only known once the charts are at hand.
 """
@@ -9,6 +9,9 @@ from collections.abc import Iterable
 
 from ai_how.bundles.wanted import Chart, File, Image, Wanted
 from ai_how.stack.part import Part
+from ai_how.stack.upstream import tool
+
+_MACHINE = "amd64"
 
 
 def stack_wants(parts: Iterable[Part]) -> tuple[Wanted, ...]:
@@ -23,4 +26,7 @@ def stack_wants(parts: Iterable[Part]) -> tuple[Wanted, ...]:
         for reference in part.images:
             name, _, pinned = reference.partition("@")
             found[Image(reference=name, digest=pinned or None)] = None
+    if any(isinstance(one, Chart) for one in found):
+        helm = tool("helm", machine=_MACHINE)
+        found[File(url=helm.url, digest=f"sha256:{helm.sha256}", kind="manifest")] = None
     return tuple(found)
