@@ -69,8 +69,12 @@ class Helm:
         status = "pending-upgrade" if history else "pending-install"
         revision = 1 + max((int(self.label(one, "version")) for one in history), default=0)
         self.record(revision, status, {**kept, **given}, objects)
-        while Path(f"{asked.chart}.wait").exists():
-            time.sleep(0.05)
+        hold = Path(f"{asked.chart}.wait")
+        if hold.exists() and not hold.read_text():
+            # the first one alone is held up
+            hold.write_text("held")
+            while hold.exists():
+                time.sleep(0.05)
         failure = Path(f"{asked.chart}.fail")
         if failure.exists():
             self.mark(revision, "failed")
