@@ -71,6 +71,20 @@ def test_what_somebody_else_put_into_our_pool_stays(dry_site: MachineSite) -> No
     shutil.rmtree(folder)
 
 
+def test_a_pool_whose_folder_was_removed_is_made_anew_or_forgotten(dry_site: MachineSite) -> None:
+    before = inventory(dry_site.host)
+    dry_site.up()
+    for mend in (True, False):
+        shutil.rmtree(dry_site.storage / "lab")
+        status = dry_site.run("status", "-o", "json", code=1).json()
+        assert "is not active" in {one["detail"] for one in status["components"]}
+        if mend:
+            assert [str(outcome.error) for outcome in dry_site.up() if outcome.result != "done"] == []
+            assert dry_site.provider().plan().actions == ()
+    assert dry_site.destroy() == []
+    assert inventory(dry_site.host) == before
+
+
 def test_seeds_cannot_be_read_by_others(dry_site: MachineSite) -> None:
     dry_site.up()
     seeds = list((dry_site.storage / "lab").glob("*-seed.iso"))

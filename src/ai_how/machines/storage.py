@@ -57,7 +57,13 @@ def find_pool(connect: Connect, *, name: str, uuid: str, start: bool = False) ->
             return None
         if not pool.isActive():
             pool.create(0)
-        _refresh(pool)
+        try:
+            _refresh(pool)
+        except load_libvirt().libvirtError:
+            if pool.isActive():
+                raise
+            # its folder is gone, and libvirt has stopped it for that
+            return None
         return pool
 
 
