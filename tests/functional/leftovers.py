@@ -44,12 +44,14 @@ def nothing_stays() -> Iterator[None]:
         yield
         signal.signal(signal.SIGTERM, before)
     children = [child for child in psutil.Process().children(recursive=True) if child.pid != watcher.pid]
-    left = [_described(child) for child in children] + namespaces_of(os.getpid())
-    for child in children:
+    # what is ending by itself gets the time for it
+    _, staying = psutil.wait_procs(children, timeout=_GRACE_S)
+    left = [said for child in staying if (said := _described(child))] + namespaces_of(os.getpid())
+    for child in staying:
         with contextlib.suppress(psutil.Error):
             child.kill()
     # ours to wait for, or they stay as zombies
-    psutil.wait_procs(children, timeout=_GRACE_S)
+    psutil.wait_procs(staying, timeout=_GRACE_S)
     assert watcher.stdin is not None
     watcher.stdin.close()
     watcher.wait(120)
@@ -69,10 +71,12 @@ def namespaces_of(run: int) -> list[str]:
 
 
 def _described(process: psutil.Process) -> str:
+    """A process that still runs; empty where it has ended."""
     try:
-        return f"{process.pid} ({process.status()}): {' '.join(process.cmdline())}"
+        running = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return f"{process.pid}: {' '.join(process.cmdline())}" if running else ""
     except psutil.Error:
-        return f"{process.pid}: ended since"
+        return ""
 
 
 def _as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
