@@ -78,6 +78,8 @@ def test_events_survive_a_line_cut_short(tmp_path: Path) -> None:
     log.append("a", "create", "done")
     with log.path.open("a") as file:
         file.write('{"time": "2026')
+    with log.path.open("ab") as binary:
+        binary.write(b"\xff\xfe")
     log.append("b", "create", "done")
     assert [event.resource for event in log.read()] == ["a"]
     log.append("c", "create", "done", detail="x", duration_s=1.23456)

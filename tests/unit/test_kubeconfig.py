@@ -126,6 +126,11 @@ def test_trouble_names_what_is_wrong_with_the_file(ours: Kubeconfig) -> None:
     assert ours.trouble() == ""
     ours.path.write_text("[")
     assert "damaged" in ours.trouble()
+    ours.path.write_bytes(b"\xff\xfe")
+    assert "damaged" in ours.trouble()
+    with pytest.raises(ProviderError, match="is damaged") as caught:
+        ours.text()
+    assert caught.value.next_step == "ai-how kubeconfig --renew"
     ours.path.unlink()
     assert ours.trouble() == "its kubeconfig is missing"
     with pytest.raises(NotFoundError, match="no kubeconfig of lab-cloud yet"):
@@ -193,13 +198,13 @@ def test_what_the_user_changed_since_stays_and_is_told(ours: Kubeconfig, tmp_pat
     assert file.read_text() == before
 
 
-@pytest.mark.parametrize("text", ["[", "- a\n", "clusters: {a: b}\n"])
-def test_a_file_that_is_no_kubeconfig_is_left_alone(ours: Kubeconfig, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("content", [b"[", b"- a\n", b"clusters: {a: b}\n", b"\xff\xfe"])
+def test_a_file_that_is_no_kubeconfig_is_left_alone(ours: Kubeconfig, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "config"
-    file.write_text(text)
+    file.write_bytes(content)
     with pytest.raises(SpecError, match="nothing was changed"):
         Merge(ours).add(file)
-    assert file.read_text() == text
+    assert file.read_bytes() == content
 
 
 def test_a_file_that_went_is_no_trouble(ours: Kubeconfig, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class EventLog:
     def read(self) -> Iterator[Event]:
         """All events, oldest first; a line that a crash cut short is left out."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return
         for line in lines:

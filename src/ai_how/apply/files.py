@@ -50,6 +50,21 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def read_own_text(path: Path, *, next_step: str) -> str:
+    """A text file that we wrote.
+
+    Raises:
+        ProviderError: it is damaged; ``next_step`` says how to get a whole one.
+        FileNotFoundError: there is none.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ProviderError(
+            f"{path.name} is damaged", evidence=f"{path}\nis no text from byte {error.start} on", next_step=next_step
+        ) from error
+
+
 def last_lines(path: Path, lines: int) -> list[str]:
     """The last lines of a file that may be large or missing."""
     try:

@@ -67,10 +67,10 @@ def declared_version(path: Path) -> str:
     file = path / "galaxy.yml"
     try:
         text = file.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
         raise SpecError(
             f"{path} is no checkout of Kubespray",
-            evidence=f"{file} is missing",
+            evidence=f"{file} is damaged" if isinstance(error, UnicodeDecodeError) else f"{file} is missing",
             next_step="correct kubernetes.kubespray_path, or remove it: the release is fetched then",
         ) from error
     name, version = (re.search(rf"^{key}:\s*(\S+)\s*$", text, re.MULTILINE) for key in ("name", "version"))

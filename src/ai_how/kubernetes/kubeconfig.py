@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ai_how.apply.files import write_atomic
+from ai_how.apply.files import read_own_text, write_atomic
 from ai_how.errors import AiHowError, NotFoundError, ProviderError
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.kubernetes.yaml_text import yaml_text
@@ -44,9 +44,10 @@ class Kubeconfig:
 
         Raises:
             NotFoundError: it was not fetched yet.
+            ProviderError: it is damaged.
         """
         try:
-            return self.path.read_text(encoding="utf-8")
+            return read_own_text(self.path, next_step="ai-how kubeconfig --renew")
         except FileNotFoundError as error:
             raise NotFoundError(
                 f"there is no kubeconfig of {self.context} yet", next_step="ai-how kubeconfig --renew, or: ai-how up"

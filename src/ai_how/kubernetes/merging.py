@@ -106,6 +106,10 @@ def _read(file: Path) -> CommentedMap:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         text = ""
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"{file} is no text: nothing was changed", evidence=str(error), next_step="name another one in KUBECONFIG"
+        ) from error
     return _read_text(text, file)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_how.apply.files import write_atomic
+from ai_how.apply.files import read_own_text, write_atomic
 from ai_how.run.process import run
 
 
@@ -24,7 +24,8 @@ class KeyPair:
     @property
     def public(self) -> str:
         """The public line, without its comment."""
-        return " ".join(self.public_file.read_text(encoding="utf-8").split()[:2])
+        again = f"ssh-keygen -y -f {self.private} >{self.public_file}; then: ai-how up"
+        return " ".join(read_own_text(self.public_file, next_step=again).split()[:2])
 
     @property
     def whole(self) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
+import shlex
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_how.apply.files import write_atomic
+from ai_how.apply.files import read_own_text, write_atomic
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, TryAgainError
 from ai_how.run.process import run
 from ai_how.run.ssh import SshTrouble, proxy_option, trouble_of
@@ -43,7 +43,7 @@ def parse_known_hosts(text: str) -> dict[str, list[HostKey]]:
             continue
         try:
             base64.b64decode(words[2], validate=True)
-        except binascii.Error:
+        except ValueError:
             continue
         for name in words[0].split(","):
             found.setdefault(name, []).append(HostKey(kind=words[1], public=words[2]))
@@ -62,8 +62,15 @@ class KnownHosts:
         self.path = path
 
     def keys(self) -> dict[str, list[HostKey]]:
-        """All that are kept, by name."""
-        return parse_known_hosts(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        """All that are kept, by name.
+
+        Raises:
+            ProviderError: the file is damaged.
+        """
+        if not self.path.exists():
+            return {}
+        anew = f"rm {shlex.quote(str(self.path))}; then trust the servers anew: ai-how hosts trust"
+        return parse_known_hosts(read_own_text(self.path, next_step=anew))
 
     def keep(self, new: Mapping[str, HostKey]) -> None:
         """Keep keys in place of what was known under these names."""
