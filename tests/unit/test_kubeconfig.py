@@ -133,8 +133,9 @@ def test_trouble_names_what_is_wrong_with_the_file(ours: Kubeconfig) -> None:
     assert caught.value.next_step == "ai-how kubeconfig --renew"
     ours.path.unlink()
     assert ours.trouble() == "its kubeconfig is missing"
-    with pytest.raises(NotFoundError, match="no kubeconfig of lab-cloud yet"):
+    with pytest.raises(NotFoundError, match="no kubeconfig of lab-cloud yet") as refused:
         ours.text()
+    assert refused.value.next_step == "ai-how up"
 
 
 def test_merging_keeps_others_and_is_undone_for_ours_alone(ours: Kubeconfig, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.cli.hosts import _next_steps
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, TryAgainError
 from ai_how.host.check import Check, Verdict
 from ai_how.host.checks.node import address_of_node, check_node, ports_of
@@ -134,6 +135,22 @@ def test_how_a_key_stands(host_key: str, kept: list[HostKey], state: str, may: b
     found = judged(server(host_key=host_key), KEY, kept)
     assert (found.state, found.may_be_trusted) == (state, may)
     assert bool(found.trouble) == (state == "CHANGED")
+
+
+def test_listed_keys_lead_to_the_command_that_mends_them() -> None:
+    other = [replace(KEY, public="AAAA")]
+    again, named, new = (
+        judged(server(), KEY, other),
+        judged(server(host_key="SHA256:x"), KEY, []),
+        judged(server(), KEY, []),
+    )
+    assert list(_next_steps([again, new])) == [
+        f"ai-how hosts trust {server().name} --replace    (only if installed anew)",
+        "ai-how hosts trust",
+    ]
+    (step,) = _next_steps([named])
+    assert "correct its host_key in the site file" in step
+    assert list(_next_steps([judged(server(), KEY, [KEY])])) == []
 
 
 @pytest.mark.parametrize(
@@ -415,7 +432,7 @@ def test_one_that_does_not_answer_is_one_line_and_keeps_what_it_was() -> None:
 def test_a_check_that_fails_stands_against_a_new_node_not_against_one_that_runs() -> None:
     full = {"disk_free_bytes": 10**9}
     (action,) = plan(fleet(look(server(), facts(**full)))).actions
-    assert action.reason.endswith("; 1 check fails: Free disk")
+    assert action.reason == ("blocked: 1 check fails: Free disk; without that it becomes a cpu-worker of cluster cloud")
     ours = {**full, "record": {"site": "lab", "cluster": "cloud"}}
     assert plan(fleet(look(server(set_up=True), facts(**ours)), recorded={"w1": made()})).empty
 

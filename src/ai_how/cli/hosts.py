@@ -15,7 +15,7 @@ from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import AiHowError, ConflictError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ai_how.servers.trust import KeyState
 
@@ -76,8 +76,8 @@ def list_(site_path: Path | None, output: str) -> None:
     for each in states:
         if each.trouble:
             click.echo(f"\n{each.server.name}: {each.trouble}")
-    if any(each.state == "not trusted" for each in states):
-        say_next("ai-how hosts trust")
+    for step in _next_steps(states):
+        say_next(step)
 
 
 @hosts.command()
@@ -137,6 +137,17 @@ def trust(names: tuple[str, ...], site_path: Path | None, yes: bool, replace: bo
     click.echo(f"{trusted}; kept in {provider.known.path}" if new else trusted)
     if any(each.state == "no answer" for each in states):
         raise ConflictError("not every server answers", next_step="ai-how hosts list")
+
+
+def _next_steps(states: Sequence[KeyState]) -> Iterator[str]:
+    """What to do about keys; one that the site file names otherwise is not trusted by a command."""
+    changed = [each.server.name for each in states if each.state == "CHANGED" and each.may_be_trusted]
+    if changed:
+        yield f"ai-how hosts trust {' '.join(changed)} --replace    (only if installed anew)"
+    if any(each.state == "CHANGED" and not each.may_be_trusted for each in states):
+        yield "find out why the key changed; only after a new install: correct its host_key in the site file"
+    if any(each.state == "not trusted" for each in states):
+        yield "ai-how hosts trust"
 
 
 def _tell_trouble(states: Sequence[KeyState]) -> None:

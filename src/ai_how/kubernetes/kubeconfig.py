@@ -49,9 +49,8 @@ class Kubeconfig:
         try:
             return read_own_text(self.path, next_step="ai-how kubeconfig --renew")
         except FileNotFoundError as error:
-            raise NotFoundError(
-                f"there is no kubeconfig of {self.context} yet", next_step="ai-how kubeconfig --renew, or: ai-how up"
-            ) from error
+            # `up` fetches it too where the cluster is there and the file is lost
+            raise NotFoundError(f"there is no kubeconfig of {self.context} yet", next_step="ai-how up") from error
 
     def trouble(self, now: datetime | None = None) -> str:
         """Why it has to be fetched anew, in a few words; empty where it need not be."""

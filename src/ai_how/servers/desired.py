@@ -121,11 +121,18 @@ def _explained(action: Action, fleet: Fleet) -> Action:
     one = fleet.wanted[name]
     trouble = trouble_of(one)
     if action.verb is Verb.CREATE:
-        joins = f"becomes a {one.server.wish.role} of cluster {one.server.wish.cluster}"
-        return replace(action, reason=f"{joins}; {trouble}" if trouble else joins)
+        node = f"a {one.server.wish.role} of cluster {one.server.wish.cluster}"
+        if _refuses(one):
+            return replace(action, reason=f"blocked: {trouble}; without that it becomes {node}")
+        return replace(action, reason=f"becomes {node}; {trouble}" if trouble else f"becomes {node}")
     if was_replaced(one, fleet.recorded.get(name)):
         return replace(action, reason="another machine, or the same one installed anew, has its address")
     return replace(action, reason=f"{action.reason}; {trouble}" if trouble not in action.reason else action.reason)
+
+
+def _refuses(one: Examined) -> bool:
+    """Whether `up` would try this server and stop there."""
+    return bool(one.look.trouble or one.blocking)
 
 
 def was_replaced(one: Examined, made: Mapping[str, Any] | None) -> bool:
