@@ -33,11 +33,12 @@ from ai_how.servers.desired import (
     cluster_machines,
     explained,
     leaving_servers,
+    left_alone,
     observed,
     resources,
     settings_of,
 )
-from ai_how.servers.known_hosts import HostKey, check_kept, known_hosts_text, no_answer, parse_known_hosts
+from ai_how.servers.known_hosts import HostKey, KnownHosts, check_kept, known_hosts_text, no_answer, parse_known_hosts
 from ai_how.servers.record import record_text
 from ai_how.servers.server import Reached, servers_of
 from ai_how.servers.survey import explained as explained_ssh
@@ -104,6 +105,18 @@ def test_known_hosts_are_read_as_they_were_written(kept: dict[str, list[HostKey]
 def test_lines_of_another_shape_are_no_keys() -> None:
     text = "# a comment\n|1|hash= ssh-rsa AAAA\n@revoked h ssh-rsa AAAA\nh ssh-rsa !!\nh ssh-rsa\na,b ssh-rsa AAAA\n"
     assert list(parse_known_hosts(text)) == ["a", "b"]
+
+
+def test_a_damaged_file_of_keys_is_called_so(tmp_path: Path) -> None:
+    known = KnownHosts(tmp_path / "known_hosts")
+    assert known.keys() == {}
+    known.path.write_bytes(b"h ssh-ed25519 \xff\xfe\x00\n")
+    for act in (known.keys, lambda: known.keep({"w1": KEY})):
+        with pytest.raises(ProviderError, match="known_hosts is damaged") as caught:
+            act()
+        assert str(known.path) in caught.value.evidence and "ai-how hosts trust" in caught.value.next_step
+    known.path.write_text("h ssh-ed25519 \u00e4\u00f6\n")
+    assert known.keys() == {}
 
 
 def test_a_key_is_kept_by_word_or_by_the_site_file_alone() -> None:
@@ -449,6 +462,20 @@ def test_one_that_leaves_and_does_not_answer_is_lost() -> None:
         assert cloud.there == there
     assert observed(one)["server/w9"].condition is Condition.HEALTHY
     assert [action.verb for action in plan(one).actions] == ["create", "delete"]
+
+
+def test_a_server_that_destroy_leaves_alone_is_named_with_what_to_do_later() -> None:
+    def said(**more: Any) -> list[str]:
+        (one,) = examine(look(server(set_up=True), **more)).values()
+        return list(left_alone(one))
+
+    away = replace(look(server(set_up=True)), facts=None, trouble=AWAY)
+    lines = list(left_alone(examine(away)["w1"]))
+    assert lines[0] == f"w1 is left as it is: {AWAY.brief}"
+    assert "kubeadm reset" in lines[-1] and max(map(len, lines)) <= 80
+    assert "record that it is our node is gone" in said()[0]
+    assert "cannot be read" in said(seen=facts(record={}))[0]
+    assert said(seen=facts(record={"site": "b", "cluster": "c"})) == ["w1 is left as it is: another site has it"]
 
 
 def test_another_installation_at_the_same_address_is_another_node() -> None:

@@ -12,6 +12,7 @@ from ai_how.kubernetes.cluster_of_site import ClusterMachines
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
 from ai_how.servers.preflight import Examined
+from ai_how.servers.record import FOLDER
 from ai_how.servers.server import Reached, Server
 from ai_how.site.spec import Site
 
@@ -133,6 +134,18 @@ def _explained(action: Action, fleet: Fleet) -> Action:
 def _refuses(one: Examined) -> bool:
     """Whether `up` would try this server and stop there."""
     return bool(one.look.trouble or one.blocking)
+
+
+def left_alone(one: Examined) -> Iterator[str]:
+    """What to say of a server that was set up and that ``destroy`` does not touch: why, and what to do later."""
+    name, trouble, facts = one.server.name, one.look.trouble, one.look.facts
+    if facts is not None and facts.record:
+        yield f"{name} is left as it is: another site has it"
+        return
+    record = "is gone" if facts is None or facts.record is None else "cannot be read"
+    yield f"{name} is left as it is: {trouble.brief if trouble else f'its record that it is our node {record}'}"
+    yield "  Kubernetes may still be on it. To take it off later, on that server, as root:"
+    yield f"  kubeadm reset --force; rm -rf /etc/kubernetes {FOLDER}"
 
 
 def was_replaced(one: Examined, made: Mapping[str, Any] | None) -> bool:

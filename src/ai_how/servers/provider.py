@@ -268,8 +268,8 @@ class InventoryProvider:
         everyone: Mapping[str, Examined] = {**self.fleet.wanted, **self.fleet.leaving}
         mine = {name for name, one in everyone.items() if one.look.facts and is_ours(one.look.facts, one.server.wish)}
         for name in sorted(set(self.fleet.recorded) - mine):
-            trouble = everyone[name].look.trouble
-            say(f"{name} is left as it is: {trouble.brief if trouble else 'another site has it'}")
+            for line in desired.left_alone(everyone[name]):
+                say(line)
         for name in self.kubernetes.recorded():
             say(f"taking Kubernetes of cluster {name} off its servers; log: {self.folder.logs}")
             self.kubernetes.perform(
