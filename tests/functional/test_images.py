@@ -275,6 +275,21 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
 
 
 @needs_builders
+def test_a_terminated_build_leaves_neither_folders_nor_programs(tmp_path: Path) -> None:
+    # started in the background by a shell: no SIGINT would end it
+    words, env = fake_build(tmp_path, f"sleep 300 & echo $! >{tmp_path}/pid; mv {tmp_path}/pid {tmp_path}/began; wait")
+    building = start_and_wait(tmp_path, words, env)
+    # as `timeout` and systemd do: to it alone, and `timeout` to its group right after
+    building.terminate()
+    building.terminate()
+    _, said = building.communicate(timeout=60)
+    assert building.returncode == 143
+    assert "Error: interrupted" in said and "Traceback" not in said
+    assert left_in(images(tmp_path)) == []
+    assert not is_running(int((tmp_path / "began").read_text()))
+
+
+@needs_builders
 def test_what_a_killed_build_left_is_removed_by_the_next_and_its_programs_end(tmp_path: Path) -> None:
     words, env = fake_build(tmp_path, f"echo $$ >{tmp_path}/began; exec sleep 300")
     building = start_and_wait(tmp_path, words, env)

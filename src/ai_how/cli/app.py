@@ -14,6 +14,7 @@ import click
 from ai_how import __version__
 from ai_how.cli.next_step import SITE_KEY, with_site
 from ai_how.cli.output import fail
+from ai_how.cli.termination import EXIT_CODE, Termination
 from ai_how.errors import AiHowError
 
 # name -> (module:attribute, help). The help lines stand here so that `ai-how --help` imports no command.
@@ -114,11 +115,20 @@ def root() -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line: errors of ours become three lines and an exit code, never a traceback."""
+    termination = Termination()
+    termination.listen()
+    try:
+        _run(argv)
+    except SystemExit as ended:
+        raise SystemExit(EXIT_CODE if termination.came else ended.code) from None
+
+
+def _run(argv: list[str] | None) -> NoReturn:
     try:
         code = root.main(args=argv, prog_name="ai-how", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.Abort:
-        # Ctrl-C, here or at a question
+    except (click.Abort, KeyboardInterrupt):
+        # Ctrl-C, here or at a question, or SIGTERM
         fail(AiHowError("interrupted", next_step="run the same command again to go on"), exit_code=130)
     except click.ClickException as error:
         error.show()

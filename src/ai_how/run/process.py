@@ -5,16 +5,25 @@ Arguments are lists, never a shell's text; secrets go in ``env``, never in ``arg
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import psutil
+
 from ai_how.errors import MissingToolError, ProviderError, TryAgainError
+
+_GRACE_S = 20
+_running: set[subprocess.Popen[bytes]] = set()
+_asked: dict[subprocess.Popen[bytes], list[psutil.Process]] = {}
+"""Those that were asked to end, and what they had started by then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,32 +54,41 @@ def run(
 
     Raises:
         MissingToolError: the program does not exist.
-        TryAgainError: it did not end within ``timeout_s``; it has been killed.
+        TryAgainError: it did not end within ``timeout_s``; it has been ended, with all that it started.
         ProviderError: it ended with another exit code than 0; the evidence is the end of its output.
     """
     words = tuple(str(word) for word in argv)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             words,
             env={**os.environ, **(env or {})},
             cwd=cwd,
-            timeout=timeout_s,
-            capture_output=True,
-            input=stdin.encode(),
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
     except FileNotFoundError as error:
         raise MissingToolError(
             f"{words[0]} is not installed",
             next_step=f"install it, then check with: which {words[0]}",
         ) from error
-    except subprocess.TimeoutExpired as error:
-        raise TryAgainError(f"{words[0]} did not finish within {timeout_s:g} s") from error
+    with process:
+        _running.add(process)
+        try:
+            stdout, stderr = process.communicate(stdin.encode(), timeout=timeout_s)
+        except BaseException as error:
+            _end(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TryAgainError(f"{words[0]} did not finish within {timeout_s:g} s") from error
+            raise
+        finally:
+            _running.discard(process)
+            _asked.pop(process, None)
     completed = Completed(
         argv=words,
-        returncode=done.returncode,
-        stdout=done.stdout.decode(errors="replace"),
-        stderr=done.stderr.decode(errors="replace"),
+        returncode=process.returncode,
+        stdout=stdout.decode(errors="replace"),
+        stderr=stderr.decode(errors="replace"),
     )
     if check and completed.returncode != 0:
         tail = (completed.stderr or completed.stdout).strip().splitlines()[-12:]
@@ -79,6 +97,36 @@ def run(
             evidence="\n".join(tail),
         )
     return completed
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, then make it and all that it started."""
+    family = _asked[process] if process in _asked else _ask(process)
+    try:
+        process.wait(_GRACE_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+
+
+def _ask(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """What it has started by now: once it has ended, nothing leads there."""
+    family = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    _asked[process] = family
+    process.terminate()
+    return family
+
+
+def end_running() -> None:
+    """End all programs that are being waited for, by any thread, as ``run`` ends one that takes too long."""
+    for process in tuple(_running):
+        _ask(process)
+        # whoever waits for it also waits for its family, which may still hold its output
+        threading.Thread(target=_end, args=(process,), daemon=True).start()
 
 
 def replace_process(argv: Sequence[str | Path]) -> NoReturn:
