@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from ai_how.cli.app import COMMANDS, root
 from ai_how.cli.options import Number
+from ai_how.cli.output import fail
+from ai_how.errors import AiHowError
 
 
 def all_commands() -> list[tuple[str, click.Command]]:
@@ -76,3 +81,39 @@ def test_a_number_within_bounds_is_taken() -> None:
     assert Number(0.1, 3600).convert("15", None, None) == 15.0
     result = CliRunner().invoke(root, ["bench", "run", "any", "--duration", "nan"])
     assert (result.exit_code, "'nan' is not a finite number" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_colour_is_left_out_where_it_is_not_wanted(
+    environment: dict[str, str], coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+
+    @click.command()
+    def red() -> None:
+        click.secho("red", fg="red")
+
+    monkeypatch.setitem(COMMANDS, "red", (f"{__name__}:red", "Red."))
+    monkeypatch.setattr(sys.modules[__name__], "red", red, raising=False)
+    terminal = Terminal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        root.main(["red"], standalone_mode=False)
+        patch.setattr(sys, "stderr", terminal)
+        with pytest.raises(SystemExit):
+            fail(AiHowError("broken"))
+    said = terminal.getvalue()
+    assert "red" in said and "broken" in said
+    assert ("\x1b[" in said) is coloured
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True

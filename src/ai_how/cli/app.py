@@ -13,7 +13,7 @@ import click
 
 from ai_how import __version__
 from ai_how.cli.next_step import SITE_KEY, with_site
-from ai_how.cli.output import fail
+from ai_how.cli.output import colour, fail
 from ai_how.cli.termination import EXIT_CODE, Termination
 from ai_how.errors import AiHowError
 
@@ -106,11 +106,13 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 @click.version_option(__version__, prog_name="ai-how")
-def root() -> None:
+@click.pass_context
+def root(ctx: click.Context) -> None:
     """Your own machines as the provider for models fine-tuned with Oumi.
 
     One YAML file says what you want: check the host, plan, build, serve, measure.
     """
+    ctx.color = colour()
 
 
 def main(argv: list[str] | None = None) -> NoReturn:

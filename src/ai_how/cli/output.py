@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from enum import Enum
@@ -65,6 +66,11 @@ def wrap(text: str, *, first: str = "", hanging: str = "") -> list[str]:
     )
 
 
+def colour() -> bool | None:
+    """False where the user wants none (no-color.org, or a terminal without); None: by what is written to."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
 def note(text: str) -> None:
     """Say something that is not the command's result: progress, a warning, what to type next."""
     click.echo(text, err=True)
@@ -72,7 +78,7 @@ def note(text: str) -> None:
 
 def fail(error: AiHowError, *, exit_code: int | None = None) -> NoReturn:
     """Print an error as what failed, the evidence and the next step; then end the program."""
-    click.echo(click.style("Error: ", fg="red", bold=True) + error.brief, err=True)
+    click.echo(click.style("Error: ", fg="red", bold=True) + error.brief, err=True, color=colour())
     for line in error.evidence.splitlines():
         click.echo(f"  {line}", err=True)
     if error.next_step:
