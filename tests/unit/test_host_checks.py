@@ -383,6 +383,21 @@ def test_programs(tool: Tool, verdict: Verdict, found: str) -> None:
     assert (check.verdict, check.found) == (verdict, found)
 
 
+@pytest.mark.parametrize(
+    ("tool", "verdict"),
+    [
+        (Tool(), WARN),
+        (Tool(path="/a", version=(2, 13)), WARN),
+        (Tool(path="/a", version=(2, 14)), PASS),
+        (Tool(path="/a", unclear="?"), UNKNOWN),
+    ],
+)
+def test_a_host_without_ansible_is_no_failure_as_ai_how_brings_its_own(tool: Tool, verdict: Verdict) -> None:
+    check = software(ansible=tool)["software.ansible"]
+    assert check.verdict is verdict
+    assert check.wanted == "2.14 or newer" and "brings its own" in check.why
+
+
 def test_a_libvirt_client_alone_runs_nothing_here() -> None:
     check = software(libvirt=Tool(path="/usr/bin/virsh", version=(11, 0)))["software.libvirt"]
     assert (check.verdict, check.found) == (WARN, "only the client (11.0)")
