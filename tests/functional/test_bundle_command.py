@@ -143,10 +143,10 @@ def test_a_site_without_kubernetes_needs_no_bundle(wanted: list[Wanted]) -> None
     [
         (("create", "b", "--platform", "windows/amd64"), "no bundles for platform"),
         (("create", "b", "--release", "none"), "no release set"),
-        (("verify", "none"), "is no bundle"),
-        (("load", "none"), "is no bundle"),
-        (("show", "none"), "is no bundle"),
-        (("serve", "none"), "is no bundle"),
+        (("verify", "none"), "no folder or tar none"),
+        (("load", "none"), "no folder or tar none"),
+        (("show", "none"), "no folder or tar none"),
+        (("serve", "none"), "no folder or tar none"),
         (("unload", "none"), "is not loaded"),
     ],
 )

@@ -362,7 +362,7 @@ def test_a_named_bundle_must_be_of_the_sites_versions(far: Far, tmp_path: Path) 
     with pytest.raises(SpecError) as caught:
         bundle_for({**VERSIONS, "kubernetes": "1.34.1"}, named=tmp_path / "b")
     assert caught.value.evidence == "kubernetes: the bundle has 1.35.4, the site wants 1.34.1"
-    with pytest.raises(NotFoundError, match="is no bundle"):
+    with pytest.raises(NotFoundError, match="no folder or tar"):
         bundle_for(VERSIONS, named=tmp_path / "none")
     write_archive(tmp_path / "b", tmp_path / "b.tar")
     with pytest.raises(SpecError, match="is a tar"):

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from ai_how.bundles.kubespray_list import _wanted
 from ai_how.bundles.manifest import Blob, Entry, Manifest, manifest_text, parse_manifest, read_manifest, summary
+from ai_how.bundles.needs import kubernetes_needs
 from ai_how.bundles.plan import Item, total_bytes
 from ai_how.bundles.serve import shelve
 from ai_how.bundles.wanted import File, Image, is_digest, parse_platform, parse_reference
 from ai_how.bundles.wheels import _best
+from ai_how.cli.bundle_create import _check_release
 from ai_how.errors import NotFoundError, ProviderError, SpecError
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars
 from ai_how.kubernetes.offline import FILE_HOSTS, offline_vars
@@ -143,13 +145,35 @@ def test_a_manifest_cannot_name_other_files(digest: str) -> None:
 
 
 def test_no_bundle_and_half_a_bundle_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="is no bundle"):
+    with pytest.raises(NotFoundError, match="there is no folder or tar"):
         read_manifest(tmp_path / "none")
+    with pytest.raises(NotFoundError, match="is no bundle"):
+        read_manifest(tmp_path)
     (tmp_path / "oci-layout").write_text("{}")
     with pytest.raises(NotFoundError) as caught:
         read_manifest(tmp_path)
     assert "is not whole" in caught.value.brief
     assert "goes on from there" in caught.value.next_step
+
+
+def test_a_release_beside_a_site_file_must_be_the_sites() -> None:
+    _check_release("current", "current", Path("ai-how.yaml"))
+    with pytest.raises(NotFoundError, match="no release set 'nosuch'"):
+        _check_release("nosuch", "current", Path("ai-how.yaml"))
+    with pytest.raises(SpecError, match=r"release: current, which is what `ai-how up` sets up") as caught:
+        _check_release("2025.10", "current", Path("ai-how.yaml"))
+    assert "leave --release out" in caught.value.next_step
+
+
+def test_a_bundle_that_cannot_be_made_without_internet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(version: str, *, own: Path | None) -> None:
+        raise ProviderError(f"Kubespray {version} could not be fetched", next_step="check the network, then: ai-how up")
+
+    monkeypatch.setattr("ai_how.bundles.needs.find_checkout", fails)
+    with pytest.raises(ProviderError) as caught:
+        kubernetes_needs([Kubernetes()], {**VERSIONS, "kubespray": "2.31.0"}, platform="linux/amd64", pythons=["3.11"])
+    assert "ai-how up" not in caught.value.next_step
+    assert "then run the same command again" in caught.value.next_step
 
 
 ANSWER = {

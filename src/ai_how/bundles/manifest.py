@@ -109,6 +109,11 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         text = (folder / NAME).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
+        if not folder.exists():
+            raise NotFoundError(
+                f"there is no folder or tar {folder}",
+                next_step=f"give the path of a bundle; ai-how bundle create {folder} makes one where there is internet",
+            ) from error
         begun = (folder / "oci-layout").is_file()
         raise NotFoundError(
             f"{folder} is no bundle" if not begun else f"the bundle in {folder} is not whole",

@@ -10,7 +10,7 @@ from ai_how.apply.python_environment import PythonEnvironment
 from ai_how.bundles.kubespray_list import kubespray_wants
 from ai_how.bundles.wanted import File, Wanted
 from ai_how.bundles.wheels import wheels_of
-from ai_how.errors import SpecError
+from ai_how.errors import ProviderError, SpecError
 from ai_how.kubernetes.checkout import Checkout, find_checkout
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars
@@ -78,4 +78,12 @@ def _checkout(clusters: Sequence[Kubernetes], version: str, site_folder: Path | 
         )
     path = next(iter(paths), None)
     own = (site_folder or Path()) / Path(path).expanduser() if path else None
-    return find_checkout(version, own=own), own is not None
+    try:
+        return find_checkout(version, own=own), own is not None
+    except ProviderError as error:
+        if own is None:
+            error.next_step = (
+                "a bundle is made where there is internet: check the network or proxy (HTTPS_PROXY), then run the same "
+                "command again. Or name a checkout of yours in a site file: kubernetes.kubespray_path"
+            )
+        raise

@@ -42,7 +42,7 @@ def bundle() -> None:
 @click.argument("folder", type=_FOLDER)
 @named_site_option("Site file whose release, pins and clusters count. Default: none.")
 @click.option(
-    "--release", "name", default="current", shell_complete=complete_set, help="Release set without a site file."
+    "--release", "name", shell_complete=complete_set, help="Release set without a site file. Default: current."
 )
 @click.option("--platform", default="linux/amd64", show_default=True, help="Platform of the nodes.")
 @click.option("--python", "pythons", multiple=True, metavar="3.X", help="Python that loads it. Default: this one.")
@@ -54,7 +54,7 @@ def bundle() -> None:
 def create(
     folder: Path,
     site_path: Path | None,
-    name: str,
+    name: str | None,
     platform: str,
     pythons: tuple[str, ...],
     jobs: int,

@@ -29,7 +29,7 @@ class Asked:
     """The options of the command."""
 
     site_path: Path | None
-    release: str
+    release: str | None
     platform: str
     pythons: tuple[str, ...]
     jobs: int
@@ -106,10 +106,13 @@ def _needs(asked: Asked) -> tuple[Needs, Purpose]:
     from ai_how.bundles.needs import kubernetes_needs
     from ai_how.bundles.wanted import parse_platform
     from ai_how.bundles.wheels import running_python
+    from ai_how.releases.sets import DEFAULT_SET
 
     parse_platform(asked.platform)
     pythons = asked.pythons or (running_python(),)
-    found = _of_site(asked.site_path) if asked.site_path else _of_release(asked.release)
+    found = _of_site(asked.site_path) if asked.site_path else _of_release(asked.release or DEFAULT_SET)
+    if asked.site_path and asked.release is not None:
+        _check_release(asked.release, found[0], asked.site_path)
     release, versions, clusters, more = found
     site_folder = asked.site_path.parent if asked.site_path else None
     note(f"  asking Kubespray {versions['kubespray']} what it downloads")
@@ -118,6 +121,23 @@ def _needs(asked: Asked) -> tuple[Needs, Purpose]:
     )
     purpose = Purpose(release=release, versions=versions, platform=asked.platform, python=" ".join(pythons))
     return needs, purpose
+
+
+def _check_release(named: str, of_site: str, path: Path) -> None:
+    """A release beside a site file must be the site's: the file decides what is set up.
+
+    Raises:
+        NotFoundError: there is no such release set.
+        SpecError: it is another one than the site file's.
+    """
+    from ai_how.releases.sets import load_set
+
+    load_set(named)
+    if named != of_site:
+        raise SpecError(
+            f"--release {named} is not the site's: {path} has release: {of_site}, which is what `ai-how up` sets up",
+            next_step=f"leave --release out, or write release: {named} into the site file",
+        )
 
 
 _Found = tuple[str, Mapping[str, str], Sequence["Kubernetes"], Sequence["Wanted"]]
