@@ -119,6 +119,15 @@ def test_a_site_file_chooses_the_provider_and_the_folder(host: Path, tmp_path: P
     assert as_json(host, "--site", str(site), "--for", "libvirt")["for"] == "libvirt"
 
 
+def test_it_says_which_hosts_of_a_site_it_did_not_check(host: Path, tmp_path: Path) -> None:
+    site = tmp_path / "ai-how.yaml"
+    hosts = "[{name: big, uri: qemu+ssh://admin@big/system}, {name: here}]"
+    site.write_text(f"name: demo\nprovider: libvirt\nhosts: {hosts}\n")
+    said = doctor(host, "--site", str(site)).stderr
+    assert "Checked: this machine alone. Not checked: big (qemu+ssh://admin@big/system);" in said
+    assert "Not checked" not in doctor(host).stderr
+
+
 def test_subnet_bridge_and_disk(host: Path) -> None:
     assert verdicts(as_json(host))["network.subnet"] == "fail"
     assert verdicts(as_json(host, "--subnet", "10.9.0.0/24"))["network.subnet"] == "pass"

@@ -84,7 +84,7 @@ def doctor(
         servers = examine_inventory(site_path) if site_path and provider in (None, "inventory") else None
         if servers is not None:
             return print_inventory(servers, only=only, output=output)
-        folder, of_site = _site(site_path)
+        folder, of_site, elsewhere = _site(site_path)
         provider = provider or of_site
         wanted = Wanted(tier=tier, subnet=_subnet(subnet), bridge=bridge)
         root = Root(root_path.resolve())
@@ -96,18 +96,26 @@ def doctor(
         error.exit_code = 2
         raise
     _print(report, shown, output=output, asked_for=provider, only=only)
+    if elsewhere:
+        note(f"\nChecked: this machine alone. Not checked: {', '.join(elsewhere)}; run ai-how doctor on each of them.")
     return exit_code(shown)
 
 
-def _site(site_path: Path | None) -> tuple[Path, str | None]:
-    """The site's folder and provider; this folder and none where no site file is named."""
+def _site(site_path: Path | None) -> tuple[Path, str | None, list[str]]:
+    """The site's folder, its provider, and its hosts that are other machines; this folder where no file is named."""
     if site_path is None:
-        return Path.cwd(), None
+        return Path.cwd(), None, []
+    from ai_how.host.site_hosts import is_this_machine
     from ai_how.site.load import load_site
 
     site = load_site(site_path)
     folder = site_path.absolute().parent
-    return (folder / site.state_dir if site.state_dir else folder), site.provider
+    elsewhere = [
+        f"{host.name} ({host.uri})" if site.provider == "libvirt" else host.name
+        for host in site.hosts
+        if not is_this_machine(site, host)
+    ]
+    return (folder / site.state_dir if site.state_dir else folder), site.provider, elsewhere
 
 
 def _subnet(text: str | None) -> IPv4Network | IPv6Network:

@@ -41,7 +41,7 @@ def site_hosts(site: Site, *, ask_far: AskFar) -> tuple[HostCapacity, ...]:
 
 
 def _observed(site: Site, host: Host, ask_far: AskFar) -> HostCapacity:
-    if not _is_this_machine(site, host):
+    if not is_this_machine(site, host):
         if site.provider == "libvirt":
             return ask_far(host)
         raise SpecError(
@@ -54,7 +54,8 @@ def _observed(site: Site, host: Host, ask_far: AskFar) -> HostCapacity:
     return observe_capacity(Root(), name=host.name, disk_path=_disk_path(site, host), gpus=gpus)
 
 
-def _is_this_machine(site: Site, host: Host) -> bool:
+def is_this_machine(site: Site, host: Host) -> bool:
+    """Whether a host of the site is the machine that this runs on, by its address."""
     if site.provider == "libvirt":
         # without a host name, libvirt's address means this machine: qemu:///system, but not qemu+ssh://far/system
         return bool(urlsplit(host.uri).scheme) and not urlsplit(host.uri).netloc
