@@ -157,6 +157,15 @@ def test_a_server_whose_size_is_asked_for_must_be_declared() -> None:
     assert "me@192.0.2.1" in refused.evidence
 
 
+def test_the_plan_of_servers_says_how_the_stack_fits() -> None:
+    Path("ai-how.yaml").write_text(SERVERS + "ssh: {key_file: none}\n")
+    said = ai_how("plan")
+    assert said.exit_code == 2
+    assert "Stack of c: 13 parts fit by cores and memory" in said.stdout
+    assert "by their planned sizes" in said.stdout
+    assert plan_json(code=2)["stacks"]["c"]["fit"] is True
+
+
 def test_an_inventory_is_planned() -> None:
     hosts = ", ".join(f"{{name: {name}, declared: {{{DECLARED}}}}}" for name in "abcd")
     Path("ai-how.yaml").write_text(f"name: lab\nprovider: inventory\nhosts: [{hosts}]\n")

@@ -25,6 +25,7 @@ from ai_how.capacity.storage_table import storage_contradictions, storage_volume
 from ai_how.cli.disk_budget import disk_budget_lines
 from ai_how.errors import SpecError
 from ai_how.site.clusters import Storage
+from ai_how.site.stack import Stack
 from tests.sizing import host, node
 
 sizes = st.floats(0.1, 10_000)
@@ -228,6 +229,32 @@ class TestPlan:
         assert (full.earliest, full.latest) == (pytest.approx(15.2, abs=0.1), pytest.approx(152, abs=1))
         assert by_name["metrics"].full == FullDay(earliest=None, latest=None)
         assert plan.contradictions == storage_contradictions()
+
+    def test_the_stacks_sizes_are_those_of_the_site(self) -> None:
+        stack = Stack.model_validate(
+            {
+                "object_store": {"size_gib": 99999},
+                "database": {"size_gib": 7777, "instances": 3},
+                "monitoring": {"size_gib": 5000},
+            }
+        )
+        elsewhere = Stack.model_validate(
+            {"object_store": {"type": "external", "endpoint_url": "https://s3", "credentials_secret": "s"}}
+        )
+
+        def sizes(clouds: int, *stacks: Stack) -> dict[str, float]:
+            plan = plan_storage([node()], [host()], Storage(), clouds=clouds, stacks=stacks, with_document=False)
+            assert plan is not None
+            return {each.volume.component: each.volume.size_gib.high for each in plan.budget.volumes}
+
+        assert (sizes(1, stack)["models"], sizes(1, stack)["database"], sizes(1, stack)["metrics"]) == (
+            99999,
+            3 * 7777,
+            5000,
+        )
+        assert sizes(1, Stack()) == sizes(1)
+        assert sizes(2, stack)["models"] == 99999 + 100
+        assert "models" not in sizes(1, elsewhere) and sizes(2, elsewhere)["models"] == 100
 
     def test_without_a_cloud_cluster_there_is_no_table(self) -> None:
         assert plan_storage([node()], [host()], Storage(), clouds=0, with_document=True) is None

@@ -128,8 +128,14 @@ SMALL = "    nodes:\n      - role: control-plane\n      - {role: cpu-worker, vcp
 
 def test_the_plan_says_that_it_fits() -> None:
     lines = "\n".join(answer_to("{domain: ai.example.org}"))
-    assert "parts fit; cloud-cpu-worker-1 is the fullest node" in lines
-    assert "the volumes may grow beyond the workers' disks of 150 GiB" in " ".join(lines.split())
+    lines = " ".join(lines.split())
+    assert "parts fit by cores and memory, full volumes do not; cloud-cpu-worker-1 is the fullest node" in lines
+    assert "cloud-cpu-worker-1 is planned with 150 GiB for 170" in lines
+    roomy = (
+        "    nodes:\n      - role: control-plane\n      - {role: cpu-worker, disk_gib: 300}\n      - role: gpu-worker\n"
+    )
+    lines = " ".join(" ".join(answer_to("{domain: ai.example.org}", roomy)).split())
+    assert "parts fit; cloud-cpu-worker-1 is the fullest" in lines and "full volumes" not in lines
 
 
 def test_the_plan_says_what_does_not_fit_and_what_to_do() -> None:
@@ -143,10 +149,24 @@ def test_the_plan_refuses_values_that_a_chart_does_not_know() -> None:
     assert "chart keda 2.20.2 has no value operater" in lines and "did you mean operator?" in lines
 
 
-def test_a_stack_that_is_not_written_is_not_asked_about() -> None:
+def test_a_stack_that_is_not_written_is_answered_as_it_is_applied_all_the_same() -> None:
     site, _ = check_site_text(HEAD, Path("f"))
-    assert site is not None and answers(site) == ()
+    assert site is not None
+    (cloud,) = answers(site)
+    assert cloud.cluster == "cloud" and cloud.fit
     assert answer_to("{enabled: false}") == []
+    site, mistakes = check_site_text(f"{HEAD}clusters: {{cloud: {{kubernetes: {{enabled: false}}}}}}\n", Path("f"))
+    assert site is not None, mistakes
+    assert answers(site) == ()
+
+
+def test_a_volume_lies_whole_on_one_node() -> None:
+    workers = [worker("a", 4, 8), worker("b", 4, 8)]
+    need = volume_need(PARTS, setting(), workers)
+    assert need.disks is not None
+    # 100 GiB on one of them, 50 and 20 on the other
+    assert sorted(disk.volumes_gib for disk in need.disks) == [70, 100] and need.fits
+    assert not volume_need(PARTS, setting(), []).fits
 
 
 DECLARED = """\
@@ -168,6 +188,11 @@ def test_the_command_ends_with_1_where_the_stack_does_not_fit(tmp_path: Path, ou
         assert found["fit"] is False and "mlflow" in found["unplaced"]
     else:
         assert "Stack of cloud: does not fit" in done.stdout
+
+
+def test_a_tier_says_of_the_stack_beside_its_answer() -> None:
+    done = CliRunner().invoke(root, ["plan", "--tier", "minimum", "--fit"])
+    assert (done.exit_code, "Stack of cloud: " in done.stdout) == (0, True)
 
 
 def test_the_command_says_why_a_stack_cannot_be_rendered(tmp_path: Path) -> None:

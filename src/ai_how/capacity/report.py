@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,6 +24,7 @@ from ai_how.capacity.tiers import Stated, stated_hosts
 from ai_how.capacity.types import SizingRequest
 from ai_how.site.clusters import Storage
 from ai_how.site.roles import Kind
+from ai_how.site.stack import Stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class SizingReport:
     with_smt: Solution | None
     growth: Storage
     clouds: int
+    stacks: tuple[Stack, ...]
 
     @property
     def shown(self) -> tuple[SizingRequest, Solution]:
@@ -96,7 +98,12 @@ class SizingReport:
     def storage(self) -> StoragePlan | None:
         request, _ = self.shown
         return plan_storage(
-            request.needs, request.hosts, self.growth, clouds=self.clouds, with_document=bool(self.tier)
+            request.needs,
+            request.hosts,
+            self.growth,
+            clouds=self.clouds,
+            stacks=self.stacks,
+            with_document=bool(self.tier),
         )
 
     @property
@@ -113,10 +120,12 @@ def make_report(
     tier: str = "",
     to_fit: bool = False,
     growth: Storage = Storage(),  # noqa: B008 - a frozen value
+    stacks: Sequence[Stack] = (),
 ) -> SizingReport:
     """Solve a request, under both schedules where there are several clusters, and fit it where that is asked for.
 
-    ``kinds`` has one entry a cluster; ``growth`` is the site's, for the disk budget.
+    ``kinds`` has one entry a cluster; ``growth`` is the site's, and ``stacks`` those of its clusters that have one, for
+    the disk budget.
     """
     solution = solve(request)
     other = None
@@ -133,6 +142,7 @@ def make_report(
         with_smt=solve(_with_smt(request)) if tier else None,
         growth=growth,
         clouds=sum(kind == "cloud" for kind in kinds),
+        stacks=tuple(stacks),
     )
 
 

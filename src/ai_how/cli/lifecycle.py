@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ai_how.apply.engine import Outcome
     from ai_how.apply.provider import Provider
     from ai_how.capacity.tiers import TierName
+    from ai_how.cli.site_stack import SiteStack
     from ai_how.plan.model import Plan
 
 
@@ -46,15 +47,19 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
       ai-how plan -o json > plan.json
       ai-how plan --tier minimum --fit
     """
+    from ai_how.cli.site_stack import answers, print_stacks, stacks_as_json
     from ai_how.cli.sizing import load_to_plan, plan_sizing
     from ai_how.plan.document import plan_to_json
     from ai_how.site.server_rules import is_to_be_built
 
     site, path = load_to_plan(site_path, tier, to_fit=to_fit)
     sizing: dict[str, Any] = {}
+    stacks: tuple[SiteStack, ...] = ()
     built = path is not None and tier is None and not to_fit and is_to_be_built(site)
     if not built and (path is None or site.provider != "local"):
         sizing = plan_sizing(site, tier=tier, to_fit=to_fit, output=output, site_path=site_path)
+    elif built:
+        stacks = answers(site)
     provider = provider_of(site, path or Path())
     try:
         made = provider.plan()
@@ -63,9 +68,10 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
             raise
         _sizing_alone(sizing, error, output)
     if output == "json":
-        print_json({**plan_to_json(made), **sizing, **servers_of_plan(provider)})
+        print_json({**plan_to_json(made), **sizing, **servers_of_plan(provider), **stacks_as_json(stacks)})
     else:
         print_servers(provider)
+        print_stacks(stacks)
         print_plan(made)
     sys.exit(0 if made.empty else 2)
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from ai_how.cli.output import wrap
 from ai_how.errors import AiHowError
 
 if TYPE_CHECKING:
+    from ai_how.capacity.types import NodeNeed
     from ai_how.site.spec import Site
     from ai_how.stack.fit import Fit
     from ai_how.stack.requests import Request
     from ai_how.stack.volumes import VolumeNeed
+
+
+_DISKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,25 +40,43 @@ class SiteStack:
             yield from wrap(line, first="    ", hanging="      ")
 
 
-def answers(site: Site) -> tuple[SiteStack, ...]:
-    """For each cluster whose stack is written in the site file, whether it fits; the others are not asked about."""
+def answers(site: Site, needs: Sequence[NodeNeed] | None = None) -> tuple[SiteStack, ...]:
+    """For each cluster that has a stack, also where none is written, whether it fits.
+
+    Args:
+        needs: The nodes of all clusters where they are not the site file's own, as in a plan that was made to fit.
+    """
+    from ai_how.capacity.demand import all_needs
     from ai_how.releases.conflict import Conflict
     from ai_how.releases.site_pins import solve_site
 
-    wanted = [
-        name
-        for name, cluster in site.planned_clusters.items()
-        if cluster.has_stack and "stack" in cluster.model_fields_set
-    ]
+    wanted = [name for name, cluster in site.planned_clusters.items() if cluster.has_stack]
     if not wanted:
         return ()
     found = solve_site(site)
-    # a clash is told already, and no version is sure then
-    return () if isinstance(found, Conflict) else tuple(_answer(site, name, found.versions) for name in wanted)
+    if isinstance(found, Conflict):
+        return ()  # it is told already, and no version is sure then
+    nodes = all_needs(site) if needs is None else needs
+    return tuple(
+        _answer(site, name, found.versions, [node for node in nodes if node.cluster == name]) for name in wanted
+    )
 
 
-def _answer(site: Site, name: str, versions: Mapping[str, str]) -> SiteStack:
-    from ai_how.capacity.demand import needs_of
+def stacks_as_json(stacks: Sequence[SiteStack]) -> dict[str, Any]:
+    """The answers under their key; nothing where there are none."""
+    return {"stacks": {stack.cluster: stack.data for stack in stacks}} if stacks else {}
+
+
+def print_stacks(stacks: Sequence[SiteStack]) -> None:
+    """The answers of servers that exist, which are counted by the sizes that the site file plans them with."""
+    for stack in stacks:
+        for line in list(stack.lines())[1:]:
+            click.echo(line)
+    if stacks:
+        click.echo("Nodes are counted by their planned sizes, not by what the servers have.\n")
+
+
+def _answer(site: Site, name: str, versions: Mapping[str, str], nodes: Sequence[NodeNeed]) -> SiteStack:
     from ai_how.stack.chart_values import check_known_values
     from ai_how.stack.fit import fit_stack
     from ai_how.stack.setting import setting_of
@@ -67,7 +91,6 @@ def _answer(site: Site, name: str, versions: Mapping[str, str]) -> SiteStack:
         return SiteStack(
             cluster=name, summary=why, fit=False, advice=(error.next_step,), data={"fit": False, "why": why}
         )
-    nodes = needs_of(name, site.planned_clusters[name])
     fit, volumes = fit_stack(parts, nodes), volume_need(parts, setting_of(site, name, versions), nodes)
     return SiteStack(
         cluster=name,
@@ -82,6 +105,13 @@ def _answer(site: Site, name: str, versions: Mapping[str, str]) -> SiteStack:
             "unplaced": [pod.name for pod in fit.unplaced],
             "volumes_gib": volumes.volumes_gib,
             "disks_gib": volumes.disks_gib,
+            "volumes_fit": volumes.fits,
+            "disks": None
+            if volumes.disks is None
+            else [
+                {"node": disk.name, "disk_gib": disk.disk_gib, "volumes_gib": disk.volumes_gib}
+                for disk in volumes.disks
+            ],
             "parts": {part.name: part.version for part in parts},
         },
     )
@@ -100,8 +130,9 @@ def _summary(count: int, fit: Fit, volumes: VolumeNeed) -> str:
             f"{', '.join(load.name for load in fit.nodes) or 'any worker'}"
         )
     fullest = max(fit.nodes, key=lambda load: load.asked.memory_mib / max(1, load.room.memory_mib))
+    parts = f"{count} parts fit" if volumes.fits else f"{count} parts fit by cores and memory, full volumes do not"
     return (
-        f"{count} parts fit; {fullest.name} is the fullest node with {_words(fullest.asked)} asked for of "
+        f"{parts}; {fullest.name} is the fullest node with {_words(fullest.asked)} asked for of "
         f"{_words(fullest.room)}; volumes grow to {volumes.volumes_gib} GiB"
     )
 
@@ -114,7 +145,10 @@ def _advice(fit: Fit, volumes: VolumeNeed) -> Iterator[str]:
     if not fit.fits:
         yield "to mend it, give the workers more vcpus or memory_gib, add one, or write stack: {enabled: false}"
     if not volumes.fits:
+        disks = [f"{disk.name} is planned with {disk.disk_gib} GiB for {disk.volumes_gib}" for disk in volumes.overfull]
+        more = f", and {len(disks) - _DISKS} more" if len(disks) > _DISKS else ""
+        where = "; ".join(disks[:_DISKS]) or "there is no worker"
         yield (
-            f"the volumes may grow beyond the workers' disks of {volumes.disks_gib} GiB: give them more disk_gib, "
-            "or keep fewer models and metrics"
+            f"full volumes are more than the workers' disks: {where}{more}. Give them more disk_gib, or write smaller "
+            "volumes (stack: size_gib)"
         )

@@ -64,11 +64,13 @@ def plan_sizing(
     from ai_how.cli import site_stack, site_versions
 
     report = _report(site, tier=tier, to_fit=to_fit)
-    versions, stacks = site_versions.answer(site), site_stack.answers(site)
-    fits = report.fits and (versions is None or versions.fit) and all(stack.fit for stack in stacks)
+    versions, stacks = site_versions.answer(site), site_stack.answers(site, report.shown[0].needs)
+    # a tier and --fit ask about nodes on hosts: what the stack makes of them is said beside the answer
+    stacks_fit = tier is not None or to_fit or all(stack.fit for stack in stacks)
+    fits = report.fits and (versions is None or versions.fit) and stacks_fit
     builds = fits and tier is None and not to_fit and site.provider == "libvirt"
     document = sizing_to_json(report) | {"versions": versions.data if versions else None}
-    document |= {"stacks": {stack.cluster: stack.data for stack in stacks}} if stacks else {}
+    document |= site_stack.stacks_as_json(stacks)
     if output == "text":
         from ai_how.cli.sizing_text import sizing_lines
 
@@ -105,8 +107,16 @@ def _report(site: Site, *, tier: TierName | None, to_fit: bool) -> SizingReport:
     from ai_how.capacity.report import make_report
 
     request = request_of(site, observed_hosts(site)) if tier is None else _request_for_tier(site, tier)
-    kinds = [cluster.kind for cluster in site.planned_clusters.values()]
-    return make_report(request, site=site.name, kinds=kinds, tier=tier or "", to_fit=to_fit, growth=site.storage)
+    clusters = site.planned_clusters.values()
+    return make_report(
+        request,
+        site=site.name,
+        kinds=[cluster.kind for cluster in clusters],
+        tier=tier or "",
+        to_fit=to_fit,
+        growth=site.storage,
+        stacks=[cluster.stack for cluster in clusters if cluster.has_stack],
+    )
 
 
 def _request_for_tier(site: Site, tier: TierName) -> SizingRequest:
