@@ -1,4 +1,4 @@
-"""Servers for the provider ``inventory``: sshd in network namespaces of the test's own, joined by a bridge.
+"""Servers for the provider ``inventory``: sshd in network namespaces of the test's own, joined by a bridge in another.
 
 Each has its own address, host key, host name, /etc and /var/lib; Python, kernel and all else are this machine's.
 """
@@ -6,6 +6,7 @@ Each has its own address, host key, host name, /etc and /var/lib; Python, kernel
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ import pytest
 from .sshd import SSHD
 
 _NET = "10.213.77"
+_CLONE_NEWNET = 0x40000000
 _START = """
 set -e
 mount -t tmpfs tmpfs /run && mkdir -p /run/sshd /run/systemd/system
@@ -89,6 +91,11 @@ class FakeFleet:
     def bridge(self) -> str:
         return f"aih{self.mark}"
 
+    @property
+    def hub(self) -> str:
+        """The namespace that the servers' network is in, and the test with it."""
+        return f"aih-{self.mark}-hub"
+
     def add(self, name: str) -> FakeServer:
         """One more server, running."""
         number = len(self.servers) + 1
@@ -141,18 +148,39 @@ def fake_fleet(folder: Path, *, path: str = "") -> Iterator[FakeFleet]:
     key_file = folder / "login"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key_file))
     fleet = FakeFleet(folder=folder, key_file=key_file, path=path)
-    made = subprocess.run(
-        ["ip", "link", "add", fleet.bridge, "type", "bridge"], capture_output=True, text=True, check=False
-    )
+    made = subprocess.run(["ip", "netns", "add", fleet.hub], capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        pytest.skip(f"no bridge can be made here: {made.stderr.strip()}")
+        pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
     try:
-        run("ip", "address", "add", f"{_NET}.1/24", "dev", fleet.bridge)
-        run("ip", "link", "set", fleet.bridge, "up")
-        yield fleet
+        with _inside(fleet.hub):
+            run("ip", "link", "set", "lo", "up")
+            run("ip", "link", "add", fleet.bridge, "type", "bridge")
+            run("ip", "address", "add", f"{_NET}.1/24", "dev", fleet.bridge)
+            run("ip", "link", "set", fleet.bridge, "up")
+            yield fleet
     finally:
         for server in fleet.servers.values():
             with contextlib.suppress(OSError):
                 server.stop()
             subprocess.run(["ip", "netns", "delete", server.namespace], check=False)
-        subprocess.run(["ip", "link", "delete", fleet.bridge], check=False)
+        subprocess.run(["ip", "netns", "delete", fleet.hub], check=False)
+
+
+@contextmanager
+def _inside(namespace: str) -> Iterator[None]:
+    """Be in a network namespace: this thread, and what it starts, be it threads or programs."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        _enter(there)
+        yield
+    finally:
+        _enter(before)
+        os.close(there)
+        os.close(before)
+
+
+def _enter(descriptor: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")

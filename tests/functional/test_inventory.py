@@ -111,10 +111,16 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def ansible(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kubespray's Python environment, before the test goes where there is no internet."""
+    environment = environment_of(tmp_path_factory.mktemp("environment"), KUBESPRAY)
+    if not is_ready(environment.path):
+        environment.install()
+
+
 @pytest.fixture
-def kubespray(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    if not is_ready(environment_of(tmp_path, KUBESPRAY).path):
-        environment_of(tmp_path, KUBESPRAY).install()
+def kubespray(ansible: None, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     lab.notes.mkdir()
     checkout = write_checkout(tmp_path / "checkout", lab.notes)
     with (checkout / "roles/names/defaults/main.yml").open("a") as file:
