@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,10 +11,12 @@ import pytest
 
 from ai_how.capacity.types import GpuCapacity
 from ai_how.cli.topology_text import topology_lines
+from ai_how.errors import TryAgainError
 from ai_how.host.facts.gpus import Gpu
 from ai_how.host.facts.pci import PciDevice
 from ai_how.kubernetes.inventory import inventory_text
 from ai_how.machines.topology.assemble import Seen, assemble
+from ai_how.machines.topology.picture import picture
 from ai_how.plan.compute import compute_plan
 from ai_how.plan.document import plan_to_json
 from ai_how.servers import desired
@@ -66,3 +69,19 @@ def test_its_picture(golden: Golden, fleet: Fleet) -> None:
     found = assemble(site, request, solution, seen=seen)
     assert found.conflicts == ()
     golden("tests/golden/inventory/topology.txt", click.unstyle("\n".join(topology_lines(found))) + "\n")
+
+
+def test_of_servers_that_were_not_reached_no_sizes_are_claimed(fleet: Fleet) -> None:
+    away = TryAgainError("it does not answer")
+    looks = [replace(one.look, facts=None, trouble=away) for one in fleet.wanted.values()]
+    unreached = replace(fleet, wanted=examine(*looks))
+    site = load_site(FILE)
+    request, solution = servers_request(site, unreached)
+    seen = {name: Seen(host=name, state=state) for name, state in server_states(unreached).items()}
+    found = assemble(site, request, solution, seen=seen)
+    reached = [host for host in found.hosts if not host.declared]
+    assert reached and all(host.cores is None and host.memory_gib is None for host in reached)
+    assert all(machine.vcpus is None and machine.state == "unreached" for host in reached for machine in host.machines)
+    said = click.unstyle("\n".join(topology_lines(found)))
+    assert "what it has is not known" in said and " 0 GiB" not in said
+    assert "not known" in picture(found)

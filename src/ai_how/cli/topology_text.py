@@ -47,8 +47,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _host(host: HostView) -> Iterator[str]:
-    has = f"{_count(host.cores, 'core')}, {host.memory_gib:.0f} GiB memory, {host.disk_gib:.0f} GiB disk"
-    yield f"{host.name}  {has}{', declared' if host.declared else ''}"
+    yield f"{host.name}  {host.size_text}{', declared' if host.declared else ''}"
     if host.place:
         yield f"│  {host.place}"
     gpus = [_gpu_cells(number, gpu) for number, gpu in enumerate(host.gpus)]
@@ -63,7 +62,7 @@ def _machine_cells(machines: Sequence[MachineView]) -> list[Row]:
                 one.node,
                 one.conflict or one.state,
                 one.address,
-                f"{one.vcpus} vCPU, {one.memory_gib} GiB",
+                one.size_text,
                 f"GPU {', '.join(map(str, one.gpus))}" if one.gpus else "",
             ),
         )

@@ -92,15 +92,17 @@ def _machine(
         )
     state = PLANNED if seen is None else there.state if there else NOT_MADE
     wrong = there is not None and should_run and there.state != RUNNING
+    # only a server as a whole can be a node of unknown size
+    known = need.vcpus > 0
     return MachineView(
         node=need.name,
         cluster=need.cluster,
         role=need.role,
         host=host,
         address=_address(site, need),
-        vcpus=need.vcpus,
-        memory_gib=need.memory_gib,
-        disk_gib=need.disk_gib,
+        vcpus=need.vcpus if known else None,
+        memory_gib=need.memory_gib if known else None,
+        disk_gib=need.disk_gib if known else None,
         gpus=gpus,
         state=state,
         conflict=f"should run, is {state}" if wrong else "" if host else "finds no place",
@@ -116,13 +118,14 @@ def _address(site: Site, need: NodeNeed) -> str:
 
 def _host(site: Site, name: str, capacity: HostCapacity, place: str, machines: Sequence[MachineView]) -> HostView:
     here = tuple(machine for machine in machines if machine.host == name)
+    known = capacity.threads > 0
     return HostView(
         name=name,
         place=place,
-        cores=capacity.cores,
-        threads=capacity.threads,
-        memory_gib=capacity.memory_gib,
-        disk_gib=capacity.disk_gib,
+        cores=capacity.cores if known else None,
+        threads=capacity.threads if known else None,
+        memory_gib=capacity.memory_gib if known else None,
+        disk_gib=capacity.disk_gib if known else None,
         declared=not capacity.observed,
         gpus=tuple(_gpu(site, index, gpu, here) for index, gpu in enumerate(capacity.gpus)),
         machines=here,

@@ -101,7 +101,7 @@ def _host(host: HostView, colours: Mapping[str, str], top: int) -> Drawn:
     parts += cells
     cells, y = _grid([_gpu(number, gpu) for number, gpu in enumerate(host.gpus)], y, _GPU_HEIGHT)
     parts += cells
-    has = f"{host.cores} cores, {host.memory_gib:.0f} GiB memory, {host.disk_gib:.0f} GiB disk"
+    has = host.size_text
     frame = [
         _rect(_MARGIN, top, _WIDTH - 2 * _MARGIN, y - top, fill="#f6f6f6", stroke="#888888"),
         _text(_MARGIN + _GAP, top + 22, host.name, size=15, bold=True),
@@ -134,7 +134,8 @@ Cell = tuple[str, str, tuple[str, ...]]
 def _machine(machine: MachineView, colours: Mapping[str, str]) -> Cell:
     mark = "! " if machine.conflict else ""
     gpus = f", GPU {', '.join(map(str, machine.gpus))}" if machine.gpus else ""
-    size = f"{machine.vcpus} vCPU, {machine.memory_gib} GiB, disk {machine.disk_gib} GiB{gpus}"
+    disk = "" if machine.disk_gib is None else f", disk {machine.disk_gib} GiB"
+    size = f"{machine.size_text}{disk}{gpus}"
     lines = (f"{mark}{machine.node}", f"{machine.address} · {machine.conflict or machine.state}", size)
     return colours[machine.cluster], _RED if machine.conflict else "#888888", lines
 

@@ -20,7 +20,8 @@ class GpuView:
 class MachineView:
     """One node. ``state`` is libvirt's word, ``not made``, or ``planned`` where libvirt was not asked.
 
-    ``gpus`` are indices into its host's; ``host`` is empty where it found no place.
+    ``gpus`` are indices into its host's; ``host`` is empty where it found no place. Of a server that was not reached,
+    sizes are None.
     """
 
     node: str
@@ -28,27 +29,38 @@ class MachineView:
     role: str
     host: str
     address: str
-    vcpus: int
-    memory_gib: int
-    disk_gib: int
+    vcpus: int | None
+    memory_gib: int | None
+    disk_gib: int | None
     gpus: tuple[int, ...]
     state: str
     conflict: str = ""
 
+    @property
+    def size_text(self) -> str:
+        return "size not known" if self.vcpus is None else f"{self.vcpus} vCPU, {self.memory_gib} GiB"
+
 
 @dataclass(frozen=True, kw_only=True)
 class HostView:
-    """One host with what it has and what is on it."""
+    """One host with what it has (None: not known, as it was not reached) and what is on it."""
 
     name: str
     place: str
-    cores: int
-    threads: int
-    memory_gib: float
-    disk_gib: float
+    cores: int | None
+    threads: int | None
+    memory_gib: float | None
+    disk_gib: float | None
     declared: bool
     gpus: tuple[GpuView, ...]
     machines: tuple[MachineView, ...]
+
+    @property
+    def size_text(self) -> str:
+        if self.cores is None or self.memory_gib is None or self.disk_gib is None:
+            return "what it has is not known"
+        cores = f"{self.cores} core{'' if self.cores == 1 else 's'}"
+        return f"{cores}, {self.memory_gib:.0f} GiB memory, {self.disk_gib:.0f} GiB disk"
 
 
 @dataclass(frozen=True, kw_only=True)
