@@ -11,9 +11,11 @@ from click.testing import CliRunner, Result
 
 from ai_how.cli import gpu as command
 from ai_how.cli.gpu import gpu
+from ai_how.errors import SpecError
 from ai_how.machines import domains
 from ai_how.machines.passthrough.hosts import CardHost
 from ai_how.site.clusters import Host
+from tests.golden.conftest import ROOT
 from tests.unit.card_hosts import FUNCTIONS, A, B, machine
 
 
@@ -101,3 +103,10 @@ def _no_site(_start: Path) -> Path:
     from ai_how.errors import NotFoundError
 
     raise NotFoundError("no ai-how.yaml")
+
+
+@pytest.mark.parametrize("words", [("list",), ("release", A)])
+def test_a_site_of_servers_has_no_cards_for_machines(words: tuple[str, ...]) -> None:
+    done = run(*words, "--site", str(ROOT / "examples" / "inventory.yaml"))
+    assert isinstance(done.exception, SpecError)
+    assert done.exception.brief == "site rack has no virtual machines"

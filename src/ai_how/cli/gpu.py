@@ -105,8 +105,13 @@ def release(address: str, host: str | None, site_path: Path | None, output: str)
 
 
 def _hosts(site_path: Path | None) -> dict[str, CardHost]:
-    """The site's hosts, or this machine where there is no site of virtual machines."""
+    """The site's hosts, or this machine where there is no site, or one of this machine alone.
+
+    Raises:
+        SpecError: the site is one of servers.
+    """
     from ai_how.capacity.demand import hosts_of
+    from ai_how.cli.open_site import no_machines
     from ai_how.machines.connection import open_connection
     from ai_how.machines.passthrough.hosts import CardHost
     from ai_how.site.clusters import Host
@@ -117,6 +122,9 @@ def _hosts(site_path: Path | None) -> dict[str, CardHost]:
         path = site_path or find_site(Path.cwd())
     except NotFoundError:
         path = None
-    if path is not None and (site := load_site(path)).provider == "libvirt":
+    site = None if path is None else load_site(path)
+    if site is not None and site.provider == "inventory":
+        raise no_machines(site)
+    if site is not None and site.provider == "libvirt":
         hosts = hosts_of(site)
     return {host.name: CardHost(host, open_connection(host.uri)) for host in hosts}

@@ -41,9 +41,14 @@ def open_machines(site_path: Path | None) -> LibvirtProvider:
     provider = open_site(site_path)
     if isinstance(provider, LibvirtProvider):
         return provider
-    raise SpecError(
-        f"site {provider.site.name} has no virtual machines",
-        evidence=f"provider: {provider.site.provider}",
+    raise no_machines(provider.site)
+
+
+def no_machines(site: Site) -> SpecError:
+    """The error for a command about virtual machines in a site that has none."""
+    return SpecError(
+        f"site {site.name} has no virtual machines",
+        evidence=f"provider: {site.provider}",
         next_step="write provider: libvirt and clusters in the site file (ai-how schema)",
     )
 
