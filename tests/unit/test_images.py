@@ -13,14 +13,18 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.capacity.demand import all_needs
+from ai_how.capacity.types import PlacedNode
 from ai_how.cli.app import root
 from ai_how.errors import ConflictError, MissingToolError, NotFoundError, ProviderError, SpecError
+from ai_how.machines.chosen_images import choose_images
 from ai_how.machines.images import layout, steps
 from ai_how.machines.images.bootstrap import facts_of, installed_packages, provision_words
 from ai_how.machines.images.fetch import checked_sha512, is_address
 from ai_how.machines.images.mirror import archive_lines, host_mirror
 from ai_how.machines.images.recipe import RECIPES, Recipe, find_recipe, provisioning_script
 from ai_how.machines.images.store import ImageStore, sha256_of, valid_image_name
+from ai_how.site.load import check_site_text
 
 BASE = find_recipe("cloud-base")
 
@@ -214,8 +218,43 @@ def test_an_image_that_is_not_there_says_what_is(tmp_path: Path) -> None:
         ImageStore(tmp_path / "none").find("cloud-base")
     assert caught.value.next_step == "ai-how image build cloud-base"
     kept(tmp_path, "mine-0123456789ab")
-    with pytest.raises(NotFoundError, match="mine-0123456789ab"):
-        ImageStore(tmp_path).find("mine")
+    with pytest.raises(NotFoundError, match="mine-0123456789ab") as caught:
+        ImageStore(tmp_path).find("n1")
+    assert caught.value.next_step == "ai-how image list"
+
+
+def test_a_short_name_is_enough_where_only_one_image_has_it(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path)
+    kept(tmp_path, "mine-0123456789ab", source="/a.qcow2")
+    kept(tmp_path, "cloud-base-packer-0123456789ab", recipe="cloud-base")
+    assert store.find("mine").name == "mine-0123456789ab"
+    assert store.find("cloud-base").recipe == "cloud-base"
+    kept(tmp_path, "mine-ba9876543210", source="/b.qcow2")
+    with pytest.raises(ConflictError, match="several images are called 'mine'") as caught:
+        store.find("mine")
+    assert caught.value.evidence.splitlines() == ["mine-ba9876543210", "mine-0123456789ab"]
+
+
+def test_an_image_that_was_brought_in_under_a_recipes_name_takes_its_place(tmp_path: Path) -> None:
+    site, mistakes = check_site_text(
+        "name: lab\nprovider: libvirt\nhosts: [{name: one}]\nclusters: {ai: {kind: hpc, image: cloud-base, "
+        "nodes: [{role: hpc-controller}]}}\n",
+        tmp_path / "ai-how.yaml",
+    )
+    assert site is not None, mistakes
+    placed = [PlacedNode(need=need, host="one") for need in all_needs(site)]
+    store = ImageStore(tmp_path / "images")
+
+    def chosen() -> tuple[set[str], list[str]]:
+        images, to_build = choose_images(site, store, placed, {})
+        return {image.name for image in images.values()}, to_build
+
+    kept(store.folder, "cloud-base-0123456789ab", recipe="cloud-base")
+    assert chosen() == ({BASE.image_name}, [BASE.image_name]), "one of an older recipe is not what is wanted"
+    kept(store.folder, "cloud-base-ba9876543210", source="/a.qcow2")
+    assert chosen() == ({"cloud-base-ba9876543210"}, [])
+    kept(store.folder, BASE.image_name, recipe="cloud-base")
+    assert chosen() == ({BASE.image_name}, [])
 
 
 def test_an_image_without_a_manifest_is_none(tmp_path: Path) -> None:
@@ -321,6 +360,10 @@ def test_dry_run_shows_the_packages(shell: CliRunner) -> None:
     assert said.exit_code == 0
     assert "containerd" in said.output
     assert "qemu-guest-agent" in said.output
+    for recipe, there in (("cloud-minimal", False), ("cloud-base", True)):
+        data = json.loads(shell.invoke(root, ["image", "build", recipe, "--dry-run", "-o", "json"]).stdout)
+        assert data["image"].startswith(f"{recipe}-") and "openssh-server" in data["packages"]
+        assert data["there"] is there
 
 
 def test_a_build_that_is_there_is_not_repeated(shell: CliRunner) -> None:

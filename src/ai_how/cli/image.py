@@ -71,6 +71,10 @@ def build(
 
     wanted = find_recipe(recipe, containerd=containerd)
     _check_build_options(builder, mirror=mirror, base=base)
+    if dry_run and output == "json":
+        row = {"name": wanted.name, "image": wanted.image_name, "summary": wanted.summary, "suite": wanted.suite}
+        print_json({**row, "packages": wanted.all_packages, "there": _store().get(wanted.image_name) is not None})
+        return
     if dry_run:
         click.echo(f"{wanted.image_name}: {wanted.summary}")
         click.echo(f"{len(wanted.all_packages)} packages of Debian {wanted.suite}, and what they need:")

@@ -22,6 +22,7 @@ def choose_images(
 
     Raises:
         NotFoundError: the site file names an image that is not there.
+        ConflictError: several have the short name that it gives.
     """
     images: dict[str, ImageFile] = {}
     to_build: set[str] = set()
@@ -38,6 +39,10 @@ def choose_images(
 
 
 def _full_name(store: ImageStore, written: str) -> str:
-    """A recipe's name stands for the image that it gives today; another name must be there."""
+    """A recipe's name stands for the image that it gives today, unless one was brought in in its place; others must be
+    there."""
     recipe = next((recipe for recipe in RECIPES if recipe.name == written), None)
-    return recipe.image_name if recipe else store.find(written).name
+    if recipe is None:
+        return store.find(written).name
+    instead = None if store.get(recipe.image_name) else store.brought_in(written)
+    return instead.name if instead else recipe.image_name

@@ -49,6 +49,11 @@ class Image:
     facts: dict[str, str] = field(default_factory=dict)
     source: str = ""
 
+    @property
+    def short_name(self) -> str:
+        """Without the digest at its end."""
+        return re.sub(r"-[0-9a-f]{12}$", "", self.name)
+
 
 class ImageStore:
     """Images in one folder."""
@@ -67,21 +72,37 @@ class ImageStore:
         return self._read(name)
 
     def find(self, name: str) -> Image:
-        """The image of a name, or the one that a recipe's name stands for.
+        """The image of a name, or that a recipe's name stands for, or the only one of that recipe or short name.
 
         Raises:
             NotFoundError: it is not there; the next step builds it where it can be built.
+            ConflictError: there are several.
         """
-        recipe = next((recipe for recipe in RECIPES if recipe.name == name), None)
+        recipe = next((recipe for recipe in RECIPES if name in (recipe.name, recipe.image_name)), None)
         image = self._read(recipe.image_name if recipe else name)
         if image is not None:
             return image
-        have = ", ".join(image.name for image in self.list())
+        images = self.list()
+        called = [image for image in images if name in (image.recipe, image.short_name)]
+        if len(called) == 1:
+            return called[0]
+        if called:
+            raise ConflictError(
+                f"several images are called {name!r}",
+                evidence="\n".join(image.name for image in called),
+                next_step="give the whole name of one of them",
+            )
+        have = "\n".join(image.name for image in images)
         raise NotFoundError(
             f"there is no image {name!r}",
-            evidence=f"there are: {have}" if have else f"{self.folder} has none yet",
-            next_step=f"ai-how image build {name if recipe else RECIPES[0].name}",
+            evidence=f"there are:\n{have}" if have else f"{self.folder} has none yet",
+            next_step=f"ai-how image build {recipe.name}" if recipe else "ai-how image list",
         )
+
+    def brought_in(self, name: str) -> Image | None:
+        """The only image that was brought in under that name; None where there is none, or several."""
+        called = [image for image in self.list() if image.source and image.short_name == name]
+        return called[0] if len(called) == 1 else None
 
     def disk(self, image: Image) -> Path:
         """The image's file.
