@@ -383,6 +383,18 @@ def test_destroy_takes_kubernetes_off_our_own_servers_alone(kubespray: Lab) -> N
     assert all(server.process and server.process.poll() is None for server in lab.fleet.servers.values())
 
 
+def test_destroy_names_a_server_that_it_cannot_reach_and_what_to_do_later(lab: Lab) -> None:
+    section = "enabled: false"
+    lab.write(CONTROL, FIRST, SECOND, section=section)
+    lab.run("hosts", "trust", "--yes")
+    lab.run("up", "--yes")
+    lab.fleet.servers[SECOND].stop()
+    done = lab.run("destroy", "--yes")
+    assert f"{SECOND} is left as it is" in done.stderr and "kubeadm reset" in done.stderr
+    assert f"{FIRST} is left" not in done.stderr
+    assert not lab.fleet.servers[FIRST].record.exists() and lab.fleet.servers[SECOND].record.exists()
+
+
 def test_a_server_that_was_installed_anew_is_a_new_node(kubespray: Lab) -> None:
     lab = kubespray
     lab.run("up", "--yes")
