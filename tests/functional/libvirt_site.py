@@ -160,9 +160,19 @@ def inventory(host: LibvirtHost) -> dict[str, Any]:
     }
 
 
+def write_empty_disk(disk: Path, *, size_bytes: int) -> None:
+    """A qcow2 with the mark of a boot sector and nothing else."""
+    raw = disk.with_suffix(".raw")
+    with raw.open("wb") as file:
+        file.write(bytes(510) + b"\x55\xaa")
+        file.truncate(size_bytes)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk], check=True)
+    raw.unlink()
+
+
 def empty_image(cache: Path) -> Image:
     """An image without a system: for what needs no boot, and for machines that never come up."""
     disk = cache / "empty.qcow2"
     cache.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "4M"], check=True)
+    write_empty_disk(disk, size_bytes=4 << 20)
     return ImageStore(cache / "ai-how" / "images").add(disk, name="empty")

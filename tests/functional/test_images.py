@@ -80,7 +80,13 @@ def test_what_is_no_disk_is_refused(store: ImageStore, tmp_path: Path, qcow2: Pa
     text.write_text("words\n" * 1000)
     over = tmp_path / "over.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", qcow2, "-F", "qcow2", over], check=True)
-    for source, says in ((text, "no disk image"), (over, "needs another file"), (tmp_path / "none", "is no file")):
+    empty = tmp_path / "empty.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", empty, "1G"], check=True)
+    for source in (text, empty):
+        with pytest.raises(SpecError, match="no disk image") as caught:
+            store.add(source, name="mine")
+        assert caught.value.evidence == "it has no partition table"
+    for source, says in ((over, "needs another file"), (tmp_path / "none", "is no file")):
         with pytest.raises(SpecError, match=says):
             store.add(source, name="mine")
     assert store.list() == []
@@ -230,6 +236,7 @@ def test_a_full_disk_is_called_so_and_nothing_is_left(tmp_path: Path) -> None:
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "the disk is full" in done.stderr
+    assert f"MiB are free in {tmp_path / 'cache' / 'ai-how'}" in done.stderr
     assert left_in(images(tmp_path)) == []
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from ai_how.cli.app import root
 from ai_how.errors import AiHowError, MissingToolError, NotFoundError, ProviderError, SpecError
 from ai_how.machines.images.store import ImageStore, sha256_of
+from tests.functional.libvirt_site import write_empty_disk
 
 pytestmark = [
     pytest.mark.skipif(shutil.which(tool) is None, reason=f"not installed: {tool}")
@@ -159,7 +160,7 @@ def test_without_packer_the_way_out_is_named(
 def test_a_disk_that_is_too_large_or_not_there(packer: Install, base: Path, store: ImageStore, tmp_path: Path) -> None:
     packer("1.6.6")
     large = tmp_path / "large.qcow2"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", large, "5G"], check=True)
+    write_empty_disk(large, size_bytes=5 << 30)
     assert "larger than the disk of cloud-minimal" in refused(SpecError, build(large)).brief
     assert "ai-how image build cloud-minimal" in refused(NotFoundError, build("cloud-minimal")).next_step
 

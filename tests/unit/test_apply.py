@@ -116,3 +116,12 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
         patch.setattr("tempfile.mkstemp", full_mkstemp)
         write_atomic(tmp_path / "state.json", "x" * 100_000)
     assert "free some space" in caught.value.next_step
+
+
+def test_an_event_that_finds_no_room_names_its_file() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(ProviderError, match="the disk is full: cannot write /dev/full"):
+        EventLog(Path("/dev/full")).append("a", "create", "done")
+    with locked(Path("/dev/full")):
+        pass

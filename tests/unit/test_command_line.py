@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from ai_how.cli.app import COMMANDS, root
+from ai_how.cli.app import COMMANDS, main, root
 from ai_how.cli.options import Number
 from ai_how.cli.output import fail
 from ai_how.errors import AiHowError
@@ -110,6 +112,22 @@ def test_colour_is_left_out_where_it_is_not_wanted(
     said = terminal.getvalue()
     assert "red" in said and "broken" in said
     assert ("\x1b[" in said) is coloured
+
+
+def test_a_full_disk_without_a_name_is_told_with_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "there"))
+    monkeypatch.setattr(root, "main", full)
+    with pytest.raises(SystemExit):
+        main([])
+    said = capsys.readouterr().err
+    assert "the disk is full" in said
+    for folder in (Path.cwd(), tmp_path / "not" / "there" / "ai-how"):
+        assert f"MiB are free in {folder}" in said
 
 
 class Terminal(io.StringIO):

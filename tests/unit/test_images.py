@@ -376,6 +376,8 @@ def test_a_build_that_is_there_is_not_repeated(shell: CliRunner) -> None:
         (["add", "https://host/a.qcow2", "--name", "a"], "needs its SHA-512"),
         (["add", "https://host/a.qcow2", "--name", "a", "--sha512", "abc"], "no SHA-512"),
         (["add", "a.qcow2", "--name", "A"], "cannot be an image's name"),
+        (["add", "a.qcow2", "--name", "a" * 300], "it has 300 letters"),
+        (["add", "a.qcow2", "--name", "a" * 300], "60 at most"),
         (["add", "/nowhere/a.qcow2", "--name", "a"], "is no file"),
         (["build", "cloud-bse"], "no image recipe"),
         (["show", "nothing"], "no image 'nothing'"),

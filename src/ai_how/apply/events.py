@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ai_how.apply.files import names_full_disk
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
@@ -49,7 +51,8 @@ class EventLog:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(handle, line.encode())
+            with names_full_disk(self.path):
+                os.write(handle, line.encode())
         finally:
             os.close(handle)
 

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o600) -> None:
         ProviderError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
+    with names_full_disk(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -31,6 +33,17 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o600) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def names_full_disk(path: Path) -> Iterator[None]:
+    """Say which file could not be written: the operating system does not, where a file is open.
+
+    Raises:
+        ProviderError: the disk is full.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(path) from error
@@ -92,12 +105,24 @@ def make_state_folder(root: Path) -> None:
         ) from error
 
 
+def free_places(*folders: Path) -> str:
+    """What is free in these folders and in those that every command may write to, a line each: for a full disk of
+    which it is not known which one it was."""
+    places = dict.fromkeys((*folders, shared_cache(), Path(tempfile.gettempdir())))
+    return "\n".join(f"{_free_mib(place):.0f} MiB are free in {place}" for place in places)
+
+
+def _free_mib(folder: Path) -> float:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    free = os.statvfs(there)
+    return free.f_bavail * free.f_frsize / 2**20
+
+
 def disk_full(path: Path) -> ProviderError:
     """The error for a full disk: which one, and how much is left."""
-    free = os.statvfs(path.parent if path.parent.exists() else Path.cwd())
     return ProviderError(
         f"the disk is full: cannot write {path}",
-        evidence=f"{free.f_bavail * free.f_frsize / 2**20:.0f} MiB are free there",
+        evidence=f"{_free_mib(path.parent):.0f} MiB are free there",
         next_step="free some space, then run the same command again",
     )
 

@@ -31,8 +31,10 @@ def locked(path: Path, *, what: str = "another command is changing this site") -
                 evidence=holder or f"lock file {path}",
                 next_step="wait until it has finished, then run this again",
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()}: {' '.join(sys.argv[:3])}\n".encode(), 0)
+        # who holds it is only told to others: a full disk is no reason to refuse what may make room
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()}: {' '.join(sys.argv[:3])}\n".encode(), 0)
         yield
     finally:
         os.close(handle)

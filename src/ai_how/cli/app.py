@@ -7,6 +7,7 @@ import importlib
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -117,12 +118,11 @@ def root(ctx: click.Context) -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line: errors of ours become three lines and an exit code, never a traceback."""
-    termination = Termination()
-    termination.listen()
-    try:
-        _run(argv)
-    except SystemExit as ended:
-        raise SystemExit(EXIT_CODE if termination.came else ended.code) from None
+    with Termination() as termination:
+        try:
+            _run(argv)
+        except SystemExit as ended:
+            raise SystemExit(EXIT_CODE if termination.came else ended.code) from None
 
 
 def _run(argv: list[str] | None) -> NoReturn:
@@ -149,7 +149,13 @@ def _of_the_machine(error: OSError) -> AiHowError:
     """What the operating system refused, in our form: no traceback for a full disk or a missing permission."""
     where = f": {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return AiHowError(f"the disk is full{where}", next_step="free some space, then run the same command again")
+        from ai_how.apply.files import free_places
+
+        return AiHowError(
+            f"the disk is full{where}",
+            evidence="" if where else free_places(Path.cwd()),
+            next_step="free some space, then run the same command again",
+        )
     if isinstance(error, PermissionError):
         return AiHowError(f"permission denied{where}", next_step="see who owns it: ls -ld, then run this as that user")
     return AiHowError(

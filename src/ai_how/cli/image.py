@@ -125,10 +125,14 @@ def add(source: str, name: str, sha512: str | None, output: str) -> None:
       ai-how image add --name debian --sha512 3f1a... https://HOST/PATH.qcow2
     """
     from ai_how.machines.images.fetch import checked_sha512, is_address
-    from ai_how.machines.images.store import valid_image_name
+    from ai_how.machines.images.store import LONGEST_NAME, valid_image_name
 
     if not valid_image_name(name):
-        raise SpecError(f"{name!r} cannot be an image's name", next_step="use lower-case letters, digits and dashes")
+        raise SpecError(
+            "that cannot be an image's name" if len(name) > LONGEST_NAME else f"{name!r} cannot be an image's name",
+            evidence=f"it has {len(name)} letters" if len(name) > LONGEST_NAME else "",
+            next_step=f"use lower-case letters, digits and dashes, {LONGEST_NAME} at most",
+        )
     digest = checked_sha512(sha512) if sha512 else ""
     if not is_address(source):
         made = _store().add(Path(source), name=name, sha512=digest)

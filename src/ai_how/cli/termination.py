@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
+from typing import Self
 
 EXIT_CODE = 128 + signal.SIGTERM
 
@@ -14,9 +15,12 @@ class Termination:
     def __init__(self) -> None:
         self.came = False
 
-    def listen(self) -> None:
-        """From now on."""
-        signal.signal(signal.SIGTERM, self._end)
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGTERM, self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         if self.came:

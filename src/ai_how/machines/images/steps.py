@@ -10,6 +10,7 @@ import pwd
 from collections.abc import Sequence
 from pathlib import Path
 
+from ai_how.apply.files import free_places
 from ai_how.errors import AiHowError, MissingToolError, ProviderError
 from ai_how.run.process import run, which
 
@@ -91,12 +92,12 @@ def _explained(error: AiHowError) -> AiHowError:
         return error
     if _DISK_FULL in error.evidence:
         return ProviderError(
-            "the image could not be built: the disk is full",
-            evidence=error.evidence.splitlines()[-1],
-            next_step="free some space (see: df -h), then run the same command again",
+            "the image could not be made: the disk is full",
+            evidence=f"{error.evidence.splitlines()[-1]}\n{free_places()}",
+            next_step="free some space, then run the same command again",
         )
     return ProviderError(
-        f"the image could not be built: {error.brief}",
+        f"the image could not be made: {error.brief}",
         evidence=error.evidence,
         next_step="mend what it says, then run the same command again",
     )

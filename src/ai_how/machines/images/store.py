@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ from ai_how.run.process import run
 
 _DISK, _MANIFEST = "disk.qcow2", "manifest.json"
 PACKAGES, _DOWNLOADS = ".packages", ".downloads"
+LONGEST_NAME = 60
+_WANTED = "give a qcow2 or raw disk image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +300,7 @@ def sha256_of(path: Path) -> str:
 
 def valid_image_name(name: str) -> bool:
     """Whether a name can be an image's: it becomes a folder and a volume."""
-    return re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,58}[a-z0-9])?", name) is not None
+    return len(name) <= LONGEST_NAME and re.fullmatch(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", name) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,13 +318,11 @@ def disk_facts(source: Path) -> DiskFacts:
         SpecError: it is no disk image, or it is not whole by itself.
     """
     if not source.is_file():
-        raise SpecError(f"{source} is no file", next_step="give a qcow2 or raw disk image")
+        raise SpecError(f"{source} is no file", next_step=_WANTED)
     said = run(["qemu-img", "info", "--output=json", source], check=False)
     facts = json.loads(said.stdout) if said.returncode == 0 else {}
-    # any file at all counts as a raw disk: a bootable one has a partition table
-    if not facts.get("virtual-size") or (facts.get("format") == "raw" and not _has_partitions(source)):
-        problem = said.stderr.strip() or "it has no partition table"
-        raise SpecError(f"{source} is no disk image", evidence=problem, next_step="give a qcow2 or raw disk image")
+    if not facts.get("virtual-size"):
+        raise SpecError(f"{source} is no disk image", evidence=said.stderr.strip(), next_step=_WANTED)
     other = facts.get("backing-filename") or (facts.get("format-specific") or {}).get("data", {}).get("data-file")
     if other:
         raise SpecError(
@@ -329,6 +330,9 @@ def disk_facts(source: Path) -> DiskFacts:
             evidence=str(other),
             next_step=f"make it whole first: qemu-img convert -O qcow2 {source} whole.qcow2",
         )
+    # any file at all counts as a raw disk: a bootable one has a partition table
+    if not _has_partitions(source, str(facts["format"])):
+        raise SpecError(f"{source} is no disk image", evidence="it has no partition table", next_step=_WANTED)
     return DiskFacts(format=str(facts["format"]), virtual_size_bytes=int(facts["virtual-size"]))
 
 
@@ -347,6 +351,12 @@ def _as_qcow2(source: Path, disk: Path, *, format_: str, take: bool) -> Path:
     return disk
 
 
-def _has_partitions(source: Path) -> bool:
-    with source.open("rb") as file:
-        return file.read(512)[510:] == b"\x55\xaa"
+def _has_partitions(source: Path, format_: str) -> bool:
+    """Whether the first sector of the disk inside is a boot sector, which a partition table makes it."""
+    with tempfile.TemporaryDirectory(prefix="ai-how-") as folder:
+        sector = Path(folder) / "sector"
+        words = ["qemu-img", "dd", "-f", format_, "-O", "raw", "bs=512", "count=1", f"if={source}", f"of={sector}"]
+        if run(words, check=False).returncode != 0:
+            # what is damaged is told of in its own words later
+            return True
+        return sector.read_bytes()[510:512] == b"\x55\xaa"
