@@ -225,6 +225,56 @@ def test_validate_says_what_the_clusters_are() -> None:
     ]
 
 
+def test_validate_names_local_paths_that_are_not_there(tmp_path: Path) -> None:
+    wrong = "kubernetes: {kubespray_path: /nope, bundle: b}, stack: {helm_path: helm}"
+    Path("ai-how.yaml").write_text(FITS + f"clusters: {{cloud: {{{wrong}}}}}\n")
+    done = ai_how("validate")
+    assert done.exit_code == 1
+    assert [line.split(": ", 2)[1:] for line in done.stdout.splitlines()] == [
+        [
+            "clusters.cloud.kubernetes.kubespray_path",
+            "there is no /nope; " + done.stdout.split("/nope; ")[1].split("\n")[0],
+        ],
+        [
+            "clusters.cloud.kubernetes.bundle",
+            f"there is no {tmp_path}/b; write the folder of a bundle (ai-how bundle create), or remove it",
+        ],
+        [
+            "clusters.cloud.stack.helm_path",
+            f"there is no {tmp_path}/helm; write Helm's program, or remove it: one is found or fetched then",
+        ],
+    ]
+    assert "versions check" not in done.stderr
+    (tmp_path / "b").mkdir()
+    (tmp_path / "helm").touch()
+    Path("ai-how.yaml").write_text(FITS + f"clusters: {{cloud: {{{wrong.replace('/nope', 'b')}}}}}\n")
+    assert ai_how("validate").exit_code == 0
+
+
+def test_a_misspelt_variable_is_refused_where_kubespray_is_at_hand(tmp_path: Path) -> None:
+    roles = tmp_path / "kubespray/roles/kubernetes/defaults"
+    roles.mkdir(parents=True)
+    (roles / "main.yml").write_text("kube_proxy_mode: ipvs\n")
+    section = "kubernetes: {kubespray_path: kubespray, extra_vars: {kube_proxy_mod: nftables}}"
+    Path("ai-how.yaml").write_text(FITS + f"clusters: {{cloud: {{{section}}}}}\n")
+    refused = ai_how("plan").exception
+    assert isinstance(refused, SpecError)
+    assert "has no variable kube_proxy_mod" in refused.brief and "kube_proxy_mode" in refused.evidence
+    Path("ai-how.yaml").write_text(FITS + f"clusters: {{cloud: {{{section.replace('_mod:', '_mode:')}}}}}\n")
+    assert ai_how("plan").exit_code == 2
+
+
+def test_an_image_that_is_not_there_is_said_without_a_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("ai-how.yaml").write_text(FITS + "clusters: {cloud: {image: n1}}\n")
+    assert "warning: there is no image 'n1' on this machine" in ai_how("plan").stderr
+    assert plan_json(code=2)["missing_images"] == ["n1"]
+    Path("ai-how.yaml").write_text(FITS)
+    assert plan_json(code=2)["missing_images"] == []
+
+
 def test_init_writes_clusters() -> None:
     done = ai_how("init", "--provider", "libvirt", "--name", "lab")
     assert (done.exit_code, done.stderr) == (0, "Next: ai-how plan\n")

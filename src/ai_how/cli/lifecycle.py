@@ -48,11 +48,13 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
       ai-how plan --tier minimum --fit
     """
     from ai_how.cli.site_stack import answers, print_stacks, stacks_as_json
-    from ai_how.cli.sizing import load_to_plan, plan_sizing
+    from ai_how.cli.sizing import check_names_of, load_to_plan, plan_sizing
     from ai_how.plan.document import plan_to_json
     from ai_how.site.server_rules import is_to_be_built
 
     site, path = load_to_plan(site_path, tier, to_fit=to_fit)
+    if path is not None:
+        check_names_of(site, path)
     sizing: dict[str, Any] = {}
     stacks: tuple[SiteStack, ...] = ()
     built = path is not None and tier is None and not to_fit and is_to_be_built(site)
@@ -66,7 +68,7 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
     except (MissingToolError, TryAgainError) as error:
         if not sizing:
             raise
-        _sizing_alone(sizing, error, output)
+        _sizing_alone(provider, sizing, error, output)
     if output == "json":
         print_json({**plan_to_json(made), **sizing, **servers_of_plan(provider), **stacks_as_json(stacks)})
     else:
@@ -297,10 +299,18 @@ def events(site_path: Path | None, output: str, lines: int) -> None:
     print_table(("TIME (UTC)", "OUTCOME", "VERB", "RESOURCE", "DETAIL"), rows, empty="nothing has happened yet")
 
 
-def _sizing_alone(sizing: dict[str, Any], error: AiHowError, output: str) -> NoReturn:
+def _sizing_alone(provider: Provider, sizing: dict[str, Any], error: AiHowError, output: str) -> NoReturn:
     """Whether clusters fit is an answer by itself, on a machine that cannot build them too."""
+    from ai_how.machines.chosen_images import missing_images
+    from ai_how.machines.provider import LibvirtProvider
+
+    missing = missing_images(provider.site, provider.store) if isinstance(provider, LibvirtProvider) else {}
     if output == "json":
-        print_json({**sizing["sizing"], "actions": None, "why_no_actions": error.brief})
+        print_json(
+            {**sizing["sizing"], "actions": None, "why_no_actions": error.brief, "missing_images": list(missing)}
+        )
+    for refused in missing.values():
+        note(f"warning: {refused.brief} on this machine ({refused.evidence}); new nodes need it: {refused.next_step}")
     note(f"What `up` would do is not known: {error.brief}.\nNext: {for_this_site(error.next_step)}")
     sys.exit(2)
 

@@ -140,8 +140,9 @@ def validate(site_path: Path | None, output: str) -> None:
 
     path = site_path or find_site(Path.cwd())
     site, mistakes, warnings = read_site_file(path)
+    clash = False
     if site is not None and site.provider != "local":
-        mistakes = _version_mistakes(site, path)
+        mistakes, clash = _mistakes_of_clusters(site, path)
     for warning in warnings:
         note(f"warning: {warning}")
     if output == "json":
@@ -152,19 +153,25 @@ def validate(site_path: Path | None, output: str) -> None:
             click.echo(f"  {word:<12}  {meaning}")
     for mistake in mistakes if output == "text" else []:
         click.echo(str(mistake))
-    if mistakes and site is not None:
+    if clash:
         note(f"Next: ai-how versions check --site {shlex.quote(str(path))}")
     if mistakes:
         note("1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes")
         raise SystemExit(1)
 
 
-def _version_mistakes(site: Site, path: Path) -> list[Mistake]:
+def _mistakes_of_clusters(site: Site, path: Path) -> tuple[list[Mistake], bool]:
+    """What a file that reads well is wrong in all the same; and whether versions clash in it."""
     from ai_how.releases.site_pins import version_mistakes
+    from ai_how.site.mistakes import in_order
+    from ai_how.site.paths import path_mistakes
     from ai_how.site.yaml_lines import parse, read_text, shown_path
 
     text, _ = read_text(path, where_from="")
-    return list(version_mistakes(site, parse(text, shown_path(path))))
+    document = parse(text, shown_path(path))
+    clashes = list(version_mistakes(site, document))
+    missing = path_mistakes(site, document, path.absolute().parent)
+    return in_order([*clashes, *missing]), bool(clashes)
 
 
 def _summary(site: Site) -> list[tuple[str, str]]:

@@ -53,6 +53,22 @@ def load_to_plan(site_path: Path | None, tier: TierName | None, *, to_fit: bool)
     return site, path
 
 
+def check_names_of(site: Site, path: Path) -> None:
+    """Refuse Kubespray variables that a Kubespray on this machine does not have; where versions clash, that is said.
+
+    Raises:
+        SpecError: as ``check_extra_vars``.
+    """
+    from ai_how.kubernetes.extra_vars import check_extra_vars
+    from ai_how.releases.conflict import Conflict
+    from ai_how.releases.site_pins import solve_site
+
+    if any(cluster.kubernetes.extra_vars for cluster in site.planned_clusters.values()):
+        found = solve_site(site)
+        if not isinstance(found, Conflict):
+            check_extra_vars(site, found.versions, site_folder=path.absolute().parent)
+
+
 def plan_sizing(
     site: Site, *, tier: TierName | None, to_fit: bool, output: str, site_path: Path | None = None
 ) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ai_how.capacity.demand import all_needs
 from ai_how.capacity.types import PlacedNode
+from ai_how.errors import NotFoundError
 from ai_how.machines.desired import ImageFile, image_name_of
 from ai_how.machines.images.recipe import RECIPES
 from ai_how.machines.images.store import ImageStore
@@ -36,6 +38,17 @@ def choose_images(
         size = image.virtual_size_bytes if image else recipe.size_gib * 2**30 if recipe else 0
         images[node.need.name] = ImageFile(name=name, virtual_size_bytes=size)
     return images, sorted(to_build)
+
+
+def missing_images(site: Site, store: ImageStore) -> dict[str, NotFoundError]:
+    """The images that the site file names and that are neither here nor a recipe's; nodes that are there need none."""
+    missing: dict[str, NotFoundError] = {}
+    for name in sorted({image_name_of(site, need) for need in all_needs(site)}):
+        try:
+            _full_name(store, name)
+        except NotFoundError as error:
+            missing[name] = error
+    return missing
 
 
 def _full_name(store: ImageStore, written: str) -> str:

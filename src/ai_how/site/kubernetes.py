@@ -35,4 +35,4 @@ class Kubernetes(Section):
     install_packages: bool = True
     """Whether Kubespray installs Debian packages on nodes, from their mirror; our images have all that it asks for."""
     extra_vars: dict[str, Any] = Field(default_factory=dict)
-    """Kubespray variables, as they are; a name that this Kubespray does not have is refused."""
+    """Kubespray variables, as they are; `up`, and `plan` with Kubespray at hand, refuse names that it does not have."""
