@@ -275,6 +275,24 @@ def test_an_image_that_is_not_there_is_said_without_a_connection(
     assert plan_json(code=2)["missing_images"] == []
 
 
+def test_status_names_every_host_that_does_not_answer_and_what_is_planned() -> None:
+    hosts = f"[{{name: a, uri: qemu+ssh://a/system, declared: {{{DECLARED}}}}}, {{name: b, uri: qemu+ssh://b/system}}]"
+    Path("ai-how.yaml").write_text(f"name: lab\nprovider: libvirt\nhosts: {hosts}\n")
+    done = ai_how("status", "-o", "json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert (found["site"], found["healthy"]) == ("lab", False)
+    assert [one["host"] for one in found["unreachable"]] == ["a", "b"]
+    conditions = {one["name"]: one["condition"] for one in found["components"]}
+    assert set(conditions.values()) == {"unknown"}
+    assert {"cloud-control-plane-1", "kubernetes/cloud"} <= set(conditions)
+    text = ai_how("status").stdout
+    assert text.count("no connection to qemu+ssh://") == 2 and "host b: no connection" in text
+    refused = ai_how("down").exception
+    assert isinstance(refused, TryAgainError)
+    assert refused.brief == "no connection to hosts a, b"
+
+
 def test_init_writes_clusters() -> None:
     done = ai_how("init", "--provider", "libvirt", "--name", "lab")
     assert (done.exit_code, done.stderr) == (0, "Next: ai-how plan\n")

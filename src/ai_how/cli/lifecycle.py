@@ -134,30 +134,33 @@ def up(
 def status(site_path: Path | None, output: str) -> None:
     """Show every component and endpoint: health, address, what is wrong.
 
-    Exit code 0 when all is healthy, 1 when something is not.
+    Exit code 0 when all is healthy, 1 when something is not, or is unknown: of
+    hosts that do not answer, what is planned is shown.
 
     \b
     Example:
       ai-how status -o json
     """
     from ai_how.cli.endpoint_table import endpoint_rows, endpoints_if_up
+    from ai_how.cli.unreachable import print_unreachable, unasked, unreachable_as_json, unreachable_hosts
     from ai_how.plan.model import Condition
 
     provider = open_site(site_path)
-    components = provider.components()
+    unreachable = unreachable_hosts(provider)
+    components = unasked(provider) if unreachable else provider.components()
     endpoints = endpoints_if_up(site_path, components)
     healthy = bool(components) and all(c.condition is Condition.HEALTHY for c in components)
     if output == "json":
-        print_json(
-            {"site": provider.site.name, "healthy": healthy, "components": components, "endpoints": endpoints or []}
-        )
+        document = {"site": provider.site.name, "healthy": healthy, "components": components}
+        print_json({**document, "endpoints": endpoints or [], **unreachable_as_json(unreachable)})
     elif not components:
         click.echo(f"site {provider.site.name} is not up\nNext: {for_this_site('ai-how up')}")
     else:
         rows = [(c.name, c.condition, c.version, _age(c.uptime_s), c.address) for c in components]
         print_table(("COMPONENT", "CONDITION", "VERSION", "UP", "ADDRESS"), rows)
+        print_unreachable(unreachable)
         for component in components:
-            if component.detail:
+            if component.detail and not unreachable:
                 click.echo(f"\n{component.name}: {component.detail}\nNext: {for_this_site(component.remedy)}")
         for component in (each for each in components if each.login):
             click.echo(f"\nPassword of {component.address}: {component.login}")

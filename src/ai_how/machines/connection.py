@@ -6,7 +6,9 @@ A connection is used by several threads at once: the binding lets others run whi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,6 +55,54 @@ def _cannot_connect(uri: str, error: Exception) -> AiHowError:
         next_step="apt-get install --no-install-recommends libvirt-daemon-system qemu-system-x86 && "
         "systemctl start libvirtd    (then: ai-how doctor)",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """Connections to the hosts that answer, and why the others do not, by host."""
+
+    connections: Mapping[str, Connect]
+    troubles: Mapping[str, AiHowError]
+
+    def all(self) -> dict[str, Connect]:
+        """The connections to all of them.
+
+        Raises:
+            AiHowError: the first trouble, or one that names every host where they differ.
+        """
+        if not self.troubles:
+            return dict(self.connections)
+        first = next(iter(self.troubles.values()))
+        if len({error.brief for error in self.troubles.values()}) == 1:
+            raise first
+        raise type(first)(
+            f"no connection to hosts {', '.join(self.troubles)}",
+            evidence="\n".join(f"{name}: {in_a_line(error)}" for name, error in self.troubles.items()),
+            next_step=first.next_step,
+        )
+
+
+def open_all(uris: Mapping[str, str], opens: Callable[[str], Connect]) -> Opened:
+    """Connect to every host, side by side."""
+
+    def attempt(uri: str) -> Connect | AiHowError:
+        try:
+            return opens(uri)
+        except AiHowError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=len(uris)) as pool:
+        found = dict(zip(uris, pool.map(attempt, uris.values()), strict=True))
+    return Opened(
+        connections={name: one for name, one in found.items() if not isinstance(one, AiHowError)},
+        troubles={name: one for name, one in found.items() if isinstance(one, AiHowError)},
+    )
+
+
+def in_a_line(error: AiHowError) -> str:
+    """What failed, with the first line of its evidence."""
+    first = error.evidence.partition("\n")[0]
+    return f"{error.brief} ({first})" if first else error.brief
 
 
 def processors(connect: Connect) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from ai_how.machines import domains, networks, storage
 from ai_how.machines.capabilities import check_capabilities
 from ai_how.machines.card_notes import CardNotes
 from ai_how.machines.conflicts import check_conflicts
-from ai_how.machines.connection import Connect, open_connection, processors
+from ai_how.machines.connection import Connect, Opened, open_all, open_connection, processors
 from ai_how.machines.desired import (
     BUILD,
     KEYS,
@@ -91,10 +90,13 @@ class LibvirtProvider:
 
     @cached_property
     def connections(self) -> dict[str, Connect]:
-        """A connection to every host, made side by side."""
-        with ThreadPoolExecutor(max_workers=len(self.hosts)) as pool:
-            opened = pool.map(lambda host: open_connection(host.uri), self.hosts.values())
-            return dict(zip(self.hosts, opened, strict=True))
+        """A connection to every host; raises where one does not answer."""
+        return self.opened.all()
+
+    @cached_property
+    def opened(self) -> Opened:
+        """The hosts as they could be connected to, asked side by side."""
+        return open_all({name: host.uri for name, host in self.hosts.items()}, open_connection)
 
     @cached_property
     def standing(self) -> dict[str, Standing]:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from ai_how.apply.provider import ComponentStatus
 from ai_how.capacity.demand import all_needs
 from ai_how.errors import AiHowError
+from ai_how.kubernetes.cluster_of_site import PREFIX as KUBERNETES
 from ai_how.machines.card_trouble import Trouble, card_troubles
 from ai_how.machines.components import component_of, components_of, machine_remedy
+from ai_how.machines.connection import in_a_line
 from ai_how.machines.desired import address_of, subnet_of
 from ai_how.machines.turns import clusters_to_run
 from ai_how.machines.world import HostWorld, observe_all, state_of
@@ -39,6 +41,19 @@ def components(provider: LibvirtProvider) -> list[ComponentStatus]:
     machines = [_with(component, troubles.get(component.name)) for component in found]
     clusters = provider.look.clusters
     return [*machines, *provider.kubernetes.components(clusters), *provider.stacks.components(clusters)]
+
+
+def unasked_components(provider: LibvirtProvider) -> list[ComponentStatus]:
+    """Every node and every Kubernetes that is planned, where a host does not answer: how they are is not known."""
+    site, troubles = provider.site, provider.opened.troubles
+    said = "; ".join(f"host {name}: {in_a_line(error)}" for name, error in troubles.items())
+    remedy = next((error.next_step for error in troubles.values()), "")
+    names = {need.name: address_of(site, need) for need in all_needs(site)}
+    names |= {f"{KUBERNETES}{name}": "" for name, cluster in site.planned_clusters.items() if cluster.has_kubernetes}
+    return [
+        ComponentStatus(name=name, condition=Condition.UNKNOWN, address=address, detail=said, remedy=remedy)
+        for name, address in names.items()
+    ]
 
 
 def _with_way_out(provider: LibvirtProvider, node: str, trouble: Trouble) -> Trouble:
@@ -70,7 +85,7 @@ def _without_plan(provider: LibvirtProvider, error: AiHowError) -> Iterator[Comp
                 name=node,
                 condition=Condition.ABSENT,
                 address=address_of(site, needs[node]),
-                detail=f"is not made yet, and cannot be: {_in_a_line(error)}",
+                detail=f"is not made yet, and cannot be: {in_a_line(error)}",
                 remedy=error.next_step or "ai-how plan",
             )
     yield from _networks_and_pools(provider, worlds)
@@ -87,7 +102,7 @@ def _standing(
     if not wanted:
         detail = "the site file no longer asks for it"
     elif detail:
-        detail = f"{detail}; up is refused: {_in_a_line(error)}"
+        detail = f"{detail}; up is refused: {in_a_line(error)}"
     seen = Observed(name=node, condition=condition, detail=detail, settings={})
     shown = component_of(
         node,
@@ -113,8 +128,3 @@ def _networks_and_pools(provider: LibvirtProvider, worlds: Mapping[str, HostWorl
             seen = Observed(name="pool", condition=_POOL_CONDITIONS[world.pool], detail=detail, settings={})
             path = f"{provider.hosts[host].storage_path}/{provider.site.name}"
             yield component_of(f"pool{at}", seen, address=path)
-
-
-def _in_a_line(error: AiHowError) -> str:
-    first = error.evidence.partition("\n")[0]
-    return f"{error.brief} ({first})" if first else error.brief

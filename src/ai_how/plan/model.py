@@ -21,13 +21,17 @@ class Verb(StrEnum):
 
 
 class Condition(StrEnum):
-    """How a resource was found. ``failing``: it exists and should work, but does not; ``starting``: not yet."""
+    """How a resource was found. ``failing``: it exists and should work, but does not; ``starting``: not yet.
+
+    ``unknown`` is of a component that cannot be asked about; no plan is made then.
+    """
 
     ABSENT = "absent"
     STOPPED = "stopped"
     STARTING = "starting"
     FAILING = "failing"
     HEALTHY = "healthy"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
