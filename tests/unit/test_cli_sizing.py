@@ -170,7 +170,21 @@ def test_an_inventory_is_planned() -> None:
     hosts = ", ".join(f"{{name: {name}, declared: {{{DECLARED}}}}}" for name in "abcd")
     Path("ai-how.yaml").write_text(f"name: lab\nprovider: inventory\nhosts: [{hosts}]\n")
     assert {one["host"] for one in plan_json(code=2)["nodes"]} == set("abcd")
-    assert "one-node-a-host" in ai_how("plan").stdout
+    said = ai_how("plan")
+    assert "one-node-a-host" in said.stdout
+    assert said.stderr.startswith("Planned by size only: hosts without address.\nNext: write address: user@host")
+    assert "planned by size only: hosts without address" in " ".join(ai_how("topology").stdout.split())
+    assert "inventory (planned by size only: hosts without address)" in ai_how("validate").stdout
+
+
+def test_servers_that_are_not_named_are_not_this_machine() -> None:
+    Path("ai-how.yaml").write_text("name: lab\nprovider: inventory\nclusters: {cloud: {}}\n")
+    assert "hosts         none yet" in ai_how("validate").stdout
+    for command in ("plan", "topology"):
+        refused = ai_how(command).exception
+        assert isinstance(refused, SpecError)
+        assert refused.brief == "site lab names no servers to plan with"
+        assert "this-machine" not in f"{refused.evidence} {refused.next_step}"
 
 
 def test_warnings_of_the_file_go_to_stderr() -> None:

@@ -190,7 +190,11 @@ def _summary(site: Site) -> list[tuple[str, str]]:
 
 
 def _cluster_summary(site: Site) -> list[tuple[str, str]]:
-    words = {"libvirt": "virtual machines", "inventory": "servers that are there"}[site.provider]
+    from ai_how.site.server_rules import BY_SIZE_ONLY, is_to_be_built
+
+    there = "servers that are there" if is_to_be_built(site) else BY_SIZE_ONLY
+    words = {"libvirt": "virtual machines", "inventory": there}[site.provider]
+    no_hosts = "none yet" if site.provider == "inventory" else "this machine"
     clusters = [
         f"{name} ({cluster.kind}, {sum(node.count for node in cluster.node_groups)} nodes)"
         for name, cluster in site.planned_clusters.items()
@@ -198,7 +202,7 @@ def _cluster_summary(site: Site) -> list[tuple[str, str]]:
     return [
         ("name", site.name),
         ("provider", f"{site.provider} ({words})"),
-        ("hosts", ", ".join(host.name for host in site.hosts) or "this machine"),
+        ("hosts", ", ".join(host.name for host in site.hosts) or no_hosts),
         ("clusters", f"{', '.join(clusters)}, {site.schedule.replace('-', ' ')}"),
         ("versions", " with ".join(filter(None, (f"release set {site.release}", ", ".join(site.pins))))),
     ]

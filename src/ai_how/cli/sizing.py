@@ -97,7 +97,7 @@ def plan_sizing(
         if builds:
             click.echo()
         elif fits or not report.fits:
-            note(_next(report, site_path))
+            note(_next(report, site, site_path))
     elif not builds:
         print_json(document)
     if builds:
@@ -105,7 +105,9 @@ def plan_sizing(
     sys.exit(1 if not fits else 0 if tier else 2)
 
 
-def _next(report: SizingReport, site_path: Path | None) -> str:
+def _next(report: SizingReport, site: Site, site_path: Path | None) -> str:
+    from ai_how.site.server_rules import BY_SIZE_ONLY
+
     words = ["ai-how", "plan"]
     words += ["--site", str(site_path)] if site_path else []
     words += ["--tier", report.tier] if report.tier else []
@@ -115,6 +117,8 @@ def _next(report: SizingReport, site_path: Path | None) -> str:
         return "Next: ask for fewer or smaller nodes, or plan with a larger host (hosts[].declared)"
     if report.fitted and report.fitted.changes:
         return "Next: write these sizes into the site file (clusters.<name>.nodes)"
+    if site.provider == "inventory" and not report.tier:
+        return f"{BY_SIZE_ONLY.capitalize()}.\nNext: write address: user@host for each host, then: ai-how plan"
     return "A site with provider: libvirt can be built: ai-how up"
 
 

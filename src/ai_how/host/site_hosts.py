@@ -44,9 +44,16 @@ def _observed(site: Site, host: Host, ask_far: AskFar) -> HostCapacity:
     if not is_this_machine(site, host):
         if site.provider == "libvirt":
             return ask_far(host)
+        if not site.hosts:
+            raise SpecError(
+                f"site {site.name} names no servers to plan with",
+                evidence="provider: inventory, without hosts",
+                next_step="write hosts: with address: user@host for each server; or, to plan by size only, each with "
+                "declared: (cores, memory_gib, disk_gib, gpus)",
+            )
         raise SpecError(
             f"what host {host.name} has is not known",
-            evidence=f"{host.address or host.uri} is another machine, which cannot be asked before it is set up",
+            evidence=f"{host.address} is another machine, which cannot be asked before it is set up",
             next_step=f"write what it has under hosts, {host.name}: declared (cores, memory_gib, disk_gib, gpus)",
         )
     taken = {card.address for card in host.cards if card.allow_in_use}

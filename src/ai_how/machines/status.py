@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ai_how.apply.provider import ComponentStatus
 from ai_how.capacity.demand import all_needs
 from ai_how.errors import AiHowError
-from ai_how.kubernetes.cluster_of_site import PREFIX as KUBERNETES
+from ai_how.kubernetes.setup import PREFIX as KUBERNETES
 from ai_how.machines.card_trouble import Trouble, card_troubles
 from ai_how.machines.components import component_of, components_of, machine_remedy
 from ai_how.machines.connection import in_a_line

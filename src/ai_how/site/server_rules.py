@@ -19,6 +19,10 @@ _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _VIRTUAL = ("network", "image", "firmware")
 
 
+BY_SIZE_ONLY = "planned by size only: hosts without address"
+"""What an inventory is that names no server which can be reached."""
+
+
 def is_to_be_built(site: Site) -> bool:
     """Whether servers are named that can be reached; without one, an inventory is only planned with."""
     return site.provider == "inventory" and any(host.address for host in site.hosts)

@@ -16,6 +16,7 @@ from ai_how.machines.connection import Connect
 from ai_how.machines.far_hosts import ask_far_host
 from ai_how.machines.topology.assemble import Seen, assemble
 from ai_how.machines.topology.types import Topology
+from ai_how.site.server_rules import BY_SIZE_ONLY
 from ai_how.site.spec import Site
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def topology_of(site: Site, provider: LibvirtProvider | None) -> Topology:
 
 def _ask(provider: LibvirtProvider | None) -> tuple[dict[str, Seen] | None, dict[str, IPv4Network], str]:
     if provider is None:
-        return None, {}, "these servers are no virtual machines"
+        return None, {}, BY_SIZE_ONLY
     try:
         machines, foreign = provider.standing, _foreign(provider.connections, provider.site)
     except AiHowError as error:
