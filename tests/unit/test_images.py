@@ -336,6 +336,7 @@ def test_list_and_show(shell: CliRunner) -> None:
     said = shell.invoke(root, ["image", "list"]).output
     assert BASE.image_name in said
     assert "cloud-base (built)" in said
+    assert max(map(len, said.splitlines())) <= 80
     shown = shell.invoke(root, ["image", "show", "cloud-base", "--packages"]).output
     assert "550.163.01" in shown
     assert "apt" in shown

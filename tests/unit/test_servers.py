@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.cli.app import root
 from ai_how.cli.hosts import _next_steps
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, TryAgainError
 from ai_how.host.check import Check, Verdict
@@ -45,6 +47,7 @@ from ai_how.servers.survey import explained as explained_ssh
 from ai_how.servers.trust import judged
 from ai_how.servers.ways import asked_ports, unreached_of, wish_of
 from ai_how.site.load import check_site_text
+from tests.golden.conftest import ROOT
 from tests.servers import examine, facts, look, server, wish
 
 SITE = """name: lab
@@ -508,3 +511,14 @@ def test_the_report_of_several_servers_fits_a_terminal() -> None:
     short = render_fleet(shown, about=about, shows=(Verdict.FAIL,), remedies=False)
     assert "Swap" not in short and "Belongs to" in short and "What to do" not in short
     assert '<testsuite name="w3.node" tests="1" failures="1"' in render_junit_of(shown)
+
+
+def test_servers_that_do_not_answer_are_listed_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(reached: Reached) -> HostKey:
+        raise no_answer(reached, f"ssh: connect to host {reached.host} port {reached.port}: Connection refused")
+
+    monkeypatch.setattr("ai_how.servers.trust.ask_host_key", away)
+    done = CliRunner().invoke(root, ["hosts", "list", "--site", str(ROOT / "examples" / "inventory.yaml")])
+    assert done.exit_code == 0, done.exception
+    assert "Connection" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80

@@ -11,7 +11,7 @@ from ai_how.cli.confirm import confirm
 from ai_how.cli.next_step import say_next
 from ai_how.cli.open_site import open_inventory
 from ai_how.cli.options import output_option, site_option, yes_option
-from ai_how.cli.output import note, print_json, print_table
+from ai_how.cli.output import note, print_json, print_table, wrap
 from ai_how.errors import AiHowError, ConflictError, NotFoundError
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def list_(site_path: Path | None, output: str) -> None:
     )
     for each in states:
         if each.trouble:
-            click.echo(f"\n{each.server.name}: {each.trouble}")
+            click.echo()
+            for line in wrap(f"{each.server.name}: {each.trouble}", hanging="  "):
+                click.echo(line)
     for step in _next_steps(states):
         say_next(step)
 

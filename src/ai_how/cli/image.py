@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ai_how.cli.options import output_option
-from ai_how.cli.output import human_bytes, note, print_json, print_table
+from ai_how.cli.output import human_bytes, note, print_json, print_table, wrap
 from ai_how.cli.transfer import TransferProgress
 from ai_how.errors import SpecError
 
@@ -170,12 +170,15 @@ def list_(output: str) -> None:
     rows = [(one.name, human_bytes(one.size_bytes), one.created_at[:16].replace("T", " ")) for one in images]
     print_table(("IMAGE", "SIZE", "MADE (UTC)"), rows, empty="no images yet")
     if shared := _store().packages_bytes:
-        click.echo(f"{human_bytes(shared)} of downloaded packages are kept for the next build: ai-how image clean")
+        click.echo(f"{human_bytes(shared)} of downloaded packages are kept for the next build")
+        click.echo("  ai-how image clean frees them")
     built = {one.name for one in images}
     click.echo("\nRecipes:")
     for recipe in RECIPES:
         state = "built" if recipe.image_name in built else "not built"
-        click.echo(f"  {recipe.name} ({state})\n    {recipe.summary}")
+        click.echo(f"  {recipe.name} ({state})")
+        for line in wrap(recipe.summary, first="    ", hanging="    "):
+            click.echo(line)
 
 
 @image.command()
