@@ -1,6 +1,7 @@
 """Plain, synchronous HTTP for the command line: JSON in, JSON out.
 
-``tls_http`` is its sister for a server with keys of its own; only these two import ``urllib3``.
+``tls_http`` is its sister for a server with keys of its own. Both load ``urllib3`` when they send something: it is
+heavy, and most commands that could speak HTTP do not.
 The gateway and the load generator speak HTTP with aiohttp, which is what they are made of.
 """
 
@@ -10,14 +11,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import urllib3
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from ai_how.errors import TryAgainError
 
-_pool = urllib3.PoolManager(num_pools=8, retries=False)
-_REDIRECTS = urllib3.Retry(total=5, redirect=5, connect=0, read=0, status=0, other=0)
+if TYPE_CHECKING:
+    import urllib3
+
 _PIECE_BYTES = 1 << 20
 
 
@@ -41,6 +42,13 @@ class Response:
         return self.body.decode(errors="replace")
 
 
+@cache
+def _pool() -> urllib3.PoolManager:
+    import urllib3
+
+    return urllib3.PoolManager(num_pools=8, retries=False)
+
+
 def request(
     method: str,
     url: str,
@@ -54,13 +62,15 @@ def request(
     Raises:
         TryAgainError: no answer came: refused, reset, or nothing within ``timeout_s``.
     """
+    import urllib3
+
     sent = dict(headers or {})
     body = None
     if json_body is not None:
         sent.setdefault("content-type", "application/json")
         body = json.dumps(json_body).encode()
     try:
-        answer = _pool.request(method, url, body=body, headers=sent, timeout=timeout_s, preload_content=True)
+        answer = _pool().request(method, url, body=body, headers=sent, timeout=timeout_s, preload_content=True)
     except urllib3.exceptions.HTTPError as error:
         raise TryAgainError(f"no answer from {url}", evidence=reason_of(error)) from error
     return Response(status=answer.status, headers=dict(answer.headers), body=answer.data)
@@ -80,9 +90,11 @@ def stream_lines(
     Yields:
         The status and an iterator over the lines, without their line ends.
     """
+    import urllib3
+
     sent = {"content-type": "application/json", **(headers or {})}
     try:
-        answer = _pool.request(
+        answer = _pool().request(
             method,
             url,
             body=None if json_body is None else json.dumps(json_body).encode(),
@@ -108,9 +120,12 @@ def stream_bytes(
         The status, the headers with names in lower case, and an iterator over the body; it raises TryAgainError
         where the connection breaks.
     """
+    import urllib3
+
     sent = {"accept-encoding": "identity", **(headers or {})}
+    redirects = urllib3.Retry(total=5, redirect=5, connect=0, read=0, status=0, other=0)
     try:
-        answer = _pool.request("GET", url, headers=sent, timeout=timeout_s, preload_content=False, retries=_REDIRECTS)
+        answer = _pool().request("GET", url, headers=sent, timeout=timeout_s, preload_content=False, retries=redirects)
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         raise TryAgainError(f"no answer from {url}", evidence=reason_of(error)) from error
     try:
@@ -121,6 +136,8 @@ def stream_bytes(
 
 
 def _pieces(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+    import urllib3
+
     try:
         yield from answer.stream(_PIECE_BYTES, decode_content=False)
     except urllib3.exceptions.HTTPError as error:

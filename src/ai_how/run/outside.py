@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from threading import Event
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import urllib3
-
 from ai_how.errors import TryAgainError
 
-_REDIRECTS = urllib3.Retry(
-    total=10, redirect=10, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
-)
+if TYPE_CHECKING:
+    import urllib3
+
 _FIRST_S = 0.5
 _TOO_MANY = 429
 _PASSING = frozenset({408, _TOO_MANY, 500, 502, 503, 504})
@@ -107,6 +106,11 @@ def ask(
 def _first_good(
     method: str, url: str, sent: Mapping[str, str], patience: Patience, timeout_s: float
 ) -> urllib3.BaseHTTPResponse:
+    import urllib3
+
+    redirects = urllib3.Retry(
+        total=10, redirect=10, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
+    )
     cause: Exception | None = None
     said, asked_s = "nothing", None
     host = urlsplit(url).netloc
@@ -114,7 +118,7 @@ def _first_good(
         asked_s = None
         try:
             answer = _pool_for(url).request(
-                method, url, headers=sent, timeout=timeout_s, preload_content=False, retries=_REDIRECTS
+                method, url, headers=sent, timeout=timeout_s, preload_content=False, retries=redirects
             )
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             said, cause = reason(error), error
@@ -184,6 +188,8 @@ def _pool_for(url: str) -> urllib3.PoolManager:
 
 @functools.cache
 def _manager(proxy: str | None) -> urllib3.PoolManager:
+    import urllib3
+
     if proxy is None:
         return urllib3.PoolManager(num_pools=_CONNECTIONS, maxsize=_CONNECTIONS, retries=False)
     parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
@@ -197,6 +203,8 @@ def _manager(proxy: str | None) -> urllib3.PoolManager:
 
 
 def _pieces(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+    import urllib3
+
     try:
         yield from answer.stream(_PIECE_BYTES, decode_content=False)
     except urllib3.exceptions.HTTPError as error:

@@ -12,11 +12,13 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-
-import urllib3
+from typing import TYPE_CHECKING
 
 from ai_how.errors import SpecError, TryAgainError
 from ai_how.run.http import Response, lines_of, reason_of
+
+if TYPE_CHECKING:
+    import urllib3
 
 
 class Silence(StrEnum):
@@ -64,6 +66,8 @@ class TlsSession:
         server_name: str = "",
         verify: bool = True,
     ) -> None:
+        import urllib3
+
         self.base_url = base_url.rstrip("/")
         context = _context(authority_pem, certificate_pem, key_pem, verify=verify)
         name = server_name if verify and server_name else None
@@ -85,6 +89,8 @@ class TlsSession:
         Raises:
             NoAnswerError: none came.
         """
+        import urllib3
+
         try:
             answer = self._pool.request(
                 method, self.base_url + path, body=body, headers=dict(headers or {}), timeout=timeout_s, redirect=False
@@ -102,6 +108,8 @@ class TlsSession:
         Yields:
             The status and the lines, which raise NoAnswerError where the connection breaks.
         """
+        import urllib3
+
         try:
             answer = self._pool.request(
                 "GET", self.base_url + path, headers=dict(headers or {}), timeout=timeout_s, preload_content=False
@@ -118,6 +126,8 @@ class TlsSession:
         self._pool.clear()
 
     def _lines(self, answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
+        import urllib3
+
         try:
             yield from lines_of(answer)
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -130,6 +140,8 @@ class TlsSession:
 
 def why_silent(error: BaseException) -> Silence:
     """The reason behind what urllib3, ssl or the operating system raised."""
+    import urllib3
+
     chain = _chain(error)
     for link in chain:
         if isinstance(link, ssl.SSLCertVerificationError):
