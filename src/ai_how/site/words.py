@@ -177,6 +177,9 @@ def _in_range(value: float, schema: Schema) -> bool:
 def nearest(word: str, options: Iterable[str]) -> list[str]:
     """The options that look most like a word: none, one, or several that are equally near."""
     plain = {option: _plain(option) for option in options}
+    slips = [option for option, text in plain.items() if _one_letter_off(text, _plain(word))]
+    if slips:
+        return slips  # in short words a single letter counts for much: the likeness of ssh and shsh is small
     close = set(difflib.get_close_matches(_plain(word), plain.values(), n=3))
     likeness = {
         option: difflib.SequenceMatcher(None, text, _plain(word)).ratio()
@@ -185,6 +188,13 @@ def nearest(word: str, options: Iterable[str]) -> list[str]:
     }
     best = max(likeness.values(), default=0)
     return [option for option, ratio in likeness.items() if ratio == best]
+
+
+def _one_letter_off(one: str, other: str) -> bool:
+    """Whether one letter more, less or else makes one of the other, or none does."""
+    short, long = sorted((one, other), key=len)
+    same = next((at for at, letter in enumerate(short) if letter != long[at]), len(short))
+    return short[same + (len(short) == len(long)) :] == long[same + 1 :]
 
 
 def _plain(word: str) -> str:
