@@ -80,7 +80,8 @@ def test_a_reservation_of_the_resource_requirements_nodes() -> None:
 @given(st.floats(0.5, 4096), st.floats(0.5, 4096))
 def test_a_larger_node_keeps_more_and_a_smaller_part(one: float, other: float) -> None:
     small, large = sorted((one, other))
-    less, more = (reservation(size).kube_memory_mib for size in (small, large))
+    kept = [reservation(size) for size in (small, large)]
+    less, more = (each.kube_memory_mib + each.system_memory_mib for each in kept)
     assert less <= more
     assert more / large <= less / small + 0.001 * 1024 / small
 
