@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ai_how.errors import AiHowError
@@ -24,12 +24,7 @@ def diagnose(client: Client, thing: ApiObject) -> str:
         pods = _pods(client, thing)
     except AiHowError as error:
         return f"why is not known: {error.brief}"
-    lines = []
-    for pod in pods:
-        name = pod["metadata"]["name"]
-        cause = cause_of_pod(pod, [event for event in events if _about(event, "Pod", name)])
-        if cause:
-            lines.append(f"pod {name} {cause}")
+    lines = _lines_of_pods(pods, events)
     # what a Deployment makes has its name at the beginning
     own = [e for e in events if _about(e, ref.kind, ref.name) or _about(e, "ReplicaSet", f"{ref.name}-", exact=False)]
     noted = cause_in_events(own)
@@ -45,13 +40,18 @@ def diagnose_namespace(client: Client, namespace: str) -> str:
         pods = client.list_objects("v1", "Pod", namespace).items
     except AiHowError as error:
         return f"why is not known: {error.brief}"
+    return "\n".join(_lines_of_pods(pods, events)[:_MOST_CAUSES])
+
+
+def _lines_of_pods(pods: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each pod that does not work, with its cause."""
     lines = []
     for pod in pods:
         name = pod["metadata"]["name"]
         cause = cause_of_pod(pod, [event for event in events if _about(event, "Pod", name)])
         if cause:
             lines.append(f"pod {name} {cause}")
-    return "\n".join(lines[:_MOST_CAUSES])
+    return lines
 
 
 def _pods(client: Client, thing: ApiObject) -> list[dict[str, Any]]:

@@ -6,10 +6,11 @@ of the store and of the models, which fetch their files with them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from ai_how.stack.components import namespaces
-from ai_how.stack.manifests import Object
+from ai_how.stack.manifests import NAME_LABEL, Object, claim, metadata, pod_security
 from ai_how.stack.objects import Component, GeneratedSecret
 from ai_how.stack.part import Backup, Part
 from ai_how.stack.policies import anywhere_outside, to_space
@@ -79,6 +80,34 @@ def backups(setting: Setting) -> tuple[Backup, ...]:
     if setting.stack.object_store.type == "external":
         return (objects,)
     return objects, Backup(kind="secrets", namespace=MLOPS, items=tuple(secret.name for secret in secrets(setting)))
+
+
+def stateful_set(setting: Setting, containers: Sequence[Object], *, user: int) -> Object:
+    """The one pod of a store in the cluster, with its volume; ``user`` is the id that its containers run as."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(APP, MLOPS),
+        "spec": {
+            "replicas": 1,
+            "serviceName": APP,
+            "selector": {"matchLabels": {NAME_LABEL: APP}},
+            "template": {
+                "metadata": {"labels": {NAME_LABEL: APP}},
+                "spec": {
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 60,
+                    "securityContext": pod_security(user),
+                    "containers": list(containers),
+                    "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+                },
+            },
+            "volumeClaimTemplates": [
+                claim("data", size_gib=setting.stack.object_store.size_gib, storage_class=setting.stack.storage_class)
+            ],
+        },
+    }
 
 
 def render(setting: Setting) -> Part:

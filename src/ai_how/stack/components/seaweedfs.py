@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ai_how.stack.components import buckets, namespaces, object_store
 from ai_how.stack.components.buckets import bucket_job
-from ai_how.stack.manifests import NAME_LABEL, Object, claim, container, http_probes, metadata, pod_security, service
+from ai_how.stack.manifests import NAME_LABEL, Object, container, http_probes, service
 from ai_how.stack.objects import Awaited, Component
 from ai_how.stack.part import Address, Part, Volume, Workload
 from ai_how.stack.policies import from_space, policy
@@ -128,30 +128,7 @@ def _stateful_set(setting: Setting, used: str) -> Object:
         mounts={"data": "/data", "tmp": "/tmp"},  # noqa: S108 - a path in the container
         probes={"readinessProbe": {"httpGet": {"path": "/health", "port": "console"}, "periodSeconds": 10}},
     )
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "metadata": metadata(APP, MLOPS),
-        "spec": {
-            "replicas": 1,
-            "serviceName": APP,
-            "selector": {"matchLabels": {NAME_LABEL: APP}},
-            "template": {
-                "metadata": {"labels": {NAME_LABEL: APP}},
-                "spec": {
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": 60,
-                    "securityContext": pod_security(USER),
-                    "containers": [server, console],
-                    "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
-                },
-            },
-            "volumeClaimTemplates": [
-                claim("data", size_gib=setting.stack.object_store.size_gib, storage_class=setting.stack.storage_class)
-            ],
-        },
-    }
+    return object_store.stateful_set(setting, [server, console], user=USER)
 
 
 def _policies() -> tuple[Object, ...]:
