@@ -92,3 +92,11 @@ def test_the_shell_is_told_our_commands() -> None:
     words = [sys.executable, "-m", "ai_how"]
     said = subprocess.run(words, env=env, capture_output=True, text=True, check=False).stdout
     assert {"plain,status", "plain,start", "plain,stop"} <= set(said.split())
+
+
+def test_what_looks_at_cards_needs_the_standard_library_alone() -> None:
+    """It also runs where nothing is installed: a guest that tests passthrough is such a place."""
+    modules = "ai_how.host.facts.passthrough, ai_how.machines.passthrough.binding, ai_how.machines.passthrough.reset"
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import {modules}"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

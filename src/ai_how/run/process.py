@@ -14,11 +14,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
-
-import psutil
+from typing import TYPE_CHECKING, NoReturn
 
 from ai_how.errors import MissingToolError, ProviderError, TryAgainError
+
+if TYPE_CHECKING:
+    import psutil
 
 _GRACE_S = 20
 _running: set[subprocess.Popen[bytes]] = set()
@@ -101,6 +102,8 @@ def run(
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ask it to end, then make it and all that it started."""
+    import psutil  # late: what looks at a host needs the standard library alone, as long as its programs end in time
+
     family = _asked[process] if process in _asked else _ask(process)
     try:
         process.wait(_GRACE_S)
@@ -113,6 +116,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _ask(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """What it has started by now: once it has ended, nothing leads there."""
+    import psutil
+
     family = []
     with contextlib.suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
