@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from ai_how.kubernetes.cluster_of_site import READY
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes_api.objects import Ref, ref_of
 from ai_how.plan.model import settings_digest
+from ai_how.rollout import stacks_of_site
 from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
 from tests.fake_cluster import admin_conf, api_node, proxy_pod
@@ -423,7 +424,10 @@ def test_a_namespace_that_is_going_away_is_told_with_what_holds_it(ready: Lab) -
         (Fault(status=0, times=1000), "no answer from the API server"),
     ],
 )
-def test_an_api_server_that_does_not_answer_is_told_once(ready: Lab, fault: Fault, said: str) -> None:
+def test_an_api_server_that_does_not_answer_is_told_once(
+    ready: Lab, fault: Fault, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks_of_site, "_WORK", replace(stacks_of_site._WORK, total_s=3))
     ready.server.faults.append(fault)
     assert said in ready.plan()["stack/cloud/namespaces"]
     assert said in ready.status()["stack/cloud/namespaces"]["detail"]
