@@ -26,13 +26,22 @@ def main(words: list[str]) -> int:
     for name, arguments in {
         "version": (),
         "upgrade": ("release", "chart"),
+        "template": ("release", "chart"),
         "rollback": ("release", "revision"),
         "uninstall": ("release",),
     }.items():
         one = commands.add_parser(name)
         for argument in arguments:
             one.add_argument(argument)
-        for option in ("--namespace", "--values", "--history-max", "--labels", "--kubeconfig", "--timeout"):
+        for option in (
+            "--namespace",
+            "--values",
+            "--history-max",
+            "--labels",
+            "--kubeconfig",
+            "--timeout",
+            "--kube-version",
+        ):
             one.add_argument(option, default="")
         for flag in ("--install", "--reset-values"):
             one.add_argument(flag, action="store_true")
@@ -41,6 +50,8 @@ def main(words: list[str]) -> int:
     if asked.command == "version":
         print(VERSION)
         return 0
+    if asked.command == "template":
+        return template(asked)
     file = Path(asked.kubeconfig)
     assert file.stat().st_mode & 0o077 == 0, "others can read the kubeconfig"
     helm = Helm(Client.from_kubeconfig(file), asked.namespace, asked.release)
@@ -48,6 +59,18 @@ def main(words: list[str]) -> int:
         return int(getattr(helm, asked.command)(asked) or 0)
     finally:
         helm.client.close()
+
+
+def template(asked: argparse.Namespace) -> int:
+    """The objects as YAML documents, hooks and all; no cluster is asked."""
+    failure = Path(f"{asked.chart}.fail")
+    if failure.exists():
+        return said(f"execution error at ({failure.read_text().strip()})")
+    values = json.loads(Path(asked.values).read_text())
+    for thing in json.loads(Path(asked.chart).read_text()):
+        print(f"---\n# Source: {asked.release}/templates/one.yaml")
+        print(json.dumps(_with(thing, values)))
+    return 0
 
 
 class Helm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,8 +15,9 @@ from ai_how.bundles.manifest import read_manifest
 from ai_how.bundles.needs import Needs
 from ai_how.bundles.wanted import File, Image, Wanted
 from ai_how.cli.bundle import bundle
-from ai_how.errors import AiHowError, SpecError
+from ai_how.errors import AiHowError, SpecError, TryAgainError
 from ai_how.kubernetes.checkout import Checkout
+from ai_how.rollout import chart_images as chart_images_module
 from tests.functional.far_servers import Far, far_servers
 
 
@@ -124,11 +126,45 @@ clusters:
 """
 
 
-def test_a_site_file_gives_release_and_pins(wanted: list[Wanted]) -> None:
-    text = SITE.replace("KIND", "cloud").replace("ROLES", "{role: control-plane}, {role: cpu-worker}")
-    Path("ai-how.yaml").write_text(text + 'pins: {kubernetes: "1.34.6"}\n')
+CLOUD = SITE.replace("KIND", "cloud").replace("ROLES", "{role: control-plane}, {role: cpu-worker}")
+
+
+def test_a_site_file_gives_release_pins_and_what_its_stack_runs(
+    wanted: list[Wanted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_charts = Image(reference="quay.io/of/charts:1")
+    asked: list[Any] = []
+
+    def images(charts: list[Any], supply: object, *, kubernetes: str) -> tuple[Image, ...]:
+        asked.append((kubernetes, {chart.release for chart in charts}))
+        return (of_charts,)
+
+    def needs(*args: Any, more: list[Wanted], **options: Any) -> Needs:
+        asked.append(more)
+        return without_more(*args, **options)
+
+    without_more = needs_module.kubernetes_needs
+    monkeypatch.setattr(chart_images_module, "chart_images", images)
+    monkeypatch.setattr(needs_module, "kubernetes_needs", needs)
+    Path("ai-how.yaml").write_text(CLOUD + 'pins: {kubernetes: "1.34.6"}\n')
     data = json.loads(run("create", "b", "--site", "ai-how.yaml", "-o", "json").stdout)
     assert data["versions"]["kubernetes"] == "1.34.6"
+    (kubernetes, charts), more = asked
+    assert kubernetes == "1.34.6"
+    assert {"kserve", "keda", "cert-manager"} <= charts
+    assert of_charts in more
+
+
+def test_a_stack_whose_images_cannot_be_found_out(wanted: list[Wanted], monkeypatch: pytest.MonkeyPatch) -> None:
+    def images(*_: object, **__: object) -> tuple[Image, ...]:
+        raise TryAgainError("the chart of keda did not come")
+
+    monkeypatch.setattr(chart_images_module, "chart_images", images)
+    Path("ai-how.yaml").write_text(CLOUD)
+    assert "the chart of keda did not come" in refused("create", "b", "--site", "ai-how.yaml").brief
+    assert (
+        "not known: the chart of keda did not come" in run("create", "b", "--site", "ai-how.yaml", "--dry-run").stderr
+    )
 
 
 def test_a_site_without_kubernetes_needs_no_bundle(wanted: list[Wanted]) -> None:

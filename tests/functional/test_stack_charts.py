@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from ai_how.stack.chart_images import images_of
 from ai_how.stack.chart_values import chart_keys, known_keys, unknown_values
 from ai_how.stack.checks.fit import check_objects
 from ai_how.stack.checks.schemas import load_kinds
@@ -126,3 +127,19 @@ def test_what_is_awaited_of_charts_is_what_they_make(release: str) -> None:
         things = [thing for chart in part.component.charts for thing in rendered(chart)]
         made = {(thing["kind"], thing["metadata"]["name"]) for thing in (*things, *part.component.objects)}
         assert {(each.kind, each.name) for each in part.component.awaited} <= made, part.name
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_images_of_every_pod_and_of_what_operators_make_are_found(release: str) -> None:
+    found: set[str] = set()
+    for part in parts("document", release):
+        for chart in part.component.charts:
+            made = rendered(chart)
+            images = images_of(made)
+            named = {container["image"] for _, pod in pods_of(made) for container in pod["spec"]["containers"]}
+            assert named <= set(images)
+            found.update(images)
+    names = {image.rpartition(":")[0] for image in found}
+    by_operators = {"quay.io/prometheus/prometheus", "ghcr.io/nginx/nginx-gateway-fabric/nginx"}
+    by_operators |= {"kserve/storage-initializer", "nvcr.io/nvidia/k8s-device-plugin"}
+    assert by_operators <= names

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from ai_how.bundles.manifest import Manifest
     from ai_how.bundles.needs import Needs
     from ai_how.bundles.plan import Item
-    from ai_how.bundles.wanted import Wanted
+    from ai_how.bundles.wanted import Image, Wanted
     from ai_how.models.meter import Progress
+    from ai_how.site.clusters import Cluster
     from ai_how.site.kubernetes import Kubernetes
+    from ai_how.stack.part import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ def make(asked: Asked, folder: Path, *, refresh: bool, progress: Progress) -> Ma
     from ai_how.bundles.create import create_bundle
     from ai_how.bundles.source import packed
 
-    needs, purpose = _needs(asked)
+    needs, purpose = _needs(asked, whole=True)
     with ExitStack() as stack:
         made = [] if needs.own_checkout else [stack.enter_context(packed(needs.checkout))]
         if needs.own_checkout:
@@ -56,7 +58,7 @@ def dry_run_of(asked: Asked, folder: Path, output: str) -> None:
     from ai_how.bundles.plan import find_all, total_bytes
     from ai_how.bundles.store import Store
 
-    needs, _purpose = _needs(asked)
+    needs, _purpose = _needs(asked, whole=False)
     items = find_all(
         needs.wanted,
         platform=asked.platform,
@@ -101,7 +103,8 @@ def _row(item: Item) -> dict[str, object]:
     }
 
 
-def _needs(asked: Asked) -> tuple[Needs, Purpose]:
+def _needs(asked: Asked, *, whole: bool) -> tuple[Needs, Purpose]:
+    """What the bundle needs and is for; unless it must be ``whole``, what cannot be found out is only told."""
     from ai_how.bundles.create import Purpose
     from ai_how.bundles.needs import kubernetes_needs
     from ai_how.bundles.wanted import parse_platform
@@ -110,7 +113,7 @@ def _needs(asked: Asked) -> tuple[Needs, Purpose]:
 
     parse_platform(asked.platform)
     pythons = asked.pythons or (running_python(),)
-    found = _of_site(asked.site_path) if asked.site_path else _of_release(asked.release or DEFAULT_SET)
+    found = _of_site(asked.site_path, whole=whole) if asked.site_path else _of_release(asked.release or DEFAULT_SET)
     if asked.site_path and asked.release is not None:
         _check_release(asked.release, found[0], asked.site_path)
     release, versions, clusters, more = found
@@ -150,8 +153,7 @@ def _of_release(name: str) -> _Found:
     return name, load_set(name).versions, [Kubernetes()], ()
 
 
-def _of_site(path: Path) -> _Found:
-    from ai_how.bundles.wanted import Chart
+def _of_site(path: Path, *, whole: bool) -> _Found:
     from ai_how.releases.conflict import Conflict
     from ai_how.releases.site_pins import clash, solve_site
     from ai_how.site.load import load_site
@@ -165,7 +167,30 @@ def _of_site(path: Path) -> _Found:
     found = solve_site(site)
     if isinstance(found, Conflict):
         raise SpecError(clash(found), next_step=f"ai-how versions check --site {path}")
-    more = stack_wants([part for name in clusters for part in render_stack(site, name, found.versions)])
-    if any(isinstance(one, Chart) for one in more):
-        note("  images that the stack's charts name by themselves are not known here: they are left out")
+    parts = {name: render_stack(site, name, found.versions) for name in clusters}
+    more = [*stack_wants([part for each in parts.values() for part in each])]
+    for name, each in parts.items():
+        more += _of_charts(each, site.planned_clusters[name], found.versions, path.parent, whole=whole)
     return site.release, found.versions, list(clusters.values()), more
+
+
+def _of_charts(
+    parts: Sequence[Part], cluster: Cluster, versions: Mapping[str, str], site_folder: Path, *, whole: bool
+) -> tuple[Image, ...]:
+    """The images that the stack's charts run; where they need not all be known, a word about why they are not."""
+    from ai_how.errors import AiHowError
+    from ai_how.rollout.chart_images import chart_images
+    from ai_how.rollout.supply import HostSupply
+
+    charts = [chart for part in parts for chart in part.component.charts]
+    if not charts:
+        return ()
+    note(f"  asking Helm which images the stack's {len(charts)} charts run")
+    supply = HostSupply(cluster.kubernetes, versions, helm_path=cluster.stack.helm_path, site_folder=site_folder)
+    try:
+        return chart_images(charts, supply, kubernetes=versions["kubernetes"])
+    except AiHowError as error:
+        if whole:
+            raise
+        note(f"  not known: {error.brief}")
+        return ()

@@ -17,8 +17,8 @@ class GpuPool:
     """GPUs of one kind on a node: whole ones, slices of MIG, or turns on shared ones.
 
     ``product`` is the label's value (``Tesla-T4``, ``NVIDIA-A100-80GB-PCIe-MIG-1g.10gb``). ``memory_gib`` is one's own:
-    of a slice the slice's, of a shared card the whole card's. ``count`` is how many pods may ask for, ``taken`` how many
-    they have. ``turns``: how many share one card, 1 for none.
+    of a slice the slice's, of a shared card the whole card's. ``count`` is how many pods may ask for, ``taken`` how
+    many they have. ``turns``: how many share one card, 1 for none.
     """
 
     product: str

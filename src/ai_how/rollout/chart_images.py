@@ -1,0 +1,57 @@
+"""What images the stack's charts run: Helm makes their objects on this host, and asks no cluster."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ai_how.apply.files import write_json
+from ai_how.bundles.wanted import Image
+from ai_how.errors import ProviderError
+from ai_how.rollout.supply import Supply
+from ai_how.run.process import run
+from ai_how.stack.chart_images import images_of
+from ai_how.stack.objects import Chart
+
+_TIMEOUT_S = 120
+_DOCUMENTS = re.compile(r"^---.*$", re.MULTILINE)
+
+
+def chart_images(charts: Iterable[Chart], supply: Supply, *, kubernetes: str) -> tuple[Image, ...]:
+    """The images that charts with their values run on a Kubernetes of that version, each once.
+
+    Raises:
+        MissingToolError, SpecError: there is no Helm that will do.
+        TryAgainError, ProviderError: a chart could not be fetched, or Helm cannot make its objects.
+    """
+    found: dict[Image, None] = {}
+    for chart in charts:
+        for reference in images_of(_made(chart, supply.helm(), supply.chart(chart), kubernetes)):
+            name, _, pinned = reference.partition("@")
+            found[Image(reference=name, digest=pinned or None)] = None
+    return tuple(found)
+
+
+def _made(chart: Chart, helm: Path, archive: Path, kubernetes: str) -> list[Mapping[str, Any]]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    with tempfile.TemporaryDirectory() as place:
+        values = Path(place) / "values.yaml"
+        write_json(values, dict(chart.values))
+        words: list[str | Path] = [helm, "template", chart.release, archive, "--namespace", chart.namespace]
+        words += ["--values", values, "--kube-version", kubernetes]
+        # the user's own Helm settings do not count
+        env = {f"HELM_{name}_HOME": place for name in ("CACHE", "CONFIG", "DATA")}
+        said = run(words, env=env, timeout_s=_TIMEOUT_S).stdout
+    yaml = YAML(typ="safe", pure=True)
+    # definitions of kinds are many lines and name no image
+    texts = [each for each in _DOCUMENTS.split(said) if "kind: CustomResourceDefinition" not in each]
+    try:
+        things = [yaml.load(each) for each in texts]
+    except YAMLError as error:
+        raise ProviderError(f"what Helm made of chart {chart.name} is not YAML", evidence=str(error)) from error
+    return [thing for thing in things if isinstance(thing, Mapping)]
