@@ -127,8 +127,12 @@ def mlflow_python() -> Path:
     return environment / "bin" / "python"
 
 
-def mlflow_server(folder: Path) -> tuple[Server, str]:
-    """MLflow on SQLite; not started yet."""
+def mlflow_server(folder: Path, *, allowed_hosts: str = "") -> tuple[Server, str]:
+    """MLflow on SQLite; not started yet.
+
+    Args:
+        allowed_hosts: The names that it answers to, in the place of its own address.
+    """
     folder.mkdir(parents=True)
     port = _free_ports(1)[0]
     argv = [
@@ -136,7 +140,7 @@ def mlflow_server(folder: Path) -> tuple[Server, str]:
         *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
         *("--artifacts-destination", str(folder / "artifacts")),
-        *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port}"),
+        *("--allowed-hosts", allowed_hosts or f"127.0.0.1:{port},localhost:{port}"),
     ]
     env = {
         "MLFLOW_DISABLE_TELEMETRY": "true",

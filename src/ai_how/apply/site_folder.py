@@ -36,6 +36,11 @@ class SiteFolder:
         return self.root / "logs"
 
     @property
+    def cache(self) -> Path:
+        """Files of models, fetched and checked; all of it can be fetched again."""
+        return self.root / "cache"
+
+    @property
     def kubernetes(self) -> Path:
         """Where Kubernetes is set up from: a folder for each cluster."""
         return self.root / "kubernetes"
@@ -54,6 +59,7 @@ def remove_folder(folder: SiteFolder, *more: Path) -> list[str]:
         folder.secrets,
         folder.kubernetes,
         folder.logs,
+        folder.cache,
         folder.events,
         folder.root / ".gitignore",
         folder.lock,

@@ -1,4 +1,7 @@
-"""The API server of a cluster from here: directly, or through its control plane where that lies behind another host."""
+"""A cluster's addresses from here: directly, or by SSH through one of its nodes.
+
+Owns the API server's way and the tunnels of all others. Knows nothing of what is reached.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -47,28 +50,69 @@ def open_api(access: Access, target: SshTarget, *, patience: Patience | None = N
             client.close()
 
 
-def tunnel_words(target: SshTarget, *, near: int, far: int) -> list[str]:
-    """The command line that brings the API server of a control plane to a port of this machine."""
+@dataclass(frozen=True, kw_only=True)
+class Far:
+    """An address as a node sees it."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """An open tunnel: the ports of this machine in the order in which they were asked for, and where ssh's words go."""
+
+    ports: tuple[int, ...]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        """The end of what ssh said: why the far side of a port could not be reached stands there alone."""
+        return self.log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+
+
+def tunnel_words(target: SshTarget, ways: Mapping[int, Far]) -> list[str]:
+    """The command line that brings addresses that a node sees to ports of this machine.
+
+    ``cat`` ends with its standard input, and ssh with it.
+    """
     argv = target.argv()
-    return [*argv[:-1], "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{near}:127.0.0.1:{far}", argv[-1]]
+    # said at this level: that the far side of a port cannot be reached; the first of two levels counts
+    options = ["-T", "-o", "LogLevel=INFO", "-o", "ExitOnForwardFailure=yes"]
+    for near, far in ways.items():
+        options += ["-L", f"127.0.0.1:{near}:{far.host}:{far.port}"]
+    return [argv[0], *options, *argv[1:], "--", "cat"]
 
 
 @contextmanager
 def tunnel(target: SshTarget, far: int) -> Iterator[int]:
-    """A port of this machine that is a port of a node, for the time of the block.
+    """A port of this machine that is a port of a node's own loopback, for the time of the block; as ``tunnels``."""
+    with tunnels(target, [Far(host="127.0.0.1", port=far)]) as way:
+        yield way.ports[0]
+
+
+@contextmanager
+def tunnels(target: SshTarget, fars: Sequence[Far]) -> Iterator[Way]:
+    """Ports of this machine that lead to what a node sees, by one ssh, for the time of the block.
+
+    It ends with the block, and with this process, however that ends.
 
     Raises:
-        TryAgainError: the node's host gives no way.
+        TryAgainError: the node, or its host, gives no way.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        near = int(probe.getsockname()[1])
-    with tempfile.TemporaryDirectory(prefix="ai-how-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ai-how-") as folder, ExitStack() as probes:
+        # all at once, so that they differ
+        taken = [probes.enter_context(socket.socket()) for _ in fars]
+        for probe in taken:
+            probe.bind(("127.0.0.1", 0))
+        ways = {int(probe.getsockname()[1]): far for probe, far in zip(taken, fars, strict=True)}
+        probes.close()
         said = Path(folder) / "ssh"
-        words = tunnel_words(target, near=near, far=far)
-        with Background(words, env=os.environ, cwd=Path(folder), stdout=said, stderr=said) as ssh:
-            _wait_open(near, ssh, said, target)
-            yield near
+        quiet = Path(os.devnull)
+        words = tunnel_words(target, ways)
+        with Background(words, env=os.environ, cwd=Path(folder), stdout=quiet, stderr=said, tied=True) as ssh:
+            _wait_open(list(ways)[-1], ssh, said, target)
+            yield Way(ports=tuple(ways), log=said)
 
 
 def _wait_open(port: int, ssh: Background, said: Path, target: SshTarget) -> None:
@@ -79,7 +123,7 @@ def _wait_open(port: int, ssh: Background, said: Path, target: SshTarget) -> Non
                 return
         time.sleep(_PAUSE_S)
     raise TryAgainError(
-        f"no way through {target.jump} to {target.host}",
+        f"no way through {target.jump} to {target.host}" if target.jump else f"no way through SSH to {target.host}",
         evidence=said.read_text(encoding="utf-8", errors="replace").strip()[-500:],
         next_step="ai-how status",
     )

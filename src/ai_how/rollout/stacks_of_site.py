@@ -16,9 +16,9 @@ from typing import Any
 
 from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.capacity.demand import needs_of
-from ai_how.errors import AiHowError, NotFoundError, SpecError, TryAgainError, WorldChangedError
+from ai_how.errors import AiHowError, NotFoundError, SpecError, WorldChangedError
+from ai_how.kubernetes.cluster_api import open_cluster_api
 from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
-from ai_how.kubernetes.reach import open_api
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.connection import Patience
 from ai_how.kubernetes_api.removal import Marked
@@ -146,23 +146,11 @@ class SiteStacks:
             for name, kept in self.recorded(f"{WELL}{machines.cluster}/").items()
         }
         try:
-            with self._api(machines, _LOOK) as client:
+            with open_cluster_api(self.kubernetes, machines, patience=_LOOK) as client:
                 supply = self._supply(machines.cluster)
                 return look_at_stack(client, wishes, supply, site=self.site.name, revisions=revisions)
         except AiHowError as error:
             return StackLook(why_not=error.brief)
-
-    @contextmanager
-    def _api(self, machines: ClusterMachines, patience: Patience) -> Iterator[Client]:
-        setup = self.kubernetes.setups([machines]).get(machines.cluster)
-        if setup is None or setup.recorded is None:
-            raise NotFoundError(f"cluster {machines.cluster} has no Kubernetes that runs", next_step="ai-how up")
-        first = setup.first_control_plane
-        if first.name in machines.off or first.name not in machines.there:
-            raise TryAgainError(f"{first.name} is {'off' if first.name in machines.there else 'gone'}")
-        access = self.kubernetes.kubeconfig(machines.cluster).read()
-        with open_api(access, first.access, patience=patience) as client:
-            yield client
 
     def explained(self, plan: Plan, clusters: Sequence[ClusterMachines]) -> Plan:
         """A plan that says what would change on the clusters, as far as they can be asked."""
@@ -222,7 +210,7 @@ class SiteStacks:
                 f"{action.resource}: the site file has changed since the plan was made", next_step="ai-how plan"
             )
         kept = self.recorded(WELL).get(_well(wish.name), {})
-        with self._api(machines, _WORK) as client:
+        with open_cluster_api(self.kubernetes, machines, patience=_WORK) as client:
             tools = self._tools(client, cluster, wish.name)
             applied = apply_part(tools, wish, revisions=kept.get("revisions", {}))
         self.state.record(wish.name, wish.settings)
@@ -233,7 +221,7 @@ class SiteStacks:
         cluster, part = split_name(name)
         said = "goes with its cluster"
         if machines is not None and cluster in self.kubernetes.names:
-            with self._api(machines, _WORK) as client:
+            with open_cluster_api(self.kubernetes, machines, patience=_WORK) as client:
                 said = remove_part(self._tools(client, cluster, name), self.site.name, part)
         for kept in (name, _well(name)):
             self.state.record(kept, None)
@@ -301,7 +289,7 @@ class SiteStacks:
                 continue
             made = frozenset(wish.name for wish in wishes if wish.name in recorded)
             try:
-                with self._api(machines, _LOOK) as client:
+                with open_cluster_api(self.kubernetes, machines, patience=_LOOK) as client:
                     found += part_statuses(client, wishes, made)
             except AiHowError as error:
                 found += [silent_status(wish, made=wish.name in made, error=error) for wish in wishes]
@@ -343,7 +331,7 @@ class SiteStacks:
         machines = next((each for each in clusters if each.cluster == cluster), None)
         if machines is None:
             raise NotFoundError(f"there is no cluster {cluster!r}")
-        with self._api(machines, _LOOK) as client:
+        with open_cluster_api(self.kubernetes, machines, patience=_LOOK) as client:
             yield client
 
     def remove(self, say: Say, clusters: Sequence[ClusterMachines]) -> None:
@@ -359,7 +347,7 @@ class SiteStacks:
             if cluster not in by_cluster:
                 continue
             try:
-                with self._api(by_cluster[cluster], _LOOK) as client:
+                with open_cluster_api(self.kubernetes, by_cluster[cluster], patience=_LOOK) as client:
                     said = remove_part(self._tools(client, cluster, name), self.site.name, part)
                 say(f"{name}: {said}")
             except AiHowError as error:

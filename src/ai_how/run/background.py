@@ -20,8 +20,21 @@ class Background:
     As a context it is ended where it still runs when the block is left, whatever the reason.
     """
 
-    def __init__(self, argv: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, stdout: Path, stderr: Path):
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        stdout: Path,
+        stderr: Path,
+        tied: bool = False,
+    ):
         """Start it. ``env`` is its whole environment; both files are written anew, mode 0600 is the caller's business.
+
+        Args:
+            tied: Its standard input is a pipe that closes when we end, however we end: a program that reads it to its
+                end does not outlive us. Otherwise it reads nothing.
 
         Raises:
             MissingToolError: the program does not exist.
@@ -33,7 +46,7 @@ class Background:
                     words,
                     env=dict(env),
                     cwd=cwd,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
                     start_new_session=True,
@@ -57,6 +70,8 @@ class Background:
 
     def end(self, *, grace_s: float = 20) -> None:
         """Ask it to end, then make it and all that it started: also what has moved to a session of its own."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         if self.poll() is not None:
             return
         family = self._family()

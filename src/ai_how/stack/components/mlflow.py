@@ -73,7 +73,9 @@ def allowed_hosts(setting: Setting) -> tuple[str, ...]:
     outside = setting.host("mlflow")
     access = setting.stack.access
     port = (f"{outside}:{access.https_port}",) if access.type == "node-port" else ()
-    return (outside, *port, *(f"{name}:{PORT}" for name in inside), *inside)
+    # what a tunnel from the workstation is called there; its port is another each time
+    near = "127.0.0.1:*"
+    return (outside, *port, *(f"{name}:{PORT}" for name in inside), *inside, near)
 
 
 def command(setting: Setting) -> tuple[str, ...]:
