@@ -86,9 +86,8 @@ def show_endpoint(status: EndpointStatus, output: str) -> None:
     click.echo(f"engine     {spec.engine} on {spec.hardware.count}x {spec.hardware.accelerator}")
     click.echo(f"replicas   {spec.autoscaling.min_replicas}..{spec.autoscaling.max_replicas}")
     for replica in status.replicas:
-        click.echo(
-            f"           {replica.name}  {replica.state}  {replica.in_flight} in flight  {replica.message}".rstrip()
-        )
+        in_flight = "" if replica.in_flight is None else f"{replica.in_flight} in flight  "
+        click.echo(f"           {replica.name}  {replica.state}  {in_flight}{replica.message}".rstrip())
     click.echo(f"url        {status.url}")
     if status.message:
-        click.echo(f"message    {status.message}")
+        click.echo("message    " + status.message.replace("\n", "\n           "))

@@ -64,24 +64,27 @@ class EndpointSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaStatus:
-    """One engine process as the gateway sees it. ``state``: starting, ready, draining, failed."""
+    """One engine process as its provider sees it. ``state``: starting, ready, draining, failed.
+
+    ``in_flight`` is None where nobody counts the requests of one replica (a cluster's gateway does not).
+    """
 
     name: str
     state: str
     port: int
-    in_flight: int
+    in_flight: int | None
     restarts: int = 0
     message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointStatus:
-    """An endpoint as the gateway reports it. Times are seconds; None where nothing was measured yet."""
+    """An endpoint as its provider reports it. Times are seconds; None where nothing was measured, or nobody counts."""
 
     spec: EndpointSpec
     state: EndpointState
     url: str
     replicas: tuple[ReplicaStatus, ...] = ()
-    held_requests: int = 0
+    held_requests: int | None = 0
     message: str = ""
     last_start_s: float | None = None

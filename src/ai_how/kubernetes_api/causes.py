@@ -74,7 +74,7 @@ def _cause_of_container(
     waiting = now.get("waiting") or {}
     reason = waiting.get("reason") or ""
     if reason in _PULL:
-        return _short(f"{name}: cannot get its image {entry.get('image', '')}: {_pull_reason(waiting, events)}")
+        return _short(f"{name}: cannot get its image {entry.get('image', '')}: {why_not_pulled(waiting, events)}")
     if reason in _START:
         return _short(f"{name}: cannot start: {waiting.get('message') or reason}")
     ended = now.get("terminated") or (entry.get("lastState") or {}).get("terminated") or {}
@@ -94,7 +94,8 @@ def _last_words(ended: Mapping[str, Any]) -> str:
     return f": {words[-1]}" if words else ""
 
 
-def _pull_reason(waiting: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+def why_not_pulled(waiting: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+    """Why an image cannot be fetched, from a container's waiting state and its pod's events, in a few words."""
     texts = [str(waiting.get("message") or "")]
     texts += [str(e.get("message") or "") for e in reversed(events) if e.get("reason") == "Failed"]
     text = " ".join(texts)
