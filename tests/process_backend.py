@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from ai_how.endpoints.cold_start.replica import ReplicaMarks, marks_from_json
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.gateway.backend import ProcessState, ReplicaProcess
 from ai_how.gateway.records import spec_digest
@@ -62,6 +63,11 @@ class ProcessBackend:
 
     async def list_replicas(self) -> list[ReplicaProcess]:
         return [self._read(path.stem, json.loads(path.read_text())) for path in sorted(self.folder.glob("*.replica"))]
+
+    async def start_marks(self, name: str) -> ReplicaMarks | None:
+        """Those that a test has put into the folder for all replicas."""
+        marks = self.folder / "marks.json"
+        return marks_from_json(json.loads(marks.read_text())) if marks.exists() else None
 
     async def log_tail(self, name: str, lines: int = 20) -> str:
         log = self.folder / f"{name}.log"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ai_how.endpoints.cold_start.waterfall import Waterfall, from_json
 from ai_how.endpoints.types import (
     Autoscaling,
     EndpointSpec,
@@ -64,6 +65,10 @@ class EndpointClient:
         data = self._send("GET", f"/{name}/log?lines={lines}")
         return str(data.get("log", "")) if isinstance(data, dict) else str(data)
 
+    def last_start(self, name: str) -> Waterfall | None:
+        """Where the time of the last start from nothing went; None where the gateway saw none since it began."""
+        return self.get(name).last_start
+
     def _send(self, method: str, path: str, body: Any = None, *, timeout_s: float = 30) -> Any:
         try:
             answer = request(
@@ -95,6 +100,7 @@ def status_from_json(data: Mapping[str, Any]) -> EndpointStatus:
         held_requests=int(data.get("held_requests", 0)),
         message=str(data.get("message", "")),
         last_start_s=data.get("last_start_s"),
+        last_start=from_json(start) if (start := data.get("last_start")) else None,
     )
 
 

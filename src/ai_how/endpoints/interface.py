@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ai_how.endpoints.cold_start.waterfall import Waterfall
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
 
 REVISION_HEADER = "x-ai-how-revision"
@@ -62,6 +63,14 @@ class Endpoints(Protocol):
 
     def log(self, name: str, lines: int = 50) -> str:
         """The end of the newest replica's log."""
+        ...
+
+    def last_start(self, name: str) -> Waterfall | None:
+        """Where the time of the last start from nothing went; None where none was seen.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
         ...
 
     def revisions(self, name: str) -> tuple[Revision, ...]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ai_how.endpoints.cold_start.waterfall import Waterfall
+
 
 class EndpointState(StrEnum):
     """Oumi's endpoint states. An endpoint that sleeps at zero replicas and wakes on demand is ``running``."""
@@ -79,7 +81,10 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointStatus:
-    """An endpoint as its provider reports it. Times are seconds; None where nothing was measured, or nobody counts."""
+    """An endpoint as its provider reports it. Times are seconds; None where nothing was measured, or nobody counts.
+
+    ``last_start`` is where the time of ``last_start_s`` went.
+    """
 
     spec: EndpointSpec
     state: EndpointState
@@ -88,3 +93,4 @@ class EndpointStatus:
     held_requests: int | None = 0
     message: str = ""
     last_start_s: float | None = None
+    last_start: Waterfall | None = None

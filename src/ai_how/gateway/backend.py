@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from ai_how.endpoints.cold_start.replica import ReplicaMarks
 from ai_how.endpoints.types import EndpointSpec
 
 ProcessState = Literal["starting", "running", "restarting", "failed", "stopped"]
@@ -41,6 +42,10 @@ class ReplicaBackend(Protocol):
 
     async def list_replicas(self) -> list[ReplicaProcess]:
         """All replicas of the site, ordered by name, those of an earlier gateway's life included."""
+        ...
+
+    async def start_marks(self, name: str) -> ReplicaMarks | None:
+        """When a replica's process began, had its files and had prepared them; None where it left no marks."""
         ...
 
     async def log_tail(self, name: str, lines: int = 20) -> str:

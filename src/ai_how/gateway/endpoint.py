@@ -24,6 +24,7 @@ from ai_how.gateway.metrics import EndpointLoad, Metrics
 from ai_how.gateway.pool import Pool, Replica
 from ai_how.gateway.records import spec_digest
 from ai_how.gateway.scaling import Failures, Policy, ReplicaView, Scale
+from ai_how.gateway.starts import Starts
 
 if TYPE_CHECKING:
     import aiohttp
@@ -64,8 +65,7 @@ class Endpoint:
         self._failures = Failures()
         self._failure = ""
         self._was_ready = was_ready
-        self._asked_at: float | None = None
-        self._last_start_s: float | None = None
+        self._starts = Starts(means.backend)
         self.deleting = False
         self._kick = asyncio.Event()
 
@@ -97,7 +97,7 @@ class Endpoint:
         anew = digest != self.digest or self.spec.stopped or self._failures.count > 0
         if digest != self.digest:
             self._was_ready = False
-            self._asked_at = None
+            self._starts.forget()
         self.spec, self.digest = spec, digest
         self._failures, self._failure = Failures(), ""
         if spec.stopped:
@@ -178,7 +178,7 @@ class Endpoint:
             wanted=self._scale.wanted,
             failures=self._failures,
             was_ready=self._was_ready,
-            asked=self._asked_at is not None or any(view.current for view in views),
+            asked=self._starts.asked or any(view.current for view in views),
         )
 
     def status(self, url: str) -> EndpointStatus:
@@ -201,7 +201,8 @@ class Endpoint:
             ),
             held_requests=self.pool.held,
             message=self._message(state),
-            last_start_s=self._last_start_s,
+            last_start_s=self._starts.last_s,
+            last_start=self._starts.last,
         )
 
     def load(self) -> EndpointLoad:
@@ -261,8 +262,8 @@ class Endpoint:
 
     async def _start(self) -> bool:
         spec, digest = self.spec, self.digest
-        if self._asked_at is None and not any(view.current and view.state == "ready" for view in self._views()):
-            self._asked_at = _now()
+        if not any(view.current and view.state == "ready" for view in self._views()):
+            self._starts.ask()
         try:
             process = await self._means.backend.start(spec)
         except (AiHowError, OSError) as error:
@@ -304,10 +305,9 @@ class Endpoint:
             self._was_ready = True
             if first:
                 self._scale = scaling.became_ready(self._scale, self.policy, self._views(), now=now)
-            if self._asked_at is not None:
-                self._last_start_s = now - self._asked_at
-                self._asked_at = None
-                self._means.metrics.cold_start.labels(self.name).observe(self._last_start_s)
+            if (seen := self._starts.ended(replica, now=now)) is not None:
+                self._means.metrics.cold_start.labels(self.name).observe(seen.ready_s - seen.asked_s)
+                self._means.spawn(self._starts.keep(replica, seen, engine=self.spec.engine))
         self.pool.serve_line()
         self._kick.set()
 

@@ -19,9 +19,10 @@ from ai_how.gateway.scaling import ReplicaState, ReplicaView
 
 @dataclass(kw_only=True, eq=False)
 class Replica:
-    """One engine process and what the gateway knows of it. ``since`` and ``ready_since`` are the loop's times.
+    """One engine process and what the gateway knows of it.
 
-    ``warm`` once the process has answered a request; ``doubt`` is set when it should be asked for its health now.
+    ``since``, ``ready_since`` and ``loaded_at`` (its health path answered) are the loop's times. ``warm`` once the
+    process has answered a request; ``doubt`` is set when it should be asked for its health now.
     """
 
     process: ReplicaProcess
@@ -30,6 +31,7 @@ class Replica:
     in_flight: int = 0
     warm: bool = False
     ready_since: float = 0.0
+    loaded_at: float | None = None
     restarts: int = 0
     pid: int | None = None
     message: str = ""

@@ -65,6 +65,7 @@ async def _until_ready(session: aiohttp.ClientSession, replica: Replica, *, mode
         left_s = max(1.0, began + limit_s - loop.time())
         found = await problem(session, replica, timeout_s=min(left_s, PROBE_TIMEOUT_S))
         if found is None and not replica.warm:
+            replica.loaded_at = loop.time()
             found = await warm_up(session, replica, model=model, timeout_s=left_s)
         waited_s = loop.time() - began
         if found is None or waited_s >= limit_s:

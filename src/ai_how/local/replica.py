@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ai_how.endpoints.cold_start.replica import ReplicaMarks
 from ai_how.endpoints.engines.base import ReplicaLaunch
 from ai_how.endpoints.engines.choose import engine_named
 from ai_how.errors import AiHowError
@@ -22,20 +25,33 @@ from ai_how.models.types import ObjectStoreAccess, SecretText
 
 def main(spec_file: Path) -> None:
     """Fetch, prepare, and become the engine; ends with code 1 and the error's text where that fails."""
+    begun_s = time.monotonic()
     spec: dict[str, Any] = json.loads(spec_file.read_text(encoding="utf-8"))
     try:
-        launch = _launch(spec)
+        launch, fetched = _launch(spec)
+        fetched_s = time.monotonic()
         engine = engine_named(spec["engine"])
+        derived = _names(launch.scratch_dir)
         engine.prepare(launch)
         command = engine.command(launch)
     except AiHowError as error:
         print(f"Error: {error}", flush=True)  # noqa: T201 - into the replica's log
         raise SystemExit(1) from None
+    marks = ReplicaMarks(
+        begun_s=begun_s,
+        fetched_s=fetched_s,
+        prepared_s=time.monotonic(),
+        fetched="from the object store" if fetched else "in the cache",
+        prepared=_prepared(derived, _names(launch.scratch_dir)),
+    )
+    if spec.get("marks"):
+        _leave(Path(spec["marks"]), marks)
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     os.execve(command.argv[0], list(command.argv), {**env, **command.env})  # noqa: S606 - becoming it is the purpose
 
 
-def _launch(spec: dict[str, Any]) -> ReplicaLaunch:
+def _launch(spec: dict[str, Any]) -> tuple[ReplicaLaunch, bool]:
+    """What to serve, and whether files had to be fetched for it."""
     access = ObjectStoreAccess(
         endpoint_url=spec["s3"]["endpoint_url"],
         region=spec["s3"]["region"],
@@ -44,15 +60,15 @@ def _launch(spec: dict[str, Any]) -> ReplicaLaunch:
         secret_key=SecretText(os.environ["AWS_SECRET_ACCESS_KEY"]),
     )
     cache = Path(spec["cache"])
-    model_dir = _fetch(access, cache, spec["model_uri"], spec["model_digest"])
-    base_dir = None
+    model_dir, fetched = _fetch(access, cache, spec["model_uri"], spec["model_digest"])
+    base_dir, base_fetched = None, False
     if spec.get("base_uri"):
-        base_dir = _fetch(access, cache, spec["base_uri"], spec["base_digest"])
+        base_dir, base_fetched = _fetch(access, cache, spec["base_uri"], spec["base_digest"])
     # an adapter's derived files depend on its base too
     derived = "-".join(digest[:16] for digest in (spec["model_digest"], spec.get("base_digest")) if digest)
     scratch = cache / "derived" / derived
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return ReplicaLaunch(
+    launch = ReplicaLaunch(
         served_name=spec["served_name"],
         model_dir=model_dir,
         info=inspect(model_dir).info,
@@ -63,14 +79,35 @@ def _launch(spec: dict[str, Any]) -> ReplicaLaunch:
         gpu_count=len(spec["gpus"]),
         base_dir=base_dir,
     )
+    return launch, fetched or base_fetched
 
 
-def _fetch(access: ObjectStoreAccess, cache: Path, uri: str, digest: str) -> Path:
+def _fetch(access: ObjectStoreAccess, cache: Path, uri: str, digest: str) -> tuple[Path, bool]:
+    """Where the files are, and whether they had to be fetched."""
     target = cache / "models" / digest
-    if not target.exists():
-        print(f"fetching {uri}", flush=True)  # noqa: T201 - into the replica's log
-        download_model(access, uri, digest, target)
-    return target
+    if target.exists():
+        return target, False
+    print(f"fetching {uri}", flush=True)  # noqa: T201 - into the replica's log
+    download_model(access, uri, digest, target)
+    return target, True
+
+
+def _leave(file: Path, marks: ReplicaMarks) -> None:
+    """Marks are for whoever wonders where the time went: a disk without room for them stops no start."""
+    try:
+        file.write_text(json.dumps(asdict(marks)), encoding="utf-8")
+    except OSError as error:
+        print(f"no marks of this start are kept: {error}", flush=True)  # noqa: T201 - into the replica's log
+
+
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.iterdir())
+
+
+def _prepared(before: frozenset[str], after: frozenset[str]) -> str:
+    if after != before:
+        return "converted"
+    return "kept from an earlier start" if after else "nothing to convert"
 
 
 if __name__ == "__main__":

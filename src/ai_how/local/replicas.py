@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ai_how.endpoints.cold_start.replica import ReplicaMarks, marks_from_json
 from ai_how.endpoints.engines.host import observe_engine_host
 from ai_how.endpoints.types import EndpointSpec, Hardware
 from ai_how.errors import ProviderError
@@ -67,6 +68,9 @@ class SupervisedReplicas:
     async def list_replicas(self) -> list[ReplicaProcess]:
         return await asyncio.to_thread(self._list)
 
+    async def start_marks(self, name: str) -> ReplicaMarks | None:
+        return await asyncio.to_thread(self._marks, name)
+
     async def log_tail(self, name: str, lines: int = 20) -> str:
         return await asyncio.to_thread(self.supervisor.log_tail, name, lines)
 
@@ -116,6 +120,7 @@ class SupervisedReplicas:
         self.supervisor.remove(name)
         (self.layout.processes / f"{name}.json").unlink(missing_ok=True)
         self._spec_file(name).unlink(missing_ok=True)
+        self._marks_file(name).unlink(missing_ok=True)
         endpoint = name.removeprefix(PREFIX).rpartition("-")[0]
         logs = self.layout.logs.glob(f"{PREFIX}{endpoint}-??????.log*")
         for old in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_LOGS:]:
@@ -127,6 +132,16 @@ class SupervisedReplicas:
 
     def _spec_file(self, name: str) -> Path:
         return self.layout.conf / "replicas" / f"{name}.json"
+
+    def _marks_file(self, name: str) -> Path:
+        return self.layout.run / f"{name}.start.json"
+
+    def _marks(self, name: str) -> ReplicaMarks | None:
+        try:
+            found = json.loads(self._marks_file(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return marks_from_json(found) if isinstance(found, dict) else None
 
     def _serving(self) -> dict[str, int]:
         """What of the serving section a replica is started with."""
@@ -150,6 +165,7 @@ class SupervisedReplicas:
             "base_digest": spec.adapter_base_digest,
             "cache": str(self.layout.cache),
             "gpus": list(gpus),
+            "marks": str(self._marks_file(name)),
             "s3": {key: self.s3[key] for key in ("endpoint_url", "region", "bucket")},
         }
         file = str(self._spec_file(name))
