@@ -445,12 +445,18 @@ def test_the_host_fetches_once_for_all_nodes(far: Far, tmp_path: Path, monkeypat
 
     def needs(clusters: object, _versions: object, **options: object) -> Needs:
         asked.append((clusters, options["pythons"]))
-        return Needs(wanted=wanted, checkout=Checkout(path=tmp_path, version=VERSION), own_checkout=False)
+        more = tuple(options["more"])
+        return Needs(wanted=(*wanted, *more), checkout=Checkout(path=tmp_path, version=VERSION), own_checkout=False)
 
+    def of_stack() -> tuple[Image, ...]:
+        asked.append("stack")
+        return (Image(reference=f"{far.host}/of/stack:1"),)
+
+    far.add_image("of/stack", "1")
     monkeypatch.setattr(offer_module, "kubernetes_needs", needs)
     monkeypatch.setattr(offer_module, "PORT", port())
     cluster = Kubernetes(download="host")
-    offer = offer_for(cluster, VERSIONS, site_folder=tmp_path, host_address="127.0.0.1")
+    offer = offer_for(cluster, VERSIONS, site_folder=tmp_path, host_address="127.0.0.1", more=of_stack)
     assert isinstance(offer, FromHost)
     # planning asks nobody
     assert set(offer.variables) == {*FILE_HOSTS.values(), "containerd_registries_mirrors"}
@@ -462,8 +468,9 @@ def test_the_host_fetches_once_for_all_nodes(far: Far, tmp_path: Path, monkeypat
         for _ in range(3):
             assert request("GET", f"{running.url}/files/{far.host}/f").status == 200
             assert request("GET", f"{running.url}/v2/a/manifests/1?ns={far.host}").status == 200
+            assert request("GET", f"{running.url}/v2/of/stack/manifests/1?ns={far.host}").status == 200
         assert far.count("/f") == 1
-        assert asked == [([cluster], ())]
+        assert asked == ["stack", ([cluster], ())]
         far.asked.clear()
         offer.prepare(tmp_path / "server")
         assert far.asked == []

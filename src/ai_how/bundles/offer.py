@@ -7,7 +7,7 @@ before Kubespray runs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from ai_how.kubernetes.offline import FILE_HOSTS, offline_vars
 from ai_how.models.meter import Progress
 from ai_how.site.kubernetes import Kubernetes
 
-REGISTRIES = ("docker.io", "gcr.io", "ghcr.io", "quay.io", "registry.k8s.io")
-"""Where Kubespray's images come from: its ``*_image_repo`` defaults."""
+REGISTRIES = ("docker.io", "gcr.io", "ghcr.io", "nvcr.io", "quay.io", "registry.k8s.io")
+"""Where images come from: Kubespray's ``*_image_repo`` defaults, and NVIDIA's for the stack on GPUs."""
 _PLATFORM = "linux/amd64"
 
 
@@ -72,7 +72,7 @@ class FromHost:
     site_folder: Path
     listen: str
     port: int = PORT
-    more: tuple[Wanted, ...] = ()
+    more: Callable[[], Sequence[Wanted]] = tuple
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class FromHost:
             platform=_PLATFORM,
             pythons=(),
             site_folder=self.site_folder,
-            more=self.more,
+            more=self.more(),
         )
         purpose = Purpose(release="", versions=self.versions, platform=_PLATFORM)
         place = shared_cache() / "downloads" / _key(needs.wanted)
@@ -107,14 +107,14 @@ def offer_for(
     *,
     site_folder: Path,
     host_address: str,
-    more: Sequence[Wanted] = (),
+    more: Callable[[], Sequence[Wanted]] = tuple,
 ) -> Downloads | None:
     """Where the nodes of a cluster get what they download; None where each asks the internet.
 
     Args:
         versions: By component: those of the site's release set, with its pins taken in.
         host_address: This machine's address in the cluster's network.
-        more: What is wanted beside Kubespray's own.
+        more: Tells what is wanted beside Kubespray's own; asked when it is fetched.
 
     Raises:
         SpecError, NotFoundError: the site names a bundle that is not there, not whole, or for other versions.
@@ -133,7 +133,7 @@ def offer_for(
         return FromBundle(bundle=bundle, server=f"http://{host_address}:{PORT}", listen=host_address, port=PORT)
     if wanted.download == "host":
         return FromHost(
-            wanted=wanted, versions=versions, site_folder=site_folder, listen=host_address, port=PORT, more=tuple(more)
+            wanted=wanted, versions=versions, site_folder=site_folder, listen=host_address, port=PORT, more=more
         )
     return None
 

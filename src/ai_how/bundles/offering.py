@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ai_how.apply.files import shared_cache
+from ai_how.bundles.wanted import Wanted
 from ai_how.kubernetes.downloads import Downloads
 from ai_how.site.kubernetes import Kubernetes
 
 
 class HostOffering:
     """What this host offers; ``kubernetes.downloads.Offering``."""
+
+    def __init__(self, more: Callable[[], Sequence[Wanted]] = tuple) -> None:
+        """``more`` tells what the clusters run beside Kubernetes; asked when this host fetches for them."""
+        self._more = more
 
     def offer(
         self, wanted: Kubernetes, versions: Mapping[str, str], *, site_folder: Path, address: Callable[[], str]
@@ -21,7 +26,7 @@ class HostOffering:
             return None
         from ai_how.bundles.offer import offer_for
 
-        return offer_for(wanted, versions, site_folder=site_folder, host_address=address())
+        return offer_for(wanted, versions, site_folder=site_folder, host_address=address(), more=self._more)
 
     def stop(self, folder: Path) -> bool:
         """As ``Offering``."""

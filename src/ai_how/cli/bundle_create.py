@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from ai_how.bundles.manifest import Manifest
     from ai_how.bundles.needs import Needs
     from ai_how.bundles.plan import Item
-    from ai_how.bundles.wanted import Image, Wanted
+    from ai_how.bundles.wanted import Wanted
     from ai_how.models.meter import Progress
-    from ai_how.site.clusters import Cluster
     from ai_how.site.kubernetes import Kubernetes
-    from ai_how.stack.part import Part
+    from ai_how.site.spec import Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +156,6 @@ def _of_site(path: Path, *, whole: bool) -> _Found:
     from ai_how.releases.conflict import Conflict
     from ai_how.releases.site_pins import clash, solve_site
     from ai_how.site.load import load_site
-    from ai_how.stack.stack import render_stack
-    from ai_how.stack.wants import stack_wants
 
     site = load_site(path)
     clusters = {name: one.kubernetes for name, one in site.planned_clusters.items() if one.has_kubernetes}
@@ -167,30 +164,23 @@ def _of_site(path: Path, *, whole: bool) -> _Found:
     found = solve_site(site)
     if isinstance(found, Conflict):
         raise SpecError(clash(found), next_step=f"ai-how versions check --site {path}")
-    parts = {name: render_stack(site, name, found.versions) for name in clusters}
-    more = [*stack_wants([part for each in parts.values() for part in each])]
-    for name, each in parts.items():
-        more += _of_charts(each, site.planned_clusters[name], found.versions, path.parent, whole=whole)
-    return site.release, found.versions, list(clusters.values()), more
+    return site.release, found.versions, list(clusters.values()), _of_stacks(site, found.versions, path, whole=whole)
 
 
-def _of_charts(
-    parts: Sequence[Part], cluster: Cluster, versions: Mapping[str, str], site_folder: Path, *, whole: bool
-) -> tuple[Image, ...]:
-    """The images that the stack's charts run; where they need not all be known, a word about why they are not."""
+def _of_stacks(site: Site, versions: Mapping[str, str], path: Path, *, whole: bool) -> Sequence[Wanted]:
+    """What the stacks run; where that need not all be known, a word about what is not."""
     from ai_how.errors import AiHowError
-    from ai_how.rollout.chart_images import chart_images
-    from ai_how.rollout.supply import HostSupply
+    from ai_how.rollout.chart_images import wants_of_site
+    from ai_how.stack.stack import render_stack
+    from ai_how.stack.wants import stack_wants
 
-    charts = [chart for part in parts for chart in part.component.charts]
-    if not charts:
+    if not any(cluster.has_stack for cluster in site.planned_clusters.values()):
         return ()
-    note(f"  asking Helm which images the stack's {len(charts)} charts run")
-    supply = HostSupply(cluster.kubernetes, versions, helm_path=cluster.stack.helm_path, site_folder=site_folder)
+    note("  asking Helm which images the stack's charts run")
     try:
-        return chart_images(charts, supply, kubernetes=versions["kubernetes"])
+        return wants_of_site(site, versions, site_folder=path.parent)
     except AiHowError as error:
         if whole:
             raise
         note(f"  not known: {error.brief}")
-        return ()
+        return stack_wants([part for name in site.planned_clusters for part in render_stack(site, name, versions)])

@@ -45,6 +45,7 @@ from ai_how.machines.teardown import anything_there, delete_resource, remove_fro
 from ai_how.machines.turns import check_turn
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Observed, Plan, Resource, Verb
+from ai_how.rollout.chart_images import wants_of_site
 from ai_how.rollout.stacks_of_site import SiteStacks
 from ai_how.run.ssh import SshTarget, jump_of
 from ai_how.site.spec import Site
@@ -73,7 +74,7 @@ class LibvirtProvider:
             folder=self.folder,
             state=self.state,
             machine_of=lambda node: f"machine/{node}",
-            offering=HostOffering(),
+            offering=HostOffering(lambda: wants_of_site(site, self.kubernetes.versions, site_folder=site_file.parent)),
         )
         self.stacks = SiteStacks(self.kubernetes)
         self._interrupted = Event()

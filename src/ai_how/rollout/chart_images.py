@@ -9,15 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from ai_how.apply.files import write_json
-from ai_how.bundles.wanted import Image
+from ai_how.bundles.wanted import Image, Wanted
 from ai_how.errors import ProviderError
-from ai_how.rollout.supply import Supply
+from ai_how.rollout.supply import HostSupply, Supply
 from ai_how.run.process import run
+from ai_how.site.spec import Site
 from ai_how.stack.chart_images import images_of
 from ai_how.stack.objects import Chart
+from ai_how.stack.stack import render_stack
+from ai_how.stack.wants import stack_wants
 
 _TIMEOUT_S = 120
 _DOCUMENTS = re.compile(r"^---.*$", re.MULTILINE)
+
+
+def wants_of_site(site: Site, versions: Mapping[str, str], *, site_folder: Path) -> tuple[Wanted, ...]:
+    """Everything that the stacks of a site's clusters need, each once; its charts are fetched to find out.
+
+    Args:
+        versions: By component: those of the release set, with the pins taken in.
+        site_folder: Where relative paths start.
+
+    Raises:
+        SpecError, NotFoundError: a stack cannot be rendered.
+        MissingToolError, TryAgainError, ProviderError: as ``chart_images``.
+    """
+    found: dict[Wanted, None] = {}
+    for name, cluster in site.planned_clusters.items():
+        if not cluster.has_stack:
+            continue
+        parts = render_stack(site, name, versions)
+        supply = HostSupply(cluster.kubernetes, versions, helm_path=cluster.stack.helm_path, site_folder=site_folder)
+        charts = [chart for part in parts for chart in part.component.charts]
+        found.update(dict.fromkeys(stack_wants(parts)))
+        found.update(dict.fromkeys(chart_images(charts, supply, kubernetes=versions["kubernetes"])))
+    return tuple(found)
 
 
 def chart_images(charts: Iterable[Chart], supply: Supply, *, kubernetes: str) -> tuple[Image, ...]:

@@ -25,6 +25,7 @@ from ai_how.kubernetes.remembered import recall
 from ai_how.kubernetes.setup import PREFIX as KUBERNETES
 from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
+from ai_how.rollout.chart_images import wants_of_site
 from ai_how.rollout.stacks_of_site import SiteStacks
 from ai_how.rollout.wish import PREFIX as STACK
 from ai_how.run.ssh import SSH_FAILED, run_remote
@@ -70,7 +71,7 @@ class InventoryProvider:
             folder=self.folder,
             state=self.state,
             machine_of=lambda node: f"{PREFIX}{node}",
-            offering=HostOffering(),
+            offering=HostOffering(lambda: wants_of_site(site, self.kubernetes.versions, site_folder=site_file.parent)),
         )
         self.stacks = SiteStacks(self.kubernetes)
 
