@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,8 @@ from ai_how.bundles.wanted import Chart, File, Image, Wanted
 from ai_how.errors import AiHowError, LockedError, NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.run import outside
 from tests.functional.far_servers import DOCKER_LIST, Far, basic, chart_archive, digest_of, far_servers
+from tests.functional.small_disk import mounted
+from tests.functional.waiting import wait_for
 
 PURPOSE = Purpose(release="current", versions={"kubespray": "2.31.0"}, platform="linux/amd64", python="3.11")
 
@@ -408,7 +409,7 @@ def test_a_run_that_is_killed_is_taken_further(far: Far, tmp_path: Path, number:
         [sys.executable, "-c", FILLING, tmp_path / "b", far.url(""), *words], stderr=subprocess.DEVNULL
     )
     try:
-        _until(lambda: len(list((tmp_path / "b/blobs/sha256").glob("[0-9a-f]*"))) == 3)
+        wait_for(lambda: len(list((tmp_path / "b/blobs/sha256").glob("[0-9a-f]*"))) == 3)
         process.send_signal(number)
         process.wait(20)
     finally:
@@ -425,23 +426,11 @@ def test_a_run_that_is_killed_is_taken_further(far: Far, tmp_path: Path, number:
     assert verify(tmp_path / "b") == manifest
 
 
-def _until(true: object) -> None:
-    end = time.monotonic() + 60
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MiB, in memory."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(words, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no disk can be mounted here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with mounted(tmp_path / "disk", size_mib=8) as disk:
+        yield disk
 
 
 def test_a_disk_that_is_too_small_is_said_before_the_first_byte(far: Far, small_disk: Path) -> None:

@@ -12,8 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -36,6 +35,7 @@ from tests.fake_cluster import FakeCluster, admin_conf, cluster_of
 
 from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, notes_of, write_checkout, write_sudo
 from .sshd import ssh_server
+from .waiting import wait_for
 
 CONTROL, FIRST, SECOND = "cloud-control-plane-1", "cloud-cpu-worker-1", "cloud-cpu-worker-2"
 NAME = "kubernetes/cloud"
@@ -230,13 +230,6 @@ def test_a_playbook_that_fails_is_planned_again(lab: Lab) -> None:
     assert lab.plan() == {NAME: "cluster.yml: does not exist yet"}
     lab.run("up", "--yes")
     assert lab.plan() == {}
-
-
-def wait_for(what: Callable[[], object], *, timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def marked(lab: Lab) -> list[int]:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, write_checkout, wri
 from .sshd import ssh_server
 from .stack_world import Controllers, FakeSupply, conditions_of
 from .test_kubernetes_finish import kubelet
+from .waiting import wait_for
 
 CONTROL, WORKER = "cloud-control-plane-1", "cloud-cpu-worker-1"
 SITE = """name: lab
@@ -474,13 +475,6 @@ def test_a_stack_that_is_switched_off_goes_and_its_secrets_stay(ready: Lab) -> N
     assert ready.get("v1", "Secret", "object-store", "mlops") is not None
     assert ready.get("v1", "Namespace", "mlops") is not None
     assert ready.plan() == {}
-
-
-def wait_for(what: Callable[[], object], *, timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def marked(folder: Path) -> list[int]:
