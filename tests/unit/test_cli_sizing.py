@@ -161,7 +161,7 @@ def test_the_plan_of_servers_says_how_the_stack_fits() -> None:
     Path("ai-how.yaml").write_text(SERVERS + "ssh: {key_file: none}\n")
     said = ai_how("plan")
     assert said.exit_code == 2
-    assert "Stack of c: 13 parts fit by cores and memory" in said.stdout
+    assert "Stack of c: 14 parts fit by cores and memory" in said.stdout
     assert "by their planned sizes" in said.stdout
     assert plan_json(code=2)["stacks"]["c"]["fit"] is True
 

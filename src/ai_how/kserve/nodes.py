@@ -49,8 +49,8 @@ class Placement:
     """The kind of GPU that a revision's pods ask for, and how many each.
 
     ``accelerator`` is the kind in Oumi's spelling or the site's. ``products`` are the label values of the nodes that
-    have it. ``memory_share`` is the part of a card's memory that one replica may take: less than 1 on shared cards.
-    ``nodes`` had room when it was decided; the scheduler is free to take any with that product.
+    have it; empty: any. ``memory_share`` is the part of a card's memory that one replica may take: less than 1 on
+    shared cards. ``nodes`` are all that have it, full or not.
     """
 
     accelerator: str

@@ -41,6 +41,7 @@ class ServingSetting:
     credentials_secret: str = object_store.KEYS
     api_keys_secret: str = API_KEYS
     api_keys: tuple[str, ...] = ("default",)
+    storage_class: str = ""
     prometheus_url: str = f"http://monitoring-prometheus.{MONITORING}.svc:{monitoring.PROMETHEUS_PORT}"
     nodes: tuple[GpuNode, ...] = ()
 
@@ -76,5 +77,6 @@ def serving_setting(
         versions=versions,
         serving=site.serving,
         credentials_secret=object_store.credentials(found),
+        storage_class=found.stack.storage_class,
         nodes=nodes,
     )

@@ -25,6 +25,7 @@ CHARTS = (
     "kserve-crd",
     "kserve",
     "keda",
+    "keda-http-add-on",
     "gpu-operator",
 )
 """The charts that ``values`` may name."""

@@ -65,12 +65,15 @@ class Vllm:
         return EngineCommand(argv=argv, env=env, ready_path="/health")
 
 
+def room_for_rank(rank: int) -> int:
+    """What ``--max-lora-rank`` must be for an adapter of that rank."""
+    return next((known for known in _RANKS if known >= rank), rank)
+
+
 def _lora(launch: ReplicaLaunch) -> tuple[str, ...]:
-    rank = _rank(launch.model_dir)
-    room = next((known for known in _RANKS if known >= rank), rank)
     return (
         "--enable-lora",
-        *("--max-lora-rank", str(room)),
+        *("--max-lora-rank", str(room_for_rank(_rank(launch.model_dir)))),
         *("--lora-modules", f"{launch.served_name}={launch.model_dir}"),
     )
 

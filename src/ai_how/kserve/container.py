@@ -1,0 +1,153 @@
+"""The container that serves a revision: vLLM's command line, environment, probes and its orderly end. Pure.
+
+KServe puts the files of ``storageUri`` into ``/mnt/models``, and those of ``storageUris`` where they are told to be. It
+runs the container's text through Go's templates, so no ``{{`` may be in it (kserve/kserve v0.20.0,
+pkg/controller/v1beta1/inferenceservice/utils/utils.go, ``ReplacePlaceholders``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from ai_how.endpoints.engines.vllm import room_for_rank
+from ai_how.kserve.nodes import GPU
+from ai_how.kserve.revision import KServeRevision
+from ai_how.kserve.setting import ServingSetting
+
+NAME = "kserve-container"
+"""KServe's own name of the container that answers."""
+PORT, PORT_NAME = 8080, "http"
+MODELS_FOLDER = "/mnt/models"
+BASE_FOLDER, ADAPTER_FOLDER = f"{MODELS_FOLDER}/base", f"{MODELS_FOLDER}/adapter"
+"""KServe mounts several sources as one volume, at the folder that they have in common."""
+CACHE_FOLDER = "/var/cache/vllm"
+CACHE, SHARED_MEMORY = "compile-cache", "shared-memory"
+"""Volumes."""
+FULL_UTILIZATION = 0.9
+"""Part of a card's memory that vLLM takes, as the check of memory reckons with."""
+LEAST_BFLOAT16 = (8, 0)
+"""Compute capability from which a GPU has bfloat16."""
+PROBE_PERIOD_S = 5
+PROPAGATION_S = 10
+"""How long a pod that is to end still answers new requests: until every proxy knows that it is gone. Chosen."""
+EXIT_S = 15
+"""What vLLM gets to end once nothing is left to answer. Chosen."""
+CPU_M, MEMORY_MIB_PER_GPU = 2000, 4096
+"""Requests, chosen and not measured. No limit of memory: weights are read through the page cache."""
+
+
+def grace_period_s(setting: ServingSetting) -> int:
+    """How long a pod has to end, from the moment on that it is told to."""
+    return PROPAGATION_S + math.ceil(setting.serving.drain_timeout_s) + EXIT_S
+
+
+def container(revision: KServeRevision, setting: ServingSetting) -> dict[str, Any]:
+    """The container as a ServingRuntime holds it."""
+    placement = revision.placement
+    count = placement.count if placement else revision.spec.hardware.count
+    resource = placement.resource if placement else GPU
+    health = {"httpGet": {"path": "/health", "port": PORT}, "timeoutSeconds": 5}
+    tries = max(1, math.ceil(setting.serving.start_timeout_s / PROBE_PERIOD_S))
+    return {
+        "name": NAME,
+        "image": setting.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["vllm", "serve"],
+        "args": list(arguments(revision, setting)),
+        "env": _environment(setting),
+        "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
+        "resources": {
+            "requests": {"cpu": f"{CPU_M}m", "memory": f"{MEMORY_MIB_PER_GPU * count}Mi", resource: str(count)},
+            "limits": {resource: str(count)},
+        },
+        "startupProbe": {**health, "periodSeconds": PROBE_PERIOD_S, "failureThreshold": tries},
+        "readinessProbe": {**health, "periodSeconds": PROBE_PERIOD_S, "failureThreshold": 3},
+        "livenessProbe": {**health, "periodSeconds": 10, "failureThreshold": 6},
+        "lifecycle": {"preStop": {"exec": {"command": ["python3", "-c", drain_program(setting)]}}},
+        # vLLM's image runs as root, which the level baseline allows
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [
+            {"name": SHARED_MEMORY, "mountPath": "/dev/shm"},  # noqa: S108 - a volume of the pod's own
+            {"name": CACHE, "mountPath": CACHE_FOLDER},
+        ],
+    }
+
+
+def arguments(revision: KServeRevision, setting: ServingSetting) -> Iterator[str]:
+    """What ``vllm serve`` is told, the model first."""
+    name, placement = revision.spec.name, revision.placement
+    model = revision.base or revision.info
+    adapter = revision.base is not None
+    serving = setting.serving
+    yield BASE_FOLDER if adapter else MODELS_FOLDER
+    yield from ("--port", str(PORT))
+    # an adapter goes by the endpoint's name; its base is reachable under its own
+    yield from ("--served-model-name", f"{name}-base" if adapter else name)
+    yield from ("--max-model-len", str(min(serving.context_tokens, model.context_tokens or serving.context_tokens)))
+    yield from ("--max-num-seqs", str(serving.parallel_requests))
+    share = placement.memory_share if placement else 1.0
+    yield from ("--gpu-memory-utilization", f"{math.floor(FULL_UTILIZATION * share * 1000) / 1000:g}")
+    count = placement.count if placement else revision.spec.hardware.count
+    if count > 1:
+        yield from ("--tensor-parallel-size", str(count))
+    has = placement.compute_capability if placement else None
+    if has is not None and has < LEAST_BFLOAT16:
+        yield from ("--dtype", "half")
+    if adapter:
+        yield "--enable-lora"
+        yield from ("--max-lora-rank", str(room_for_rank(revision.adapter_rank or 16)))
+        yield from ("--lora-modules", f"{name}={ADAPTER_FOLDER}")
+    if len(setting.api_keys) > 1:
+        yield "--api-key"
+        yield from (f"$({_key_variable(at)})" for at in range(len(setting.api_keys)))
+
+
+def _environment(setting: ServingSetting) -> list[dict[str, Any]]:
+    plain = {
+        # nothing is fetched and nobody is told: the checkpoint is there, complete
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_CACHE_ROOT": CACHE_FOLDER,
+    }
+    # one key is read from the environment; for several, vLLM has an option only
+    single = len(setting.api_keys) == 1
+    keys = [
+        {
+            "name": "VLLM_API_KEY" if single else _key_variable(at),
+            "valueFrom": {"secretKeyRef": {"name": setting.api_keys_secret, "key": key}},
+        }
+        for at, key in enumerate(setting.api_keys)
+    ]
+    return [*({"name": name, "value": value} for name, value in plain.items()), *keys]
+
+
+def _key_variable(at: int) -> str:
+    return f"AI_HOW_API_KEY_{at}"
+
+
+def drain_program(setting: ServingSetting, *, port: int = PORT, propagation_s: float = PROPAGATION_S) -> str:
+    """Python that waits until nobody sends to this pod any more and it has answered what it was sent.
+
+    vLLM breaks requests off when it is told to end, so it is told only then.
+    """
+    return "\n".join(
+        (
+            "import time, urllib.request",
+            f"end = time.monotonic() + {propagation_s + setting.serving.drain_timeout_s:g}",
+            f"time.sleep({propagation_s:g})",
+            "while time.monotonic() < end:",
+            f'    text = urllib.request.urlopen("http://127.0.0.1:{port}/metrics", timeout=5).read().decode()',
+            '    names = ("vllm:num_requests_running", "vllm:num_requests_waiting")',
+            "    lines = [line for line in text.splitlines() if line.startswith(names)]",
+            '    if not any(float(line.rpartition(" ")[2]) for line in lines):',
+            "        break",
+            "    time.sleep(0.5)",
+        )
+    )
