@@ -30,7 +30,7 @@ class ProcessBackend:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def start(self, spec: EndpointSpec) -> ReplicaProcess:
+    async def start(self, spec: EndpointSpec, *, revision: int) -> ReplicaProcess:
         name = f"{spec.name}-{secrets.token_hex(3)}"
         port = free_port()
         options_file = self.folder / "options.json"
@@ -49,6 +49,7 @@ class ProcessBackend:
                 start_new_session=True,
             )
         record = {"endpoint": spec.name, "port": port, "pid": process.pid, "digest": spec_digest(spec)}
+        record["revision"] = revision
         (self.folder / f"{name}.replica").write_text(json.dumps(record))
         return self._read(name, record)
 
@@ -85,6 +86,7 @@ class ProcessBackend:
             spec_digest=str(record["digest"]),
             state=state,
             pid=pid,
+            revision=int(str(record.get("revision", 0))),
         )
 
 

@@ -170,12 +170,15 @@ class GatewayUnderTest:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
-    def metric(self, line: str) -> float:
-        """The value of one sample, 0 where there is none."""
-        for found in self.get("/metrics", key=None).text.splitlines():
-            if found.startswith(line + " "):
-                return float(found.rsplit(" ", 1)[1])
-        return 0.0
+    def metric(self, sample: str) -> float:
+        """The sum of all samples of this name that have these labels, and maybe more; 0 where there is none."""
+        name, _, wanted = sample.rstrip("}").partition("{")
+        total = 0.0
+        for line in self.get("/metrics", key=None).text.splitlines():
+            found, _, value = line.rpartition(" ")
+            if found.partition("{")[0] == name and all(label in found for label in wanted.split(",")):
+                total += float(value)
+        return total
 
     def memory_mib(self) -> float:
         assert self.process is not None

@@ -364,8 +364,11 @@ def test_a_gateway_that_died_in_a_rollout_finishes_it(make: Make) -> None:
     gateway.wait_state("running")
     gateway.kill()
     record = gateway.folder / "endpoints" / "m.json"
-    spec = json.loads(record.read_text())
-    record.write_text(json.dumps({**spec, "model_version": 2, "model_digest": "2" * 64}))
+    written = json.loads(record.read_text())
+    (revision,) = written["revisions"]
+    revision["number"], written["next_number"] = 2, 3
+    revision["spec"].update(model_version=2, model_digest="2" * 64)
+    record.write_text(json.dumps(written))
     old = gateway.engine_pids()
     gateway.start()
     assert gateway.chat().status == 200

@@ -16,7 +16,15 @@ from ai_how.errors import SpecError
 from ai_how.gateway import api_errors
 from ai_how.gateway.forward import whole_events
 from ai_how.gateway.keys import Keys, parse_admin_key, parse_api_keys
-from ai_how.gateway.records import delete_record, load_records, parse_spec, save_record, spec_digest
+from ai_how.gateway.records import (
+    delete_record,
+    first_record,
+    load_records,
+    parse_record,
+    parse_spec,
+    save_record,
+    spec_digest,
+)
 
 SPEC = EndpointSpec(
     name="smol",
@@ -30,7 +38,12 @@ SPEC = EndpointSpec(
 
 @pytest.mark.parametrize(
     "same",
-    [{"stopped": True}, {"created_at": "2026-01-01"}, {"autoscaling": Autoscaling(min_replicas=0, max_replicas=9)}],
+    [
+        {"stopped": True},
+        {"created_at": "2026-01-01"},
+        {"model_ref": "smol@best"},
+        {"autoscaling": Autoscaling(min_replicas=0, max_replicas=9)},
+    ],
 )
 def test_the_digest_leaves_out_what_needs_no_new_process(same: dict[str, Any]) -> None:
     assert spec_digest(replace(SPEC, **same)) == spec_digest(SPEC)
@@ -94,23 +107,47 @@ def test_a_spec_must_be_an_object() -> None:
         parse_spec([], name="smol")
 
 
+def test_a_record_of_an_earlier_version_holds_nothing_but_a_spec() -> None:
+    record = parse_record(json.loads(json.dumps(asdict(SPEC))), name="smol")
+    assert record.shares == {1: 100}
+    assert record.main.spec == SPEC
+    assert [entry.outcome for entry in record.journal.history] == ["serving"]
+    assert parse_record(json.loads(json.dumps(asdict(record))), name="smol") == record
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"revisions": []}, "at least one"),
+        ({"next_number": 1}, "below next_number"),
+        ({"revisions": [{"number": 1, "first": 1, "share_percent": 60, "spec": asdict(SPEC)}]}, "add up to 100"),
+        ({"revisions": [{"number": 1, "first": 1, "share_percent": 100, "spec": {"name": "smol"}}]}, "model_name"),
+        ({"journal": {"history": [{"number": 1}]}}, "journal.history.0"),
+    ],
+)
+def test_wrong_records_are_refused_with_the_reason(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError) as error:
+        parse_record({**json.loads(json.dumps(asdict(first_record(SPEC)))), **change}, name="smol")
+    assert said in error.value.evidence
+
+
 def test_records_survive_one_that_is_broken(tmp_path: Path) -> None:
-    save_record(tmp_path, SPEC)
+    save_record(tmp_path, first_record(SPEC))
     (tmp_path / "half.json").write_text('{"name": "ha')
     (tmp_path / "odd.json").write_text('{"name": "odd"}')
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / ".smol.json.tmp123").write_text("left by a crash")
     found = load_records(tmp_path)
-    assert found.specs == {"smol": SPEC}
+    assert found.sound == {"smol": first_record(SPEC)}
     assert set(found.broken) == {"half", "odd", "deep"}
     assert "model_name" in found.broken["odd"]
     delete_record(tmp_path, "smol")
     delete_record(tmp_path, "smol")
-    assert load_records(tmp_path).specs == {}
+    assert load_records(tmp_path).sound == {}
 
 
 def test_a_record_is_private(tmp_path: Path) -> None:
-    save_record(tmp_path, SPEC)
+    save_record(tmp_path, first_record(SPEC))
     assert (tmp_path / "smol.json").stat().st_mode & 0o777 == 0o600
 
 

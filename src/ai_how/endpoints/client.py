@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ai_how.endpoints.cold_start.waterfall import Waterfall, from_json
-from ai_how.endpoints.types import (
-    Autoscaling,
-    EndpointSpec,
-    EndpointState,
-    EndpointStatus,
-    Hardware,
-    ReplicaStatus,
-)
+from ai_how.endpoints.cold_start.waterfall import Waterfall
+from ai_how.endpoints.interface import Revision
+from ai_how.endpoints.rollout.journal import Journal
+from ai_how.endpoints.types import EndpointSpec, EndpointStatus
+from ai_how.endpoints.wire import journal_from_json, revision_from_json, status_from_json
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.models.types import SecretText
 from ai_how.run.http import request
@@ -69,6 +65,34 @@ class EndpointClient:
         """Where the time of the last start from nothing went; None where the gateway saw none since it began."""
         return self.get(name).last_start
 
+    def revisions(self, name: str) -> tuple[Revision, ...]:
+        """What runs for an endpoint, by number; one where no rollout is under way."""
+        return tuple(revision_from_json(item) for item in self._send("GET", f"/{name}/revisions"))
+
+    def add_revision(self, spec: EndpointSpec) -> Revision:
+        """Start another revision of an endpoint that exists, with a share of 0; returns at once.
+
+        Raises:
+            ConflictError: a rollout is under way already.
+        """
+        return revision_from_json(self._send("POST", f"/{spec.name}/revisions", asdict(spec)))
+
+    def set_shares(self, name: str, shares: Mapping[int, int]) -> None:
+        """Give each revision its part of the requests, in percent by number."""
+        self._send("PUT", f"/{name}/shares", {str(number): share for number, share in shares.items()})
+
+    def remove_revision(self, name: str, number: int) -> None:
+        """Drain a revision and stop its replicas; returns once they have gone."""
+        self._send("DELETE", f"/{name}/revisions/{number}", timeout_s=300)
+
+    def journal(self, name: str) -> Journal:
+        """What is remembered of an endpoint's revisions."""
+        return journal_from_json(self._send("GET", f"/{name}/journal"))
+
+    def keep_journal(self, name: str, journal: Journal) -> None:
+        """Remember this instead of what was remembered."""
+        self._send("PUT", f"/{name}/journal", asdict(journal))
+
     def _send(self, method: str, path: str, body: Any = None, *, timeout_s: float = 30) -> Any:
         try:
             answer = request(
@@ -88,29 +112,3 @@ class EndpointClient:
         said = data.get("error", {}).get("message", "") if isinstance(data, dict) else answer.text[:200]
         kinds: Mapping[int, type[AiHowError]] = {400: SpecError, 404: NotFoundError, 409: ConflictError}
         raise kinds.get(answer.status, ProviderError)(said or f"the gateway answered {answer.status}")
-
-
-def status_from_json(data: Mapping[str, Any]) -> EndpointStatus:
-    """An ``EndpointStatus`` from the admin API's JSON; keys of a newer gateway are left out."""
-    return EndpointStatus(
-        spec=spec_from_json(data["spec"]),
-        state=EndpointState(data["state"]),
-        url=str(data["url"]),
-        replicas=tuple(ReplicaStatus(**_known(item, ReplicaStatus)) for item in data.get("replicas", ())),
-        held_requests=int(data.get("held_requests", 0)),
-        message=str(data.get("message", "")),
-        last_start_s=data.get("last_start_s"),
-        last_start=from_json(start) if (start := data.get("last_start")) else None,
-    )
-
-
-def spec_from_json(data: Mapping[str, Any]) -> EndpointSpec:
-    """An ``EndpointSpec`` from JSON."""
-    values = _known(data, EndpointSpec)
-    values["hardware"] = Hardware(**_known(data.get("hardware", {}), Hardware))
-    values["autoscaling"] = Autoscaling(**_known(data.get("autoscaling", {}), Autoscaling))
-    return EndpointSpec(**values)
-
-
-def _known(data: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    return {item.name: data[item.name] for item in fields(kind) if item.name in data}

@@ -47,7 +47,8 @@ class EndpointSpec:
     """What the user wants of one endpoint; the gateway keeps one JSON file of these each.
 
     ``name`` is also the model name that clients send. ``model_uri`` is the ``s3://`` folder of the registered
-    version, ``model_digest`` the SHA-256 over its manifest (see ``models.manifest``).
+    version, ``model_digest`` the SHA-256 over its manifest (see ``models.manifest``). ``model_ref`` is what the
+    user called the version where that may come to mean another one (``name@alias`` or ``name``), else empty.
     """
 
     name: str
@@ -62,6 +63,7 @@ class EndpointSpec:
     created_at: str = ""
     adapter_base_uri: str | None = None
     adapter_base_digest: str | None = None
+    model_ref: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,7 @@ class ReplicaStatus:
     """One engine process as its provider sees it. ``state``: starting, ready, draining, failed.
 
     ``in_flight`` is None where nobody counts the requests of one replica (a cluster's gateway does not).
+    ``revision`` is the number of the revision that it belongs to, 0 where nobody says.
     """
 
     name: str
@@ -77,6 +80,7 @@ class ReplicaStatus:
     in_flight: int | None
     restarts: int = 0
     message: str = ""
+    revision: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from ai_how.gateway.fleet import Fleet
 from ai_how.gateway.http_edge import edge, parse_json, read_body
 from ai_how.gateway.keys import Keys
 from ai_how.gateway.metrics import Metrics
-from ai_how.gateway.records import parse_spec
+from ai_how.gateway.records import parse_journal, parse_spec
 
 _PREFIX = "/admin/v1/endpoints"
 _MAX_BODY = 2**20
@@ -39,6 +39,12 @@ class AdminApi:
         app.router.add_delete(_PREFIX + "/{name}", self.delete)
         app.router.add_put(_PREFIX + "/{name}/replicas", self.want_replicas)
         app.router.add_get(_PREFIX + "/{name}/log", self.log, allow_head=False)
+        app.router.add_get(_PREFIX + "/{name}/revisions", self.revisions, allow_head=False)
+        app.router.add_post(_PREFIX + "/{name}/revisions", self.add_revision)
+        app.router.add_delete(_PREFIX + "/{name}/revisions/{number}", self.remove_revision)
+        app.router.add_put(_PREFIX + "/{name}/shares", self.set_shares)
+        app.router.add_get(_PREFIX + "/{name}/journal", self.journal, allow_head=False)
+        app.router.add_put(_PREFIX + "/{name}/journal", self.keep_journal)
         return app
 
     async def list_endpoints(self, _request: web.Request) -> web.Response:
@@ -71,6 +77,35 @@ class AdminApi:
         replica, log = await self._fleet.log_tail(name, int(text))
         return _json({"name": name, "replica": replica, "log": log})
 
+    async def revisions(self, request: web.Request) -> web.Response:
+        return _json([asdict(revision) for revision in self._fleet.revisions(request.match_info["name"])])
+
+    async def add_revision(self, request: web.Request) -> web.Response:
+        data = parse_json(await read_body(request, limit_bytes=_MAX_BODY))
+        spec = parse_spec(data, name=request.match_info["name"])
+        return _json(asdict(await self._fleet.add_revision(spec)))
+
+    async def remove_revision(self, request: web.Request) -> web.Response:
+        await self._fleet.remove_revision(request.match_info["name"], _number(request.match_info["number"]))
+        return web.Response(status=204)
+
+    async def set_shares(self, request: web.Request) -> web.Response:
+        data = parse_json(await read_body(request, limit_bytes=_MAX_BODY))
+        if not all(isinstance(share, int) and not isinstance(share, bool) for share in data.values()):
+            raise ApiError(400, "invalid_shares", "Each share must be a whole number, percent by revision.")
+        name = request.match_info["name"]
+        await self._fleet.set_shares(name, {_number(number): share for number, share in data.items()})
+        return _json([asdict(revision) for revision in self._fleet.revisions(name)])
+
+    async def journal(self, request: web.Request) -> web.Response:
+        return _json(asdict(self._fleet.journal(request.match_info["name"])))
+
+    async def keep_journal(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        data = parse_json(await read_body(request, limit_bytes=_MAX_BODY))
+        await self._fleet.keep_journal(name, parse_journal(data, name=name))
+        return web.Response(status=204)
+
     def _authorize(self) -> Any:
         @web.middleware
         async def check(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -85,6 +120,12 @@ class AdminApi:
             return answer
 
         return check
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ApiError(400, "invalid_revision", f"{text[:20]!r} is no revision's number.", param="revision")
+    return int(text)
 
 
 def _json(data: Any) -> web.Response:

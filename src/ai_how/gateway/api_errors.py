@@ -46,6 +46,10 @@ class ApiError(Exception):
         return b"\n\ndata: " + self.body() + b"\n\n"
 
 
+class MovedError(ApiError):
+    """The revision that a request waits for takes no more: it goes to the one whose turn it is now."""
+
+
 def wrong_key() -> ApiError:
     return ApiError(
         401,
@@ -67,6 +71,16 @@ def unknown_model(name: str, available: Sequence[str]) -> ApiError:
     else:
         parts.append("None is deployed; deploy one with 'ai-how deploy up'.")
     return ApiError(404, "model_not_found", " ".join(parts), param="model")
+
+
+def unknown_revision(name: str, asked: str, available: Sequence[int]) -> ApiError:
+    there = ", ".join(map(str, available))
+    message = f"The model {name!r} has no revision {asked[:20]!r}. Available: {there}."
+    return ApiError(404, "revision_not_found", message)
+
+
+def moved(name: str) -> MovedError:
+    return MovedError(503, "revision_gone", f"This revision of {name!r} takes no more requests. Try again.")
 
 
 def too_large(limit_bytes: int) -> ApiError:

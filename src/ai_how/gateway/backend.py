@@ -14,6 +14,7 @@ ProcessState = Literal["starting", "running", "restarting", "failed", "stopped"]
 @dataclass(frozen=True, kw_only=True)
 class ReplicaProcess:
     """One engine process. ``name`` is unique in the site; ``spec_digest`` tells for which spec it was started.
+    ``revision`` is its endpoint's revision then, 0 where it was started before there were any.
 
     ``state`` is the process's, not the model's: a running process may still be loading. ``failed`` means that the
     supervisor gave up restarting it.
@@ -27,13 +28,14 @@ class ReplicaProcess:
     state: ProcessState
     pid: int | None = None
     ready_path: str = "/health"
+    revision: int = 0
 
 
 class ReplicaBackend(Protocol):
     """Starts and stops engine processes that live on when the gateway does not."""
 
-    async def start(self, spec: EndpointSpec) -> ReplicaProcess:
-        """Start one more replica and return at once; loading goes on in the background."""
+    async def start(self, spec: EndpointSpec, *, revision: int) -> ReplicaProcess:
+        """Start one more replica of an endpoint's revision and return at once; loading goes on in the background."""
         ...
 
     async def stop(self, name: str) -> None:

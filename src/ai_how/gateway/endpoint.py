@@ -1,399 +1,236 @@
-"""One endpoint at work: carries out what ``scaling`` decides and keeps watch over the replicas.
+"""One endpoint: its revisions, whose turn it is, and what the admin API says of it.
 
-Owns the life of the endpoint's replicas. Who runs their processes is the backend's business, which request goes where
-the pool's.
+Owns which revision answers a request. How a revision's replicas live is the revision's business.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus, ReplicaStatus
-from ai_how.errors import AiHowError
-from ai_how.gateway import api_errors, probing, scaling
+from ai_how.endpoints import interface
+from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
+from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
-from ai_how.gateway.backend import ReplicaBackend, ReplicaProcess
-from ai_how.gateway.config import GatewayConfig
-from ai_how.gateway.log import log_event
-from ai_how.gateway.metrics import EndpointLoad, Metrics
-from ai_how.gateway.pool import Pool, Replica
-from ai_how.gateway.records import spec_digest
-from ai_how.gateway.scaling import Failures, Policy, ReplicaView, Scale
-from ai_how.gateway.starts import Starts
-
-if TYPE_CHECKING:
-    import aiohttp
-
-TICK_S = 0.2
-_LOG_LINES = 12
-_STOP_AGAIN_AFTER_S = 2.0
+from ai_how.gateway.backend import ReplicaProcess
+from ai_how.gateway.means import Means
+from ai_how.gateway.metrics import EndpointLoad
+from ai_how.gateway.records import Record, RevisionRecord, spec_digest
+from ai_how.gateway.revision import Revision
+from ai_how.gateway.shares import Turns
 
 
-@dataclass(frozen=True, kw_only=True)
-class Means:
-    """What endpoints work with. ``spawn`` runs a coroutine in the background until the gateway stops."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Running:
+    """A revision and the task that keeps it as it should be."""
 
-    config: GatewayConfig
-    backend: ReplicaBackend
-    session: aiohttp.ClientSession
-    metrics: Metrics
-    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    revision: Revision
+    task: asyncio.Task[None]
 
 
 class Endpoint:
-    """A model that clients may call, and its replicas.
+    """A model that clients may call.
 
     Args:
-        was_ready: It has served before (in an earlier life of the gateway): at zero replicas it sleeps.
         look: Called when the processes should be looked at soon, because one seems to have died.
     """
 
-    def __init__(self, spec: EndpointSpec, means: Means, *, was_ready: bool, look: Callable[[], None]) -> None:
-        gateway, serving = means.config.gateway, means.config.serving
-        self.spec = spec
-        self.digest = spec_digest(spec)
-        self.pool = Pool(spec.name, room=serving.parallel_requests, max_held=gateway.max_held_requests)
-        self.closing = False
+    def __init__(self, record: Record, means: Means, *, look: Callable[[], None]) -> None:
+        self.record = record
+        self.deleting = False
         self._means = means
         self._look = look
-        self._scale = Scale()
-        self._failures = Failures()
-        self._failure = ""
-        self._was_ready = was_ready
-        self._starts = Starts(means.backend)
-        self.deleting = False
-        self._kick = asyncio.Event()
+        self._closing = False
+        # by the number that a revision was started as, which it keeps
+        self._running: dict[int, _Running] = {}
+        self._leaving: set[_Running] = set()
+        self._turns = Turns(record.shares)
+
+    def open(self, replicas: list[ReplicaProcess], *, restored: bool) -> list[ReplicaProcess]:
+        """Start to work, with the replicas that run already; those that belong to no revision are given back.
+
+        Args:
+            restored: It was there in an earlier life of the gateway: one that may sleep does.
+        """
+        for one in self.record.revisions:
+            self._start(one, was_ready=restored and one.spec.autoscaling.min_replicas == 0)
+        return [replica for replica in replicas if not self._adopt(replica)]
+
+    @property
+    def spec(self) -> EndpointSpec:
+        return self.record.main.spec
 
     @property
     def name(self) -> str:
         return self.spec.name
 
     @property
-    def policy(self) -> Policy:
-        serving, bounds = self._means.config.serving, self.spec.autoscaling
-        return Policy(
-            min_replicas=bounds.min_replicas,
-            max_replicas=bounds.max_replicas,
-            requests_per_replica=serving.parallel_requests,
-            scale_out_after_s=serving.scale_out_after_s,
-            idle_after_s=serving.idle_after_s,
-        )
-
-    def adopt(self, process: ReplicaProcess) -> None:
-        """Take over a replica that an earlier gateway started."""
-        replica = Replica(process=process, since=_now(), pid=process.pid)
-        self._add(replica)
-        if process.spec_digest == self.digest:
-            self._scale = scaling.want(self._scale, self.policy, self._scale.wanted + 1, now=_now())
-
-    def change(self, spec: EndpointSpec) -> None:
-        """Follow a new spec; any new spec, even the same one, ends an error."""
-        digest = spec_digest(spec)
-        anew = digest != self.digest or self.spec.stopped or self._failures.count > 0
-        if digest != self.digest:
-            self._was_ready = False
-            self._starts.forget()
-        self.spec, self.digest = spec, digest
-        self._failures, self._failure = Failures(), ""
-        if spec.stopped:
-            self.pool.refuse(api_errors.stopped(self.name))
-        elif anew:
-            self.want(1)
-        self._kick.set()
-
-    def want(self, replicas: int) -> None:
-        """Want at least so many replicas, within the bounds, until they are idle."""
-        self._scale = scaling.want(self._scale, self.policy, max(replicas, self._scale.wanted), now=_now())
-        self._kick.set()
-
-    def close_line(self) -> None:
-        """The gateway stops: nobody waits any longer."""
-        self.closing = True
-        self.pool.refuse(api_errors.shutting_down())
-
-    def retire(self) -> None:
-        """Drain and stop all replicas; ``run`` returns once they have gone."""
-        self.deleting = True
-        self.pool.refuse(api_errors.stopped(self.name))
-        self._kick.set()
-
-    async def acquire(self, *, deadline: float, first: bool = False) -> Replica:
-        """A replica with room for one more request; wakes the endpoint and waits where there is none.
-
-        Raises:
-            ApiError: the endpoint cannot take it, or not in time.
-        """
-        refusal = self.refusal()
-        if refusal:
-            raise refusal
-        replica = self.pool.try_acquire()
-        if replica is not None:
-            return replica
-        self._kick.set()
-        return await self.pool.wait(
-            deadline=deadline, hold_timeout_s=self._means.config.gateway.hold_timeout_s, first=first
-        )
-
-    def doubt(self, replica: Replica, reason: str) -> None:
-        """A connection to the replica failed: no more requests for it until its health path answers."""
-        if replica.state == "ready":
-            replica.state = "starting"
-            replica.message = reason
-        replica.doubt.set()
-        self._look()
+    def state(self) -> EndpointState:
+        return self._main.state
 
     def refusal(self) -> ApiError | None:
         """Why requests cannot be taken now, or None."""
-        if self.closing:
-            return api_errors.shutting_down()
-        if self.spec.stopped or self.deleting:
-            return api_errors.stopped(self.name)
-        # where nothing is tried any more, a request after the back-off is the next try
-        may_try = self.asleep and _now() >= self._failures.retry_at
-        if self._failures.too_many and not self.can_answer and not may_try:
-            return api_errors.in_error(self.name, self._failure)
-        return None
+        return self._main.refusal()
 
     @property
     def can_answer(self) -> bool:
-        """Whether any replica is ready."""
-        return any(replica.state == "ready" for replica in self.pool.replicas.values())
+        return self._main.can_answer
 
     @property
     def asleep(self) -> bool:
-        """Whether it has no replica because nobody needs one."""
-        return self._scale.wanted == 0
+        return self._main.asleep
 
     @property
-    def state(self) -> EndpointState:
-        views = self._views()
-        return scaling.endpoint_state(
-            views,
-            stopped=self.spec.stopped or self.deleting,
-            wanted=self._scale.wanted,
-            failures=self._failures,
-            was_ready=self._was_ready,
-            asked=self._starts.asked or any(view.current for view in views),
-        )
+    def in_flight(self) -> int:
+        return sum(one.pool.in_flight for one in self._all())
 
-    def status(self, url: str) -> EndpointStatus:
-        """The endpoint as the admin API shows it."""
-        state = self.state
-        return EndpointStatus(
-            spec=self.spec,
-            state=state,
-            url=url,
-            replicas=tuple(
-                ReplicaStatus(
-                    name=replica.name,
-                    state=replica.state,
-                    port=replica.process.port,
-                    in_flight=replica.in_flight,
-                    restarts=replica.restarts,
-                    message=replica.message,
-                )
-                for replica in self.pool.replicas.values()
-            ),
-            held_requests=self.pool.held,
-            message=self._message(state),
-            last_start_s=self._starts.last_s,
-            last_start=self._starts.last,
-        )
+    def choose(self, asked: str | None) -> Revision:
+        """The revision that answers a request.
 
-    def load(self) -> EndpointLoad:
-        """The endpoint as Prometheus sees it."""
-        states = Counter(str(replica.state) for replica in self.pool.replicas.values())
-        return EndpointLoad(
-            endpoint=self.name, in_flight=self.pool.in_flight, held=self.pool.held, replicas=dict(states)
-        )
+        Args:
+            asked: The revision's number, where the request names one.
 
-    async def run(self) -> None:
-        """Keep the replicas as they should be, until the endpoint is retired and the last one has gone."""
-        while not self.deleting or self.pool.replicas:
-            if not self.closing:
-                await self._step()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._kick.wait()
-            self._kick.clear()
+        Raises:
+            ApiError: 404, there is no such revision.
+        """
+        if asked is None:
+            return self._at(self._turns.next())
+        number = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0
+        if number not in self.record.shares:
+            raise api_errors.unknown_revision(self.name, asked, sorted(self.record.shares))
+        return self._at(number)
+
+    def follow(self, record: Record, *, renew: bool = False) -> list[asyncio.Task[None]]:
+        """Be as another record says; the tasks returned end when the revisions that left have stopped.
+
+        Args:
+            renew: End the error of the main revision, where it is in one.
+        """
+        before, self.record = self.record, record
+        if record.shares != before.shares:
+            self._turns = Turns(record.shares)
+        for one in record.revisions:
+            if one.first not in self._running:
+                self._start(one, was_ready=False)
+                self._running[one.first].revision.want(1)
+                continue
+            revision = self._running[one.first].revision
+            if one.number != revision.number:
+                self._means.metrics.forget(self.name, revision.number)
+                self._means.metrics.know(self.name, one.number)
+            if one.spec != revision.spec or one.number != revision.number or (renew and one == record.main):
+                revision.change(one.spec, number=one.number)
+            if not one.share_percent and before.shares.get(one.number):
+                revision.move_line()
+        gone = [first for first in self._running if first not in {one.first for one in record.revisions}]
+        return [self._retire(first, api_errors.moved(self.name)) for first in gone]
+
+    def delete(self) -> list[asyncio.Task[None]]:
+        """Drain all revisions and stop their replicas."""
+        self.deleting = True
+        for first in list(self._running):
+            self._retire(first, api_errors.stopped(self.name), forget=False)
+        return [one.task for one in (*self._running.values(), *self._leaving)]
+
+    def forget(self) -> None:
+        """It is gone: nothing of it is counted any more."""
+        for number in self.record.shares:
+            self._means.metrics.forget(self.name, number)
+
+    def want(self, replicas: int) -> None:
+        """Want at least so many replicas of the main revision, within its bounds, until they are idle."""
+        self._main.want(replicas)
+
+    def close_line(self) -> None:
+        """The gateway stops: nobody waits any longer."""
+        self._closing = True
+        for revision in self._all():
+            revision.close_line()
 
     def observe(self, processes: Mapping[str, ReplicaProcess], *, listed_at: float) -> None:
         """Take in what the backend says of the processes. ``listed_at``: when it was asked."""
-        for replica in list(self.pool.replicas.values()):
-            if replica.state not in ("starting", "ready") or replica.since > listed_at:
-                continue
-            process = processes.get(replica.name)
-            if process is None or process.state in ("failed", "stopped"):
-                self._fail(replica, "its process has ended")
-            elif replica.pid and (process.state == "restarting" or process.pid not in (None, replica.pid)):
-                self._restarted(replica, process)
-            else:
-                replica.pid = process.pid or replica.pid
+        for revision in self._all():
+            revision.observe(processes, listed_at=listed_at)
 
-    async def _step(self) -> None:
-        now = _now()
-        demand = self.pool.take_peak_demand()
-        self._forgive(now)
-        if self.spec.stopped or self.deleting:
-            self._scale = Scale()
-        else:
-            unproven = scaling.unproven_replicas(self._views(), self._failures, was_ready=self._was_ready)
-            self._scale = scaling.rescale(self._scale, self.policy, demand=demand, now=now, unproven=unproven)
-        actions = scaling.reconcile(self._views(), wanted=self._scale.wanted, may_start=now >= self._failures.retry_at)
-        for name in (*actions.remove, *actions.drain):
-            replica = self.pool.replicas[name]
-            if replica.leave is None:
-                replica.leave = self._means.spawn(self._leave(replica))
-        for _ in range(actions.start):
-            if not await self._start():
-                break
-
-    def _forgive(self, now: float) -> None:
-        """A replica that stays ready for long enough ends a row of failures."""
-        if self._failures.count and now - self._failures.last_at >= scaling.STABLE_AFTER_S:
-            ready = [r for r in self.pool.replicas.values() if r.state == "ready"]
-            if any(now - replica.ready_since >= scaling.STABLE_AFTER_S for replica in ready):
-                self._failures, self._failure = Failures(), ""
-
-    async def _start(self) -> bool:
-        spec, digest = self.spec, self.digest
-        if not any(view.current and view.state == "ready" for view in self._views()):
-            self._starts.ask()
-        try:
-            process = await self._means.backend.start(spec)
-        except (AiHowError, OSError) as error:
-            if digest == self.digest:
-                self._count_failure(f"a replica could not be started: {error}")
-                self._refuse_if_in_error()
-            return False
-        log_event("replica_started", endpoint=self.name, replica=process.name, port=process.port)
-        self._add(Replica(process=process, since=_now(), pid=process.pid))
-        return True
-
-    def _add(self, replica: Replica) -> None:
-        self.pool.replicas[replica.name] = replica
-        replica.watch = self._watch(replica)
-        self._kick.set()
-
-    def _watch(self, replica: Replica) -> asyncio.Task[None]:
-        return self._means.spawn(
-            probing.watch(
-                self._means.session,
-                replica,
-                model=self.name,
-                start_timeout_s=self._means.config.serving.start_timeout_s,
-                ready=self._ready,
-                failed=self._fail,
-            )
+    def status(self, url: str) -> EndpointStatus:
+        """The endpoint as the admin API shows it; while a rollout is under way, as its main revision is."""
+        main = self._main
+        return EndpointStatus(
+            spec=self.spec,
+            state=main.state,
+            url=url,
+            replicas=tuple(replica for one in self._all() for replica in one.replica_statuses()),
+            held_requests=sum(one.pool.held for one in self._all()),
+            message=main.message,
+            last_start_s=main.starts.last_s,
+            last_start=main.starts.last,
         )
 
-    def _ready(self, replica: Replica) -> None:
-        if replica.state != "starting":
-            return
-        now, first = _now(), not replica.warm
-        replica.state, replica.message, replica.warm = "ready", "", True
-        replica.doubt.clear()
-        if first:
-            replica.ready_since = now
-            log_event("replica_ready", endpoint=self.name, replica=replica.name, after_s=round(now - replica.since, 3))
-        if replica.process.spec_digest == self.digest:
-            self._was_ready = True
-            if first:
-                self._scale = scaling.became_ready(self._scale, self.policy, self._views(), now=now)
-            if (seen := self._starts.ended(replica, now=now)) is not None:
-                self._means.metrics.cold_start.labels(self.name).observe(seen.ready_s - seen.asked_s)
-                self._means.spawn(self._starts.keep(replica, seen, engine=self.spec.engine))
-        self.pool.serve_line()
-        self._kick.set()
+    def revisions(self) -> tuple[interface.Revision, ...]:
+        """The revisions as the admin API shows them."""
+        return tuple(
+            interface.Revision(
+                number=one.number,
+                spec=one.spec,
+                share_percent=one.share_percent,
+                state=self._at(one.number).state,
+                message=self._at(one.number).message,
+            )
+            for one in sorted(self.record.revisions, key=lambda one: one.number)
+        )
 
-    def _restarted(self, replica: Replica, process: ReplicaProcess) -> None:
-        """The backend started the replica's process again: it must load once more."""
-        replica.restarts += 1
-        replica.pid = process.pid
-        if replica.process.spec_digest == self.digest:
-            self._count_failure(f"the process of {replica.name} died")
-        if self._failures.too_many:
-            self._fail(replica, "its process died again and again")
-            return
-        replica.state, replica.warm, replica.message = "starting", False, "its process died and was started again"
-        if replica.watch is not None:
-            replica.watch.cancel()
-        replica.watch = self._watch(replica)
+    def loads(self) -> Iterator[EndpointLoad]:
+        """The revisions as Prometheus sees them."""
+        return (one.load() for one in self._all())
 
-    def _fail(self, replica: Replica, reason: str) -> None:
-        if replica.state not in ("starting", "ready"):
-            return
-        replica.state, replica.message = "failed", reason
-        if replica.process.spec_digest == self.digest:
-            self._count_failure(f"{replica.name}: {reason}")
-        self._kick.set()
+    def newest_replica(self) -> str:
+        """The name of the replica that was started last, empty where there is none."""
+        replicas = [replica for one in self._all() for replica in one.pool.replicas.values()]
+        newest = max(replicas, key=lambda replica: replica.since, default=None)
+        return newest.name if newest else ""
 
-    def _count_failure(self, reason: str) -> None:
-        self._failures = self._failures.another(_now())
-        self._failure = reason
-        self._means.metrics.replica_failures.labels(self.name).inc()
-        log_event("replica_failed", endpoint=self.name, reason=reason, failures=self._failures.count)
+    @property
+    def _main(self) -> Revision:
+        return self._at(self.record.main.number)
 
-    async def _leave(self, replica: Replica) -> None:
-        """Let the replica finish its requests (not when it failed), then stop and forget it."""
-        failed = replica.state == "failed"
-        if replica.watch is not None:
-            replica.watch.cancel()
-        if failed:
-            await self._explain(replica)
-        else:
-            replica.state = "draining"
-            await self._drain(replica)
-        while True:
-            try:
-                await self._means.backend.stop(replica.name)
-                break
-            except (AiHowError, OSError) as error:
-                log_event("replica_not_stopped", endpoint=self.name, replica=replica.name, reason=str(error))
-                await asyncio.sleep(_STOP_AGAIN_AFTER_S)
-        log_event("replica_stopped", endpoint=self.name, replica=replica.name, failed=failed)
-        self.pool.replicas.pop(replica.name, None)
-        self._kick.set()
+    def _at(self, number: int) -> Revision:
+        first = next(one.first for one in self.record.revisions if one.number == number)
+        return self._running[first].revision
 
-    async def _drain(self, replica: Replica) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._means.config.serving.drain_timeout_s):
-                while replica.in_flight:
-                    await asyncio.sleep(0.02)
+    def _all(self) -> list[Revision]:
+        return [one.revision for one in (*self._running.values(), *self._leaving)]
 
-    async def _explain(self, replica: Replica) -> None:
-        """Add the end of the replica's log to the reason of its failure, and tell those who wait for it in vain."""
-        try:
-            tail = (await self._means.backend.log_tail(replica.name, _LOG_LINES)).strip()
-        except (AiHowError, OSError) as error:
-            tail = f"its log cannot be read: {error}"
-        if replica.process.spec_digest == self.digest and tail:
-            self._failure = f"{replica.name}: {replica.message}\n{tail}"
-        self._refuse_if_in_error()
+    def _start(self, one: RevisionRecord, *, was_ready: bool) -> None:
+        revision = Revision(one.spec, self._means, number=one.number, was_ready=was_ready, look=self._look)
+        if self._closing:
+            revision.close_line()
+        self._means.metrics.know(self.name, one.number)
+        self._running[one.first] = _Running(revision=revision, task=self._means.spawn(revision.run()))
 
-    def _refuse_if_in_error(self) -> None:
-        if self._failures.too_many and not self.can_answer:
-            self.pool.refuse(api_errors.in_error(self.name, self._failure))
+    def _adopt(self, replica: ReplicaProcess) -> bool:
+        """Give a replica to its revision; False where that is no more."""
+        owner = self._owner(replica)
+        if owner is not None:
+            self._running[owner.first].revision.adopt(replica)
+        return owner is not None
 
-    def _views(self) -> list[ReplicaView]:
-        return [replica.view(self.digest) for replica in self.pool.replicas.values()]
+    def _owner(self, replica: ReplicaProcess) -> RevisionRecord | None:
+        revisions = self.record.revisions
+        if replica.revision:
+            return next((one for one in revisions if one.first <= replica.revision <= one.number), None)
+        same = (one for one in revisions if spec_digest(one.spec) == replica.spec_digest)
+        return next(same, self.record.main)
 
-    def _message(self, state: EndpointState) -> str:
-        earlier = any(not view.current and view.state == "ready" for view in self._views())
-        parts = []
-        if self._failure and state != EndpointState.STOPPED:
-            parts.append(self._failure)
-        if earlier and state in (EndpointState.STARTING, EndpointState.PENDING, EndpointState.ERROR):
-            parts.append("replicas of the earlier spec still answer")
-        if state == EndpointState.RUNNING and self.asleep:
-            parts.append("asleep: the first request wakes it")
-        return "\n".join(parts)
+    def _retire(self, first: int, refusal: ApiError, *, forget: bool = True) -> asyncio.Task[None]:
+        leaving = self._running[first]
+        leaving.revision.retire(refusal)
+        if forget:
+            del self._running[first]
+            self._leaving.add(leaving)
+            leaving.task.add_done_callback(lambda _task: self._left(leaving))
+        return leaving.task
 
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    def _left(self, leaving: _Running) -> None:
+        self._leaving.discard(leaving)
+        self._means.metrics.forget(self.name, leaving.revision.number)

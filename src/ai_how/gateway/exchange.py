@@ -23,8 +23,8 @@ _PATH_SHOWN = 200
 class Exchange:
     """What is known of a request so far.
 
-    ``began`` is ``perf_counter``'s time; ``key`` the key's name; ``endpoint`` one that exists, or empty; ``route`` one
-    of the gateway's own paths, or ``other``.
+    ``began`` is ``perf_counter``'s time; ``key`` the key's name; ``endpoint`` one that exists, or empty; ``revision``
+    the one that answers, None before it is chosen; ``route`` one of the gateway's own paths, or ``other``.
     """
 
     request_id: str
@@ -33,6 +33,7 @@ class Exchange:
     path: str
     route: str = "other"
     endpoint: str = ""
+    revision: int | None = None
     key: str | None = None
     status: int = 0
     code: str | None = None
@@ -47,16 +48,16 @@ class Exchange:
     def finish(self, metrics: Metrics, *, quiet: bool) -> None:
         """Count the request and write its line of the access log (not where ``quiet``)."""
         seconds = perf_counter() - self.began
-        endpoint = metrics.label(self.endpoint)
-        metrics.requests.labels(endpoint, self.route, self.status).inc()
-        if endpoint:
-            metrics.duration.labels(endpoint, self.route).observe(seconds)
-            metrics.request_bytes.labels(endpoint).inc(self.bytes_in)
-            metrics.response_bytes.labels(endpoint).inc(self.bytes_out)
+        labels = metrics.labels(self.endpoint, self.revision)
+        metrics.requests.labels(*labels, self.route, self.status).inc()
+        if labels[0]:
+            metrics.duration.labels(*labels, self.route).observe(seconds)
+            metrics.request_bytes.labels(*labels).inc(self.bytes_in)
+            metrics.response_bytes.labels(*labels).inc(self.bytes_out)
             if self.first_byte_s is not None:
-                metrics.first_byte.labels(endpoint).observe(self.first_byte_s)
+                metrics.first_byte.labels(*labels).observe(self.first_byte_s)
             if self.held_s is not None:
-                metrics.hold.labels(endpoint).observe(self.held_s)
+                metrics.hold.labels(*labels).observe(self.held_s)
         if quiet:
             return
         log_event(
@@ -67,6 +68,7 @@ class Exchange:
             status=self.status,
             code=self.code,
             endpoint=self.endpoint or None,
+            revision=self.revision,
             key=self.key,
             replica=self.replica,
             duration_ms=_ms(seconds),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from ai_how.endpoints.interface import Revision
+from ai_how.endpoints.rollout.journal import Journal
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
 from ai_how.errors import AiHowError, ConflictError, NotFoundError
+from ai_how.gateway import record_changes
 from ai_how.gateway.backend import ReplicaProcess
-from ai_how.gateway.endpoint import Endpoint, Means
+from ai_how.gateway.endpoint import Endpoint
 from ai_how.gateway.log import log_event
+from ai_how.gateway.means import Means
 from ai_how.gateway.metrics import EndpointLoad
-from ai_how.gateway.records import delete_record, load_records, save_record
+from ai_how.gateway.records import Record, delete_record, first_record, load_records, save_record
 
 OBSERVE_INTERVAL_S = 1.0
 _FIRST_LIST_TRIES = 20
@@ -30,7 +34,6 @@ class Fleet:
         self.closing = False
         self._means = means
         self._url = url
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
         self._changing = asyncio.Lock()
         means.metrics.watch(self._loads)
@@ -48,8 +51,8 @@ class Fleet:
         for name, reason in records.broken.items():
             log_event("record_broken", endpoint=name, reason=reason)
         replicas = await self._first_list()
-        for spec in records.specs.values():
-            self._add(spec, was_ready=spec.autoscaling.min_replicas == 0, replicas=replicas)
+        for record in records.sound.values():
+            self._add(record, restored=True, replicas=replicas)
         for replica in replicas:
             # a broken record may be mended: its replicas stay
             if replica.endpoint not in self.endpoints and replica.endpoint not in self.broken:
@@ -85,23 +88,82 @@ class Fleet:
             ProviderError: the disk is full.
         """
         async with self._changing:
-            known = self.endpoints.get(spec.name)
-            if known and known.deleting:
-                raise ConflictError(f"the endpoint {spec.name!r} is being deleted")
+            known = self._known(spec.name)
             if not spec.created_at:
-                made = known.spec.created_at if known else ""
-                spec = replace(spec, created_at=made or datetime.now(UTC).isoformat(timespec="seconds"))
-            await asyncio.to_thread(save_record, self._means.config.endpoints_dir, spec)
+                spec = replace(spec, created_at=known.spec.created_at if known else _today())
             if known:
-                known.change(spec)
+                record = record_changes.with_spec(known.record, spec, at=_today())
+                await self._keep(record)
+                known.follow(record, renew=True)
             else:
+                record = first_record(spec)
+                await self._keep(record)
                 replicas = await self._means.backend.list_replicas() if spec.name in self.broken else []
                 self.broken.pop(spec.name, None)
-                endpoint = self._add(spec, was_ready=False, replicas=replicas)
+                endpoint = self._add(record, restored=False, replicas=replicas)
                 if not spec.stopped:
                     endpoint.want(1)
         log_event("endpoint_put", endpoint=spec.name, model=f"{spec.model_name}/{spec.model_version}")
         return self.status(spec.name)
+
+    def revisions(self, name: str) -> tuple[Revision, ...]:
+        """The revisions of an endpoint.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        return self._sound(name).revisions()
+
+    async def add_revision(self, spec: EndpointSpec) -> Revision:
+        """Start one more revision, without a share; the record is on disk when this returns.
+
+        Raises:
+            NotFoundError: there is no endpoint of that name.
+            ConflictError: it has two revisions already, or is stopped.
+        """
+        at = _today()
+        spec = replace(spec, created_at=at)
+        await self._change(spec.name, lambda record: record_changes.with_revision(record, spec, at=at))
+        log_event("revision_added", endpoint=spec.name, model=f"{spec.model_name}/{spec.model_version}")
+        return self._sound(spec.name).revisions()[-1]
+
+    async def set_shares(self, name: str, shares: Mapping[int, int]) -> None:
+        """Give each revision its part of the requests.
+
+        Raises:
+            NotFoundError: there is no endpoint of that name.
+            SpecError: they do not add up to 100, or name a revision that is not there.
+        """
+        await self._change(name, lambda record: record_changes.with_shares(record, shares))
+        log_event("shares_set", endpoint=name, shares={str(number): share for number, share in shares.items()})
+
+    async def remove_revision(self, name: str, number: int) -> None:
+        """Drain a revision and stop its replicas; returns once they have gone.
+
+        Raises:
+            NotFoundError: there is no endpoint of that name, or no such revision.
+            ConflictError: it still has a share.
+        """
+        leaving = await self._change(name, lambda record: record_changes.without_revision(record, number, at=_today()))
+        if leaving:
+            await asyncio.wait(leaving)
+        log_event("revision_removed", endpoint=name, revision=number)
+
+    def journal(self, name: str) -> Journal:
+        """What is remembered of an endpoint.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        return self._sound(name).record.journal
+
+    async def keep_journal(self, name: str, journal: Journal) -> None:
+        """Remember this instead.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        await self._change(name, lambda record: record_changes.with_journal(record, journal))
 
     async def delete(self, name: str) -> None:
         """Forget the endpoint, drain it and stop its replicas; returns once they have gone.
@@ -119,12 +181,12 @@ class Fleet:
                         self._means.spawn(self._stop_orphan(replica.name))
                 return
             endpoint = self.endpoints[name]
-            endpoint.retire()
-        await asyncio.wait([self._tasks[name]])
+            leaving = endpoint.delete()
+        await asyncio.wait(leaving)
         # whoever asked for the same at the same time must not take away one that was made since
         if self.endpoints.get(name) is endpoint:
-            del self.endpoints[name], self._tasks[name]
-            self._means.metrics.forget(name)
+            del self.endpoints[name]
+            endpoint.forget()
         log_event("endpoint_deleted", endpoint=name)
 
     def want_replicas(self, name: str, replicas: int) -> EndpointStatus:
@@ -148,11 +210,8 @@ class Fleet:
         """
         self.status(name)
         endpoint = self.endpoints.get(name)
-        replicas = endpoint.pool.replicas.values() if endpoint else ()
-        newest = max(replicas, key=lambda replica: replica.since, default=None)
-        if newest is None:
-            return "", ""
-        return newest.name, await self._means.backend.log_tail(newest.name, lines)
+        newest = endpoint.newest_replica() if endpoint else ""
+        return newest, await self._means.backend.log_tail(newest, lines) if newest else ""
 
     def close_line(self) -> None:
         """The gateway stops: those who wait are sent away, and nobody may wait any more."""
@@ -164,18 +223,48 @@ class Fleet:
         """Return when no request is in flight any more, or after ``timeout_s``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while any(endpoint.pool.in_flight for endpoint in self.endpoints.values()):
+                while any(endpoint.in_flight for endpoint in self.endpoints.values()):
                     await asyncio.sleep(0.02)
 
-    def _add(self, spec: EndpointSpec, *, was_ready: bool, replicas: list[ReplicaProcess]) -> Endpoint:
-        endpoint = Endpoint(spec, self._means, was_ready=was_ready, look=self._look.set)
-        self.endpoints[spec.name] = endpoint
-        self._means.metrics.know(spec.name)
-        for replica in replicas:
-            if replica.endpoint == spec.name:
-                endpoint.adopt(replica)
-        self._tasks[spec.name] = self._means.spawn(endpoint.run())
+    def _add(self, record: Record, *, restored: bool, replicas: list[ReplicaProcess]) -> Endpoint:
+        name = record.main.spec.name
+        endpoint = Endpoint(record, self._means, look=self._look.set)
+        self.endpoints[name] = endpoint
+        own = [replica for replica in replicas if replica.endpoint == name]
+        for replica in endpoint.open(own, restored=restored):
+            # of a revision that was being removed when the gateway ended
+            self._means.spawn(self._stop_orphan(replica.name))
         return endpoint
+
+    def _sound(self, name: str) -> Endpoint:
+        """The endpoint.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            ConflictError: its record is broken.
+        """
+        if name in self.broken:
+            raise ConflictError(f"the record of endpoint {name!r} is broken", evidence=self.broken[name])
+        if name not in self.endpoints:
+            raise NotFoundError(f"there is no endpoint {name!r}")
+        return self.endpoints[name]
+
+    async def _change(self, name: str, become: Callable[[Record], Record]) -> list[asyncio.Task[None]]:
+        """Change an endpoint's record, on disk first; the tasks returned end when what left has stopped."""
+        async with self._changing:
+            endpoint = self._known(name) or self._sound(name)
+            record = become(endpoint.record)
+            await self._keep(record)
+            return endpoint.follow(record)
+
+    async def _keep(self, record: Record) -> None:
+        await asyncio.to_thread(save_record, self._means.config.endpoints_dir, record)
+
+    def _known(self, name: str) -> Endpoint | None:
+        known = self.endpoints.get(name)
+        if known and known.deleting:
+            raise ConflictError(f"the endpoint {name!r} is being deleted")
+        return known
 
     async def _first_list(self) -> list[ReplicaProcess]:
         for _ in range(_FIRST_LIST_TRIES - 1):
@@ -213,7 +302,11 @@ class Fleet:
             log_event("replica_not_stopped", replica=name, reason=str(error))
 
     def _loads(self) -> Iterator[EndpointLoad]:
-        return (endpoint.load() for endpoint in self.endpoints.values())
+        return (load for endpoint in self.endpoints.values() for load in endpoint.loads())
+
+
+def _today() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _broken_status(name: str, reason: str, url: str) -> EndpointStatus:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -14,10 +15,11 @@ import aiohttp
 from aiohttp import web
 
 from ai_how.gateway import api_errors, engine_errors
-from ai_how.gateway.endpoint import Endpoint
+from ai_how.gateway.api_errors import MovedError
 from ai_how.gateway.exchange import REQUEST_ID, Exchange, standard_headers
 from ai_how.gateway.metrics import Metrics
 from ai_how.gateway.pool import Replica
+from ai_how.gateway.revision import Revision
 
 CONNECT_TIMEOUT_S = 5.0
 KEEP_S = 2.0
@@ -76,9 +78,12 @@ class Forwarder:
     hold_timeout_s: float
 
     async def forward(
-        self, request: web.Request, exchange: Exchange, endpoint: Endpoint, body: bytes
+        self, request: web.Request, exchange: Exchange, choose: Callable[[], Revision], body: bytes
     ) -> web.StreamResponse:
         """Answer a request with what a replica answers.
+
+        Args:
+            choose: The revision whose turn it is; asked again when the one that was chosen takes no more requests.
 
         Raises:
             ApiError: no replica could take it, or the engine failed before the first byte of the answer was sent.
@@ -86,34 +91,42 @@ class Forwarder:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.hold_timeout_s
         sent = refused = 0
+        waited = False
+        revision = choose()
         while True:
-            replica = await self._acquire(exchange, endpoint, deadline=deadline, first=bool(sent or refused))
+            exchange.revision = revision.number
+            try:
+                replica = await self._acquire(exchange, revision, deadline=deadline, first=waited)
+            except MovedError:
+                waited, revision = True, choose()
+                continue
+            waited = True
             try:
                 return await self._try(request, exchange, replica, body, again=bool(sent))
             except _ConnectError as error:
                 refused += 1
-                endpoint.doubt(replica, str(error))
+                revision.doubt(replica, str(error))
             except _BrokenError as error:
                 sent += 1
-                endpoint.doubt(replica, str(error))
+                revision.doubt(replica, str(error))
             except _DiedError as error:
-                endpoint.doubt(replica, str(error))
+                revision.doubt(replica, str(error))
                 if error.answer is None:
-                    raise api_errors.engine_died(endpoint.name) from error
+                    raise api_errors.engine_died(revision.name) from error
                 return error.answer
             finally:
-                endpoint.pool.release(replica)
+                revision.pool.release(replica)
             if sent == _TRIES or refused == _CONNECT_TRIES:
-                raise api_errors.engine_died(endpoint.name)
+                raise api_errors.engine_died(revision.name)
             exchange.retries += 1
-            self.metrics.retries.labels(endpoint.name).inc()
+            self.metrics.retries.labels(revision.name, revision.number).inc()
 
-    async def _acquire(self, exchange: Exchange, endpoint: Endpoint, *, deadline: float, first: bool) -> Replica:
-        replica = None if first or endpoint.refusal() else endpoint.pool.try_acquire()
+    async def _acquire(self, exchange: Exchange, revision: Revision, *, deadline: float, first: bool) -> Replica:
+        replica = None if first or revision.refusal() else revision.pool.try_acquire()
         if replica is None:
             began = perf_counter()
             try:
-                replica = await endpoint.acquire(deadline=deadline, first=first)
+                replica = await revision.acquire(deadline=deadline, first=first)
             finally:
                 exchange.held_s = (exchange.held_s or 0.0) + perf_counter() - began
         exchange.replica = replica.name

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from ai_how.endpoints.interface import REVISION_HEADER
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.endpoint import Endpoint
@@ -62,7 +63,8 @@ class PublicApi:
             raise ApiError(400, "missing_model", message, param="model")
         endpoint = self._endpoint(model)
         exchange.endpoint = endpoint.name
-        return await self._forwarder.forward(request, exchange, endpoint, body)
+        asked = request.headers.get(REVISION_HEADER)
+        return await self._forwarder.forward(request, exchange, lambda: endpoint.choose(asked), body)
 
     async def list_models(self, request: web.Request) -> web.Response:
         self._authorize(request, self._known(request))

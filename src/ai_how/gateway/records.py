@@ -1,6 +1,7 @@
 """Endpoint records: one JSON file an endpoint, in the gateway's own folder.
 
-Owns what a valid ``EndpointSpec`` is, when two of them need different processes, and the files. Knows no replicas.
+Owns what a valid ``EndpointSpec`` is, when two of them need different processes, and the files. Knows no replicas. What
+a record says of revisions changes in ``record_changes``.
 """
 
 from __future__ import annotations
@@ -9,24 +10,56 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ai_how.apply.files import write_json
+from ai_how.endpoints.rollout.journal import Entry, Journal, Outcome
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
 from ai_how.errors import SpecError
 
-_SAME_PROCESS = ("autoscaling", "stopped", "created_at")
+_SAME_PROCESS = ("autoscaling", "stopped", "created_at", "model_ref")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _MAX_REPLICAS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Records:
-    """What was found in the folder: sound specs by name, and for broken files what is wrong."""
+class RevisionRecord:
+    """One revision. It was started as number ``first``; each change of its spec in place gave it the next number.
 
-    specs: Mapping[str, EndpointSpec]
+    Replicas that were started under any of these numbers are its own.
+    """
+
+    number: int
+    first: int
+    share_percent: int
+    spec: EndpointSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One endpoint: its revisions by number, the number of the next one, and what is remembered."""
+
+    revisions: tuple[RevisionRecord, ...]
+    next_number: int
+    journal: Journal = field(default_factory=Journal)
+
+    @property
+    def main(self) -> RevisionRecord:
+        """The revision that most requests go to; of two alike, the one that was there first."""
+        return min(self.revisions, key=lambda revision: (-revision.share_percent, revision.number))
+
+    @property
+    def shares(self) -> dict[int, int]:
+        return {revision.number: revision.share_percent for revision in self.revisions}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """What was found in the folder: sound records by name, and for broken files what is wrong."""
+
+    sound: Mapping[str, Record]
     broken: Mapping[str, str]
 
 
@@ -63,27 +96,78 @@ def parse_spec(data: Any, *, name: str) -> EndpointSpec:
     return spec
 
 
+def first_record(spec: EndpointSpec) -> Record:
+    """The record of an endpoint that was just made, or of one from before there were revisions."""
+    entry = Entry(number=1, spec=spec, started_at=spec.created_at, outcome=Outcome.SERVING)
+    return Record(
+        revisions=(RevisionRecord(number=1, first=1, share_percent=100, spec=spec),),
+        next_number=2,
+        journal=Journal(history=(entry,)),
+    )
+
+
+def parse_record(data: Any, *, name: str) -> Record:
+    """A record from JSON's values; one that holds nothing but a spec is of an earlier version.
+
+    Raises:
+        SpecError: the evidence names every mistake.
+    """
+    if not isinstance(data, dict) or "revisions" not in data:
+        return first_record(parse_spec(data, name=name))
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        record = TypeAdapter(Record).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+        raise SpecError(f"the record of endpoint {name!r} is wrong", evidence="; ".join(problems)) from error
+    problems = [problem for revision in record.revisions for problem in _impossible(revision.spec, name)]
+    numbers = [revision.number for revision in record.revisions]
+    if not numbers or len(set(numbers)) != len(numbers) or max(numbers) >= record.next_number:
+        problems.append("revisions: at least one, each with a number of its own, below next_number")
+    if sum(revision.share_percent for revision in record.revisions) != 100:
+        problems.append("revisions: their shares do not add up to 100")
+    if problems:
+        raise SpecError(f"the record of endpoint {name!r} is wrong", evidence="; ".join(problems))
+    return record
+
+
+def parse_journal(data: Any, *, name: str) -> Journal:
+    """A ``Journal`` from JSON's values.
+
+    Raises:
+        SpecError: the evidence names every mistake.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Journal).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+        raise SpecError(f"the journal of endpoint {name!r} is wrong", evidence="; ".join(problems)) from error
+
+
 def load_records(folder: Path) -> Records:
     """Read all records; one that is broken does not hide the others."""
-    specs: dict[str, EndpointSpec] = {}
+    sound: dict[str, Record] = {}
     broken: dict[str, str] = {}
     for path in sorted(folder.glob("[!.]*.json")):
         try:
-            specs[path.stem] = parse_spec(json.loads(path.read_text(encoding="utf-8")), name=path.stem)
+            sound[path.stem] = parse_record(json.loads(path.read_text(encoding="utf-8")), name=path.stem)
         except SpecError as error:
             broken[path.stem] = f"{path.name}: {error.evidence}"
         except (OSError, ValueError, RecursionError) as error:
             broken[path.stem] = f"{path.name} cannot be read: {error}"
-    return Records(specs=specs, broken=broken)
+    return Records(sound=sound, broken=broken)
 
 
-def save_record(folder: Path, spec: EndpointSpec) -> None:
+def save_record(folder: Path, record: Record) -> None:
     """Write the endpoint's record in one step.
 
     Raises:
         ProviderError: the disk is full.
     """
-    write_json(folder / f"{spec.name}.json", asdict(spec))
+    write_json(folder / f"{record.main.spec.name}.json", asdict(record))
 
 
 def delete_record(folder: Path, name: str) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 from ai_how.gateway.admin_api import AdminApi
 from ai_how.gateway.backend import ReplicaBackend
 from ai_how.gateway.config import GatewayConfig
-from ai_how.gateway.endpoint import Means
 from ai_how.gateway.fleet import Fleet
 from ai_how.gateway.forward import Forwarder, make_session
 from ai_how.gateway.http_edge import NoMalformedRequests
 from ai_how.gateway.keys import Keys, parse_admin_key, parse_api_keys
 from ai_how.gateway.listener import Listener
 from ai_how.gateway.log import log_event
+from ai_how.gateway.means import Means
 from ai_how.gateway.metrics import Metrics
 from ai_how.gateway.public_api import PublicApi
 

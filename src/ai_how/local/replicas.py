@@ -52,13 +52,19 @@ class SupervisedReplicas:
         # the supervisor reads all entries anew for each change: one change at a time
         self._changing = asyncio.Lock()
 
-    async def start(self, spec: EndpointSpec) -> ReplicaProcess:
+    async def start(self, spec: EndpointSpec, *, revision: int) -> ReplicaProcess:
         name = f"{PREFIX}{spec.name}-{secrets.token_hex(3)}"
         port = _free_port()
         async with self._changing:
-            await asyncio.to_thread(self._add, name, spec, port)
+            await asyncio.to_thread(self._add, name, spec, port, revision)
         return ReplicaProcess(
-            name=name, endpoint=spec.name, host="127.0.0.1", port=port, spec_digest=spec_digest(spec), state="starting"
+            name=name,
+            endpoint=spec.name,
+            host="127.0.0.1",
+            port=port,
+            spec_digest=spec_digest(spec),
+            state="starting",
+            revision=revision,
         )
 
     async def stop(self, name: str) -> None:
@@ -74,9 +80,9 @@ class SupervisedReplicas:
     async def log_tail(self, name: str, lines: int = 20) -> str:
         return await asyncio.to_thread(self.supervisor.log_tail, name, lines)
 
-    def _add(self, name: str, spec: EndpointSpec, port: int) -> None:
+    def _add(self, name: str, spec: EndpointSpec, port: int, revision: int) -> None:
         gpus = self._free_gpus(spec.hardware) if spec.hardware.accelerator != "cpu" else ()
-        self.supervisor.add(self._process(name, spec, port, gpus=gpus))
+        self.supervisor.add(self._process(name, spec, port, revision=revision, gpus=gpus))
 
     def _free_gpus(self, wanted: Hardware) -> tuple[int, ...]:
         """GPUs (by their index in PCI order) of the wanted kind that no other replica of the site has."""
@@ -114,6 +120,7 @@ class SupervisedReplicas:
             spec_digest=spec["spec_digest"] if spec["serving"] == self._serving() else "other serving section",
             state=_STATES.get(info.state, "failed"),
             pid=info.pid,
+            revision=spec.get("revision", 0),
         )
 
     def _remove(self, name: str) -> None:
@@ -152,9 +159,12 @@ class SupervisedReplicas:
             "threads": self._cpu_cores if threads == "auto" else threads,
         }
 
-    def _process(self, name: str, spec: EndpointSpec, port: int, *, gpus: tuple[int, ...]) -> ProcessSpec:
+    def _process(
+        self, name: str, spec: EndpointSpec, port: int, *, revision: int, gpus: tuple[int, ...]
+    ) -> ProcessSpec:
         content = {
             "served_name": spec.name,
+            "revision": revision,
             "spec_digest": spec_digest(spec),
             "serving": self._serving(),
             "engine": spec.engine,

@@ -117,6 +117,8 @@ class Targets(Section):
     """Average GPU utilization at peak load, percent; higher is better."""
     scale_out_s: Annotated[float, Field(gt=0)] = 120
     """From the start of load to the wanted number of replicas, seconds; lower is better."""
+    error_percent: Annotated[float, Field(ge=0, lt=100)] = 1
+    """Requests that may fail while a new version is rolled out, percent; our own default, the table has none."""
 
 
 class Site(Section):

@@ -1,0 +1,224 @@
+"""Whether a new revision may go on: its figures against the targets and against the old revision's. Pure.
+
+Nothing fails on noise, and what was not measured does not pass: each row says which of the two it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ai_how.bench.statistics import (
+    Interval,
+    independent_worth,
+    percentile,
+    percentile_interval,
+    samples_needed,
+)
+
+Outcome = Literal["pass", "fail", "unclear", "not measured"]
+
+BOOTSTRAPS = 1000
+LEAST_ROUNDS = 3
+_NORMAL_975 = 1.960
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What a revision did at one step. ``rounds`` holds the latencies of answers, milliseconds, round by round.
+
+    Rounds of the old and the new revision with the same number were measured one after the other.
+    """
+
+    rounds: tuple[tuple[float, ...], ...] = ()
+    failed: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    said: str = ""
+
+    @property
+    def latencies_ms(self) -> tuple[float, ...]:
+        return tuple(latency for one in self.rounds for latency in one)
+
+    @property
+    def asked(self) -> int:
+        return len(self.latencies_ms) + self.failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What decides. ``slower_percent``: by how much P95 may be above the old revision's, beyond noise.
+
+    ``strict``: a latency target that the old revision misses too fails the new one all the same.
+    """
+
+    latency_p95_ms: float
+    error_percent: float
+    slower_percent: float
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of the new revision, and the old one's beside it. ``interval`` is the new one's, 95 % sure."""
+
+    metric: str
+    target: str
+    unit: str
+    new: float | None = None
+    old: float | None = None
+    interval: Interval | None = None
+    outcome: Outcome = "not measured"
+    note: str = ""
+
+
+def judge(old: Observed, new: Observed, limits: Limits) -> tuple[Row, ...]:
+    """One row a question: errors, latency against the target, latency against the old revision."""
+    return (
+        error_row(old, new, limits.error_percent),
+        latency_row(old, new, limits),
+        comparison_row(old, new, limits.slower_percent),
+    )
+
+
+def verdict(rows: Sequence[Row]) -> Outcome:
+    """What the rows come to: the worst of them."""
+    for outcome in ("fail", "not measured", "unclear"):
+        if any(row.outcome == outcome for row in rows):
+            return outcome
+    return "pass"
+
+
+def error_row(old: Observed, new: Observed, limit_percent: float) -> Row:
+    """Fails where more requests fail than the target allows, chance considered; any count can show that.
+
+    It passes by the share that was seen: to prove one in a hundred takes three hundred requests without an error.
+    """
+    interval = share_interval(new.failed, new.asked)
+    share = 100 * new.failed / new.asked if new.asked else None
+    kinds = ", ".join(f"{count}x {kind}" for kind, count in sorted(new.errors.items()))
+    note = f"{new.failed} of {new.asked} requests" + (f": {kinds}" if kinds else "")
+    outcome: Outcome = "unclear"
+    if interval is not None and interval[0] > limit_percent:
+        outcome = "fail"
+    elif new.asked < samples_needed(95):
+        outcome = "not measured"
+        note += f"; it takes {samples_needed(95)}"
+    elif share is not None and share <= limit_percent:
+        outcome = "pass"
+    else:
+        note += "; too few requests to tell this from chance"
+    if outcome == "fail" and new.said:
+        note += f" ({new.said})"
+    return Row(
+        metric="errors",
+        target=f"<= {limit_percent:g} %",
+        unit="%",
+        new=share,
+        old=100 * old.failed / old.asked if old.asked else None,
+        interval=interval,
+        outcome=outcome,
+        note=note,
+    )
+
+
+def latency_row(old: Observed, new: Observed, limits: Limits) -> Row:
+    """Fails where P95 lies above the target, noise considered, unless the old revision's does too."""
+    limit, samples = limits.latency_p95_ms, new.latencies_ms
+    value, before = percentile(samples, 95), percentile(old.latencies_ms, 95)
+    interval = percentile_interval(samples, 95, worth=independent_worth(samples)) if value is not None else None
+    low = interval[0] if interval else None
+    outcome: Outcome = "unclear"
+    note = f"{len(samples)} answers"
+    if value is None:
+        outcome, note = "not measured", f"only {len(samples)} answers: P95 needs {samples_needed(95)}"
+    elif value < limit:
+        outcome = "pass"
+    elif not limits.strict and before is not None and before >= limit:
+        outcome = "pass"
+        note += "; the old revision misses it too: judged by comparison (--strict forbids this)"
+    elif low is not None and low >= limit:
+        outcome = "fail"
+    else:
+        note += "; its 95 % range reaches over the target"
+    return Row(
+        metric="latency P95",
+        target=f"< {limit:g} ms",
+        unit="ms",
+        new=value,
+        old=before,
+        interval=interval,
+        outcome=outcome,
+        note=note,
+    )
+
+
+def comparison_row(old: Observed, new: Observed, slower_percent: float) -> Row:
+    """Fails where P95 has grown by more than is allowed, noise considered; what noise explains passes."""
+    limit = 1 + slower_percent / 100
+    ratio, interval = p95_ratio(old.rounds, new.rounds)
+    outcome: Outcome = "pass"
+    note = "new to old, P95"
+    if ratio is None:
+        outcome = "not measured"
+        note = f"it takes {LEAST_ROUNDS} rounds of both, and {samples_needed(95)} answers of each"
+    elif interval is not None and interval[0] > limit:
+        outcome = "fail"
+    elif ratio > limit:
+        note += "; within noise"
+    return Row(
+        metric="latency to old",
+        target=f"<= {limit:.2f}",
+        unit="x",
+        new=ratio,
+        interval=interval,
+        outcome=outcome,
+        note=note,
+    )
+
+
+def share_interval(hits: int, count: int) -> tuple[float, float] | None:
+    """Lowest and highest share, percent, that are plausible with 95 % confidence (Wilson's interval); None of nothing.
+
+    Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    if count == 0:
+        return None
+    share, square = hits / count, _NORMAL_975**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    half = _NORMAL_975 / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
+
+
+def p95_ratio(
+    old: Sequence[Sequence[float]], new: Sequence[Sequence[float]]
+) -> tuple[float | None, tuple[float, float] | None]:
+    """The new P95 as a multiple of the old one, and its 95 % interval; None where there is too little to say.
+
+    Bootstrap in two levels, rounds and then answers within each, since the answers of one round are alike. The drawing
+    is the same each time, so that the same figures give the same judgement.
+    """
+    import numpy as np
+
+    pairs = [(np.asarray(one), np.asarray(other)) for one, other in zip(old, new, strict=False) if one and other]
+    needed = samples_needed(95)
+    if len(pairs) < LEAST_ROUNDS or min(sum(map(len, side)) for side in zip(*pairs, strict=True)) < needed:
+        return None, None
+
+    def p95(samples: Sequence[object]) -> float:
+        return float(np.percentile(np.concatenate(samples), 95))  # type: ignore[arg-type]
+
+    before = p95([one for one, _ in pairs])
+    if before <= 0:
+        return None, None
+    random = np.random.default_rng(0)
+    ratios = []
+    for _ in range(BOOTSTRAPS):
+        drawn = [pairs[place] for place in random.integers(0, len(pairs), len(pairs))]
+        olds, news = zip(
+            *((random.choice(one, len(one)), random.choice(two, len(two))) for one, two in drawn), strict=True
+        )
+        ratios.append(p95(news) / p95(olds))
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return p95([two for _, two in pairs]) / before, (float(low), float(high))

@@ -1,0 +1,149 @@
+"""What is remembered of an endpoint's revisions, and of the rollout that is under way. Pure.
+
+Whoever serves the endpoint keeps the journal with it, so that any command sees it: also after one was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+from ai_how.endpoints.interface import Endpoints, Revision
+from ai_how.endpoints.types import EndpointSpec
+
+KEPT = 20
+"""How many revisions are remembered."""
+
+
+class Outcome(StrEnum):
+    """What became of a revision. One is ``serving`` at a time, and at most one is ``under way``."""
+
+    UNDER_WAY = "under way"
+    SERVING = "serving"
+    REPLACED = "replaced"
+    ROLLED_BACK = "rolled back"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One revision. Times are ISO 8601; ``why`` is one line about its end, or about its beginning while it serves."""
+
+    number: int
+    spec: EndpointSpec
+    started_at: str
+    outcome: Outcome
+    why: str = ""
+    ended_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """The rollout under way: ``step`` counts from 0 (no share yet); ``heard_at``: when its command last wrote this."""
+
+    id: str
+    old: int
+    new: int
+    steps: tuple[int, ...]
+    started_at: str
+    heard_at: str
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """``history`` is ordered by number, ``KEPT`` entries at most."""
+
+    history: tuple[Entry, ...] = ()
+    rollout: Rollout | None = None
+
+    def entry(self, number: int) -> Entry | None:
+        """What is known of a revision."""
+        return next((entry for entry in self.history if entry.number == number), None)
+
+
+class RollingEndpoints(Endpoints, Protocol):
+    """Endpoints whose journals are kept beside them: what a rollout needs."""
+
+    def journal(self, name: str) -> Journal:
+        """What is remembered of an endpoint; an empty journal where nothing is.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        ...
+
+    def keep_journal(self, name: str, journal: Journal) -> None:
+        """Remember this instead of what was remembered."""
+        ...
+
+
+def begun(journal: Journal, number: int, spec: EndpointSpec, *, at: str, outcome: Outcome) -> Journal:
+    """A revision was started; the oldest ones are forgotten."""
+    entry = Entry(number=number, spec=spec, started_at=at, outcome=outcome)
+    return replace(journal, history=(*journal.history, entry)[-KEPT:])
+
+
+def ended(journal: Journal, number: int, outcome: Outcome, *, at: str, why: str = "") -> Journal:
+    """A revision serves no more. What was said of why stays unless there is something new to say."""
+    return _changed(journal, number, outcome=outcome, ended_at=at, why=why)
+
+
+def explained(journal: Journal, number: int, why: str) -> Journal:
+    """Say why a revision serves, or does no more."""
+    return _changed(journal, number, why=why)
+
+
+def after_shares(journal: Journal, shares: Mapping[int, int]) -> Journal:
+    """The revision that has all requests serves; the others are still there, with what is known of them."""
+    whole = next((number for number, share in shares.items() if share == 100), None)
+    entry = journal.entry(whole) if whole is not None else None
+    if entry is None or entry.outcome is not Outcome.UNDER_WAY:
+        return journal
+    return _changed(journal, entry.number, outcome=Outcome.SERVING)
+
+
+def after_removal(journal: Journal, number: int, *, at: str) -> Journal:
+    """A revision was removed: it was replaced if it served, else rolled back."""
+    entry = journal.entry(number)
+    if entry is None or entry.ended_at:
+        return journal
+    outcome = Outcome.ROLLED_BACK if entry.outcome is Outcome.UNDER_WAY else Outcome.REPLACED
+    return ended(journal, number, outcome, at=at)
+
+
+def history(journal: Journal, revisions: tuple[Revision, ...]) -> tuple[Entry, ...]:
+    """All that is known of an endpoint's revisions: what was remembered, and those that run but never were."""
+    known = {entry.number: entry for entry in journal.history}
+    for revision in revisions:
+        outcome = Outcome.SERVING if revision.share_percent == 100 else Outcome.UNDER_WAY
+        unknown = Entry(
+            number=revision.number, spec=revision.spec, started_at=revision.spec.created_at, outcome=outcome
+        )
+        known.setdefault(revision.number, unknown)
+    return tuple(known[number] for number in sorted(known))
+
+
+def parts(revisions: tuple[Revision, ...], rollout: Rollout | None) -> tuple[Revision, Revision] | None:
+    """The old and the new revision of the rollout under way, whether anything was remembered of it; else None."""
+    if len(revisions) < 2:
+        return None
+    by_number = {revision.number: revision for revision in revisions}
+    if rollout and rollout.old in by_number and rollout.new in by_number:
+        return by_number[rollout.old], by_number[rollout.new]
+    ordered = sorted(revisions, key=lambda revision: revision.number)
+    return ordered[0], ordered[-1]
+
+
+def earlier(entries: tuple[Entry, ...], *, serving: int) -> Entry | None:
+    """The revision to go back to: the newest one that has served before the present one; None where there is none."""
+    served = [entry for entry in entries if entry.number < serving and entry.outcome is Outcome.REPLACED]
+    return max(served, key=lambda entry: entry.number, default=None)
+
+
+def _changed(journal: Journal, number: int, *, why: str = "", **values: object) -> Journal:
+    def change(entry: Entry) -> Entry:
+        return replace(entry, why=why or entry.why, **values) if entry.number == number else entry  # type: ignore[arg-type]
+
+    return replace(journal, history=tuple(map(change, journal.history)))
