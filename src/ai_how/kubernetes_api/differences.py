@@ -62,7 +62,7 @@ def _walk(old: Any, new: Any, path: str) -> Iterator[tuple[str, str, str]]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted(old.keys() | new.keys()):
             yield from _walk(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-    elif isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(old, str):
+    elif isinstance(old, list) and isinstance(new, list):
         yield from _walk_lists(old, new, path)
     elif old != new:
         yield path, _short(old), _short(new)
