@@ -34,14 +34,13 @@ class Authority:
         signed = ["-x509", "-new", "-key", self.pair.key, "-subj", f"/CN={name}", "-days", "2"]
         self._openssl("req", *signed, "-out", self.pair.certificate, *extensions)
 
-    def issue(self, name: str, *, organisation: str = "", expired: bool = False) -> Pair:
-        """A certificate for 127.0.0.1 and clients alike."""
+    def issue(self, name: str, *, organisation: str = "", expired: bool = False, hosts: tuple[str, ...] = ()) -> Pair:
+        """A certificate for 127.0.0.1 and clients alike, or for those hosts alone."""
         pair = Pair(certificate=self._folder / f"{name}.crt", key=self._folder / f"{name}.key")
         request = self._folder / f"{name}.csr"
         extensions = self._folder / f"{name}.ext"
-        extensions.write_text(
-            "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:kubernetes\nextendedKeyUsage=serverAuth,clientAuth\n"
-        )
+        names = ",".join(f"DNS:{host}" for host in hosts) or "IP:127.0.0.1,DNS:localhost,DNS:kubernetes"
+        extensions.write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n")
         self._openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", pair.key)
         subject = (f"/O={organisation}" if organisation else "") + f"/CN={name}"
         self._openssl("req", "-new", "-key", pair.key, "-subj", subject, "-out", request)

@@ -17,6 +17,7 @@ from tests.fake_cluster import admin_conf
 
 from .api_endpoint import Endpoint
 from .api_server import StandIn, stand_in
+from .definitions import definitions
 from .kubespray_stand_in import LoopbackProvider, write_sudo
 from .sshd import ssh_server
 
@@ -108,5 +109,8 @@ def stack_on_loopback(folder: Path) -> Iterator[StackOnLoopback]:
         made = StackOnLoopback(folder=folder, target=target, endpoint=endpoint, server=server)
         for space in ("mlops", "models", "gateway", "cert-manager"):
             made.put("namespaces", "", {"metadata": {"name": space}})
+        for definition in definitions():
+            if definition["spec"]["group"] == "gateway.networking.k8s.io":
+                made.put("customresourcedefinitions", "", definition, group="apiextensions.k8s.io")
         made.write()
         yield made

@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ai_how.bench.samples import Phase, Sample
 from ai_how.bench.workload import Workload, request_body
+from ai_how.endpoints.door import Door
 from ai_how.models.types import SecretText
+from ai_how.run.tls_http import trusting
 
 PAUSE_AFTER_FAILURE_S = 0.05
 """A client whose request failed waits for so long: refusals are quick, and would make a busy loop."""
@@ -26,7 +30,7 @@ _DETAIL_LENGTH = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """Where the load goes. ``base_url`` has no slash at the end."""
+    """Where the load goes. ``base_url`` has no slash at the end; ``connect_to`` and ``authority_pem`` as of a door."""
 
     base_url: str
     api_key: SecretText
@@ -34,6 +38,21 @@ class Client:
     workload: Workload
     timeout_s: float = 300
     numbers: itertools.count[int] = field(default_factory=itertools.count)
+    connect_to: str = ""
+    authority_pem: str = field(default="", repr=False)
+
+    @classmethod
+    def through(cls, door: Door, *, model: str, workload: Workload, timeout_s: float = 300) -> Client:
+        """A client of an endpoint behind a door."""
+        return cls(
+            base_url=door.url,
+            api_key=door.api_key,
+            model=model,
+            workload=workload,
+            timeout_s=timeout_s,
+            connect_to=door.connect_to,
+            authority_pem=door.authority_pem,
+        )
 
 
 async def run_phase(
@@ -103,9 +122,35 @@ def goal_within_reach(goals: Sequence[int], *, answers: int, elapsed_s: float, l
 
 def open_session(client: Client) -> aiohttp.ClientSession:
     """Connections for as many requests at once as are wanted."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), headers={"authorization": f"Bearer {client.api_key}"}
-    )
+    return aiohttp.ClientSession(connector=_connector(client), headers={"authorization": f"Bearer {client.api_key}"})
+
+
+def _connector(client: Client) -> aiohttp.TCPConnector:
+    resolver = _OneWay(client.connect_to) if client.connect_to else None
+    if client.base_url.startswith("https://"):
+        return aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=trusting(client.authority_pem))
+    return aiohttp.TCPConnector(limit=0, resolver=resolver)
+
+
+class _OneWay(AbstractResolver):
+    """Leads every name to one address and port; the name itself stays that of the certificate and of the request."""
+
+    def __init__(self, connect_to: str) -> None:
+        host, _, port = connect_to.rpartition(":")
+        self._host, self._port = host, int(port)
+        self._resolver = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,  # noqa: ARG002 - the way's own is taken
+        family: socket.AddressFamily = socket.AF_INET,
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(self._host, self._port, family)
+        return [{**each, "hostname": host} for each in found]
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 async def ask(session: aiohttp.ClientSession, client: Client, *, began: float) -> Sample:

@@ -140,15 +140,15 @@ def serve_version(
 def ask_endpoint(status: EndpointStatus, prompt: str, *, max_tokens: int, site_path: Path | None) -> Answer:
     """Ask through the public API: as chat where the model has a chat template, else as text to continue."""
     from ai_how.endpoints.ask import ask
+    from ai_how.endpoints.door import Door
     from ai_how.local.site_access import open_gateway, open_stores
     from ai_how.models.library import resolve
 
     access = open_gateway(site_path)
     spec = status.spec
     info = resolve(f"{spec.model_name}/{spec.model_version}", open_stores(site_path)).info
-    return ask(
-        access.url, access.api_key, model=spec.name, prompt=prompt, chat=info.chat_template, max_tokens=max_tokens
-    )
+    door = Door(url=access.url, api_key=access.api_key)
+    return ask(door, model=spec.name, prompt=prompt, chat=info.chat_template, max_tokens=max_tokens)
 
 
 def curl_line(url: str, model: str, *, chat: bool, site_path: Path | None) -> str:

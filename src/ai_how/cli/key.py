@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +13,16 @@ from ai_how.cli.options import output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import ConflictError, NotFoundError, SpecError
 
+if TYPE_CHECKING:
+    from ai_how.kubernetes.with_kubernetes import WithKubernetes
+
 
 @click.group()
 def key() -> None:
     """Create, list and revoke API keys of the gateway.
 
-    A change counts at once; nothing has to be restarted.
+    A change counts at once; nothing has to be restarted. Endpoints on a cluster
+    share one key, which is made there: it can be shown and listed.
 
     \b
     Example:
@@ -41,6 +47,7 @@ def create(name: str, site_path: Path | None) -> None:
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name):
         raise SpecError(f"{name!r} is no name for a key", next_step="use letters, digits, dots, dashes, @")
+    _refuse_on_cluster(site_path)
     access = open_gateway(site_path)
     keys = _read(access.api_keys_file)
     if name in keys:
@@ -60,9 +67,7 @@ def list_keys(site_path: Path | None, output: str) -> None:
     Example:
       ai-how key list
     """
-    from ai_how.local.site_access import open_gateway
-
-    keys = _read(open_gateway(site_path).api_keys_file)
+    keys, _ = _keys(site_path)
     rows = [(name, f"...{value[-4:]}") for name, value in sorted(keys.items())]
     if output == "json":
         print_json([{"name": name, "key": text} for name, text in rows])
@@ -80,13 +85,10 @@ def show(name: str | None, site_path: Path | None) -> None:
     Example:
       curl -H "Authorization: Bearer $(ai-how key show)" ...
     """
-    from ai_how.local.site_access import open_gateway
-
-    access = open_gateway(site_path)
-    keys = _read(access.api_keys_file)
+    keys, default = _keys(site_path)
     if name is not None and name not in keys:
         raise NotFoundError(f"there is no key called {name!r}", evidence=f"there are: {', '.join(sorted(keys))}")
-    click.echo(keys[name] if name else access.api_key)
+    click.echo(keys[name] if name else default)
 
 
 @key.command()
@@ -102,6 +104,7 @@ def revoke(name: str, site_path: Path | None) -> None:
     from ai_how.apply.files import write_json
     from ai_how.local.site_access import open_gateway
 
+    _refuse_on_cluster(site_path)
     access = open_gateway(site_path)
     keys = _read(access.api_keys_file)
     if name not in keys:
@@ -111,6 +114,44 @@ def revoke(name: str, site_path: Path | None) -> None:
     del keys[name]
     write_json(access.api_keys_file, keys)
     note(f"key {name} is revoked")
+
+
+def _keys(site_path: Path | None) -> tuple[Mapping[str, str], str]:
+    """All keys by name, and the default one; those of a cluster are read there."""
+    cluster = _cluster(site_path)
+    if cluster is None:
+        from ai_how.local.site_access import open_gateway
+
+        access = open_gateway(site_path)
+        return _read(access.api_keys_file), access.api_key
+    from ai_how.stack.components.kserve import API_KEY
+    from ai_how.stack_access.keys import read_api_keys
+    from ai_how.stack_access.running import open_running_stack
+
+    with open_running_stack(cluster) as stack:
+        keys = read_api_keys(stack)
+    return keys, keys[API_KEY]
+
+
+def _refuse_on_cluster(site_path: Path | None) -> None:
+    """
+    Raises:
+        ConflictError: the site's endpoints are on a cluster.
+    """
+    cluster = _cluster(site_path)
+    if cluster is not None:
+        from ai_how.stack_access.keys import keys_stay
+
+        raise keys_stay(cluster.kubernetes.site.name)
+
+
+def _cluster(site_path: Path | None) -> WithKubernetes | None:
+    """The site where it has clusters with a stack; None where the embedded gateway serves."""
+    from ai_how.cli.open_site import open_site
+    from ai_how.kubernetes.with_kubernetes import WithKubernetes
+
+    provider = open_site(site_path)
+    return provider if isinstance(provider, WithKubernetes) else None
 
 
 def _read(path: Path) -> dict[str, str]:

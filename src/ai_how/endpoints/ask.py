@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from ai_how.endpoints.door import Door
 from ai_how.errors import ProviderError, TryAgainError
-from ai_how.models.types import SecretText
-from ai_how.run.http import request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +20,7 @@ class Answer:
 
 
 def ask(
-    url: str,
-    api_key: SecretText,
+    door: Door,
     *,
     model: str,
     prompt: str,
@@ -33,7 +31,6 @@ def ask(
     """Send a prompt, wait for the whole answer.
 
     Args:
-        url: The gateway's base URL without a slash at the end.
         chat: Ask as a chat message; False sends the prompt as text to be continued (models without chat template).
 
     Raises:
@@ -47,20 +44,16 @@ def ask(
     else:
         path, body["prompt"] = "/v1/completions", prompt
     try:
-        answer = request(
-            "POST",
-            f"{url}{path}",
-            json_body=body,
-            headers={"authorization": f"Bearer {api_key}"},
-            timeout_s=timeout_s,
-        )
+        answer = door.post(path, body, timeout_s=timeout_s)
     except TryAgainError as error:
         raise TryAgainError(
             "the gateway does not answer", evidence=error.evidence, next_step="ai-how status"
         ) from error
     data = answer.json()
     if answer.status != 200 or not isinstance(data, dict) or not data.get("choices"):
-        said = data.get("error", {}).get("message") if isinstance(data, dict) else answer.text[:300]
+        told = data.get("error") if isinstance(data, dict) else None
+        # vLLM refuses a key with a text where OpenAI has an object
+        said = told.get("message") if isinstance(told, dict) else told or answer.text[:300]
         raise ProviderError(
             f"endpoint {model} answered with an error",
             evidence=f"status {answer.status}: {said}",

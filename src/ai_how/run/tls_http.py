@@ -177,14 +177,24 @@ def _verification(error: ssl.SSLCertVerificationError) -> Silence:
     return Silence.EXPIRED if "expired" in error.verify_message else Silence.UNTRUSTED
 
 
+def trusting(authority_pem: str) -> ssl.SSLContext:
+    """A client's context that takes what this authority signed; empty: what the system's authorities signed.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
+    if not authority_pem:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=authority_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise SpecError("the certificate authority cannot be read", evidence=str(error)) from error
+    return context
+
+
 def _context(authority_pem: str, certificate_pem: str, key_pem: str, *, verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if authority_pem:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            context.load_verify_locations(cadata=authority_pem)
-        except (ssl.SSLError, ValueError) as error:
-            raise SpecError("the certificate authority cannot be read", evidence=str(error)) from error
+    context = trusting(authority_pem)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

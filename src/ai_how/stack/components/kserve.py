@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from ai_how.stack.components import cert_manager, gateway_controller, namespaces, object_store
 from ai_how.stack.manifests import Object
-from ai_how.stack.objects import Awaited, Component
-from ai_how.stack.part import Part, Workload
+from ai_how.stack.objects import Awaited, Component, GeneratedSecret
+from ai_how.stack.part import Backup, Part, Workload
 from ai_how.stack.policies import from_api_servers, from_space, policy
 from ai_how.stack.requests import Request
 from ai_how.stack.setting import GATEWAY, KSERVE, MODELS, MONITORING, Setting
@@ -25,10 +25,14 @@ MODEL_PORTS = 1024
 CONTROLLER = Request(cpu_m=100, memory_mib=300, limit_mib=512)
 RBAC_PROXY = Request(cpu_m=10, memory_mib=32, limit_mib=128)
 SERVICE_ACCOUNT = "models"
+API_KEYS = "ai-how-api-keys"
+"""The Secret with the keys of models' clients, by name; vLLM compares them itself."""
+API_KEY = "default"
+"""The one that is made."""
 
 
 def render(setting: Setting) -> Part:
-    """Both charts, and the account that models fetch their files with."""
+    """Both charts, the account that models fetch their files with, and the key of their clients."""
     awaited = (Awaited(api_version="apps/v1", kind="Deployment", name="kserve-controller-manager", namespace=KSERVE),)
     return Part(
         title="KServe",
@@ -41,9 +45,11 @@ def render(setting: Setting) -> Part:
                 chart("kserve-crd", setting, namespace=KSERVE, values={}),
                 chart("kserve", setting, namespace=KSERVE, values=_values(setting), needs=("kserve-crd",)),
             ),
+            secrets=(GeneratedSecret(name=API_KEYS, namespace=MODELS, random={API_KEY: 48}),),
             needs=(namespaces.NAME, cert_manager.NAME, gateway_controller.NAME, object_store.NAME),
             awaited=awaited,
         ),
+        backups=(Backup(kind="secrets", namespace=MODELS, items=(API_KEYS,)),),
         workloads=(Workload(name="kserve-controller-manager", request=CONTROLLER + RBAC_PROXY),),
     )
 
