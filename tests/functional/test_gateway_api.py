@@ -275,6 +275,21 @@ def test_metrics_count_what_happened(gateway: GatewayUnderTest) -> None:
     assert gateway.metric('aihow_cold_start_duration_seconds_count{endpoint="smollm2"}') == 1
 
 
+def test_metrics_have_vllms_names_too(gateway: GatewayUnderTest) -> None:
+    label = 'model_name="smollm2"'
+    before = gateway.metric(f"vllm:request_success_total{{{label}}}")
+    first_tokens = gateway.metric(f"vllm:time_to_first_token_seconds_count{{{label}}}")
+    gateway.chat("smollm2")
+    gateway.chat("smollm2", stream=True)
+    gateway.tell_engines(status=400)
+    assert gateway.chat("smollm2").status == 400
+    gateway.tell_engines(status=200)
+    assert gateway.metric(f"vllm:request_success_total{{{label}}}") == before + 2
+    assert gateway.metric(f"vllm:e2e_request_latency_seconds_count{{{label}}}") == before + 2
+    assert gateway.metric(f"vllm:time_to_first_token_seconds_count{{{label}}}") == first_tokens + 1
+    assert f"vllm:num_requests_waiting{{{label}" in gateway.get("/metrics", key=None).text
+
+
 @pytest.mark.parametrize("admin", [False, True], ids=["public", "admin"])
 def test_what_is_no_http_gets_an_error_in_openais_form(gateway: GatewayUnderTest, admin: bool) -> None:
     long_header = f"GET / HTTP/1.1\r\nAuthorization: Bearer {KEY}{'x' * 20_000}\r\n\r\n".encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
+from http import HTTPStatus
 from time import perf_counter
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from ai_how.gateway.log import log_event
 from ai_how.gateway.metrics import Metrics
 
 REQUEST_ID = "x-request-id"
+TEXT_ROUTES = ("/v1/chat/completions", "/v1/completions")
+"""The paths that engines answer."""
 CLIENT_GONE = 499
 """nginx's status for a client that hung up before the answer; only in log and metrics."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -56,6 +59,8 @@ class Exchange:
             metrics.response_bytes.labels(*labels).inc(self.bytes_out)
             if self.first_byte_s is not None:
                 metrics.first_byte.labels(*labels).observe(self.first_byte_s)
+            if self.status == HTTPStatus.OK and self.route in TEXT_ROUTES:
+                metrics.as_vllm.answered(*labels, seconds=seconds, first_byte_s=self.first_byte_s)
             if self.held_s is not None:
                 metrics.hold.labels(*labels).observe(self.held_s)
         if quiet:

@@ -79,6 +79,7 @@ class Metrics:
         self.response_bytes = Counter(
             "aihow_response_bytes", "Bytes of answers' bodies.", by_revision, registry=registry
         )
+        self.as_vllm = AsVllm(registry)
 
     def know(self, endpoint: str, revision: int) -> None:
         """The revision exists: what happens on it is counted under its number."""
@@ -96,6 +97,7 @@ class Metrics:
         for metric in vars(self).values():
             if isinstance(metric, Counter | Histogram):
                 metric.remove_by_labels({"endpoint": gone[0], "revision": gone[1]})
+        self.as_vllm.forget(*gone)
 
     def watch(self, loads: Callable[[], Iterable[EndpointLoad]]) -> None:
         """Report the present load too, read when somebody asks."""
@@ -104,6 +106,43 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class AsVllm:
+    """The same under vLLM's names and labels, so that what is made for vLLM shows any engine behind the gateway.
+
+    Only what a gateway can measure: no tokens, no cache. Source of the names: vLLM's ``vllm/v1/metrics/loggers.py``.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["model_name", "revision"]
+        self.success = Counter("vllm:request_success", "Requests that were answered.", labels, registry=registry)
+        self.latency = Histogram(
+            "vllm:e2e_request_latency_seconds",
+            "From the request's head to the end of the answer.",
+            labels,
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.first_token = Histogram(
+            "vllm:time_to_first_token_seconds",
+            "From a streamed request's head to the first byte of its answer.",
+            labels,
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+
+    def answered(self, endpoint: str, revision: str, *, seconds: float, first_byte_s: float | None) -> None:
+        """A request for text was answered whole."""
+        self.success.labels(endpoint, revision).inc()
+        self.latency.labels(endpoint, revision).observe(seconds)
+        if first_byte_s is not None:
+            self.first_token.labels(endpoint, revision).observe(first_byte_s)
+
+    def forget(self, endpoint: str, revision: str) -> None:
+        """Drop the series of a revision that is gone."""
+        for metric in (self.success, self.latency, self.first_token):
+            metric.remove_by_labels({"model_name": endpoint, "revision": revision})
 
 
 class _Loads:
@@ -117,10 +156,15 @@ class _Loads:
         in_flight = GaugeMetricFamily("aihow_requests_in_flight", "Requests that an engine works on.", labels=labels)
         held = GaugeMetricFamily("aihow_requests_held", "Requests that wait for a replica.", labels=labels)
         replicas = GaugeMetricFamily("aihow_replicas", "Replicas by state.", labels=[*labels, "state"])
+        as_vllm = ["model_name", "revision"]
+        running = GaugeMetricFamily("vllm:num_requests_running", "Requests that an engine works on.", labels=as_vllm)
+        waiting = GaugeMetricFamily("vllm:num_requests_waiting", "Requests that wait for a replica.", labels=as_vllm)
         for load in self._loads():
             values = [load.endpoint, str(load.revision)]
             in_flight.add_metric(values, load.in_flight)
             held.add_metric(values, load.held)
+            running.add_metric(values, load.in_flight)
+            waiting.add_metric(values, load.held)
             for state in _REPLICA_STATES:
                 replicas.add_metric([*values, state], load.replicas.get(state, 0))
-        yield from (in_flight, held, replicas)
+        yield from (in_flight, held, replicas, running, waiting)

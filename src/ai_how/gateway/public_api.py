@@ -13,14 +13,13 @@ from ai_how.endpoints.interface import REVISION_HEADER
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.endpoint import Endpoint
-from ai_how.gateway.exchange import EXCHANGE, Exchange
+from ai_how.gateway.exchange import EXCHANGE, TEXT_ROUTES, Exchange
 from ai_how.gateway.fleet import Fleet
 from ai_how.gateway.forward import Forwarder
 from ai_how.gateway.http_edge import edge, expect_later, parse_json, read_body
 from ai_how.gateway.keys import Keys
 from ai_how.gateway.metrics import Metrics
 
-_ENGINE_PATHS = ("/v1/chat/completions", "/v1/completions")
 _UNLOGGED = ("/v2/health/live", "/v2/health/ready", "/metrics")
 
 
@@ -41,7 +40,7 @@ class PublicApi:
         """The application to run."""
         middleware = edge(self._metrics, quiet=lambda exchange: exchange.route in _UNLOGGED)
         app = web.Application(client_max_size=self._limit_bytes, middlewares=[middleware])
-        for path in _ENGINE_PATHS:
+        for path in TEXT_ROUTES:
             app.router.add_post(path, self.complete, expect_handler=expect_later)
         app.router.add_get("/v1/models", self.list_models, allow_head=False)
         app.router.add_get("/v1/models/{name}", self.show_model, allow_head=False)
