@@ -72,6 +72,8 @@ def test_it_measures_and_does_not_guess(site: SiteUnderTest, tmp_path: Path) -> 
     outcomes = {row["metric"]: row["outcome"] for row in result["verdict"]}
     assert outcomes["throughput"] == outcomes["GPU utilization"] == "not measured"
     assert result["cold_start_s"]["value"] > 0
+    assert "of it, load" in result["cold_start_s"]["stages"]
+    assert "what would help: ai-how deploy coldstart tiny" in result["cold_start_s"]["note"]
     assert result["scale_out_s"]["value"] > 0
     assert page.stat().st_size > 10_000
     (kept,) = reports(site) - before

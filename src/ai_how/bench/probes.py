@@ -18,6 +18,7 @@ from ai_how.bench.load import Client, ask, open_session, run_phase
 from ai_how.bench.machine import Gpu, observe_gpus
 from ai_how.bench.result import Probe
 from ai_how.endpoints.client import EndpointClient
+from ai_how.endpoints.cold_start.waterfall import Waterfall
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState, EndpointStatus
 from ai_how.errors import AiHowError, NotFoundError, ProviderError
 
@@ -35,20 +36,32 @@ async def remove_leftovers(admin: EndpointClient) -> None:
 async def cold_start(admin: EndpointClient, spec: EndpointSpec, client: Client, *, timeout_s: float) -> Probe:
     """Seconds from creating a copy of the endpoint to the end of its first answer's first token."""
     async with _temporary(admin, spec, Autoscaling(min_replicas=1, max_replicas=1)) as (name, began):
-        status = await _wait(admin, name, lambda s: ready_replicas(s) >= 1, timeout_s=timeout_s)
+        await _wait(admin, name, lambda s: ready_replicas(s) >= 1, timeout_s=timeout_s)
         ready_s = time.perf_counter() - began
         async with open_session(client) as session:
             sample = await ask(session, replace(client, model=name), began=began)
+        start = await asyncio.to_thread(admin.last_start, name)
         if sample.error:
             raise ProviderError("the first request failed", evidence=f"{sample.error}: {sample.detail}")
         # tokens without text come unseen: then the end of the answer, which is no earlier
         first_s = sample.latency_s if sample.first_token_s is None else sample.first_token_s
         total_s = sample.ended_at - (sample.latency_s - first_s)
-    stages = {"process, model load and warm-up": ready_s, "first token": first_s}
-    if status.last_start_s is not None:
-        stages["of which seen by the gateway"] = status.last_start_s
     note = f"one run, from deploy to the first token of {_asked(client)}; files in the page cache"
+    stages = {"ready": ready_s, "first token of the answer": first_s}
+    if start is not None:
+        stages |= {f"of it, {stage.name.value}": stage.took_s or 0.0 for stage in start.measured}
+        note += _largest(start, spec.name)
     return Probe(value=total_s, stages=stages, note=note)
+
+
+def _largest(start: Waterfall, endpoint: str) -> str:
+    """The stage that took longest and where to read on."""
+    if start.largest is None:
+        return ""
+    return (
+        f"; most of it: {start.largest.name.value}, {start.largest.took_s:.3g} s"
+        f"; what would help: ai-how deploy coldstart {endpoint}"
+    )
 
 
 async def scale_out(

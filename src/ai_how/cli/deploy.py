@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ai_how.cli.confirm import confirm
+from ai_how.cli.deploy_coldstart import coldstart
 from ai_how.cli.deploy_common import (
     check_provider,
     endpoint_name,
@@ -34,7 +35,7 @@ def deploy() -> None:
     """
 
 
-for command in (upload, create_endpoint, list_models, list_hardware, delete_model):
+for command in (upload, create_endpoint, list_models, list_hardware, delete_model, coldstart):
     deploy.add_command(command)
 
 

@@ -6,6 +6,7 @@ store into the site's cache (once, verified), lets the engine derive what it nee
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -14,13 +15,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ai_how import __version__
+from ai_how.apply.files import read_json
 from ai_how.endpoints.cold_start.replica import ReplicaMarks
 from ai_how.endpoints.engines.base import ReplicaLaunch
 from ai_how.endpoints.engines.choose import engine_named
 from ai_how.errors import AiHowError
 from ai_how.models.checkpoint import inspect
 from ai_how.models.object_store import download_model
-from ai_how.models.types import ObjectStoreAccess, SecretText
+from ai_how.models.types import ModelFormat, ModelInfo, ObjectStoreAccess, SecretText
+
+_INFO = "model-info.json"
 
 
 def main(spec_file: Path) -> None:
@@ -45,7 +50,7 @@ def main(spec_file: Path) -> None:
         prepared=_prepared(derived, _names(launch.scratch_dir)),
     )
     if spec.get("marks"):
-        _leave(Path(spec["marks"]), marks)
+        _leave(Path(spec["marks"]), asdict(marks))
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     os.execve(command.argv[0], list(command.argv), {**env, **command.env})  # noqa: S606 - becoming it is the purpose
 
@@ -71,7 +76,7 @@ def _launch(spec: dict[str, Any]) -> tuple[ReplicaLaunch, bool]:
     launch = ReplicaLaunch(
         served_name=spec["served_name"],
         model_dir=model_dir,
-        info=inspect(model_dir).info,
+        info=_info(model_dir, scratch),
         scratch_dir=scratch,
         host="127.0.0.1",
         port=spec["port"],
@@ -92,16 +97,28 @@ def _fetch(access: ObjectStoreAccess, cache: Path, uri: str, digest: str) -> tup
     return target, True
 
 
-def _leave(file: Path, marks: ReplicaMarks) -> None:
-    """Marks are for whoever wonders where the time went: a disk without room for them stops no start."""
+def _info(model_dir: Path, scratch: Path) -> ModelInfo:
+    """What the checkpoint says of itself: read and checked once, since a GGUF file's header takes numpy to read."""
+    kept = scratch / _INFO
+    found = read_json(kept)
+    if isinstance(found, dict) and found.pop("version", "") == __version__:
+        with contextlib.suppress(TypeError, ValueError, KeyError):
+            return ModelInfo(**{**found, "format": ModelFormat(found["format"])})
+    info = inspect(model_dir).info
+    _leave(kept, {"version": __version__, **asdict(info)})
+    return info
+
+
+def _leave(file: Path, data: dict[str, Any]) -> None:
+    """Write what only saves time or tells of it: a disk without room for it stops no start."""
     try:
-        file.write_text(json.dumps(asdict(marks)), encoding="utf-8")
+        file.write_text(json.dumps(data), encoding="utf-8")
     except OSError as error:
-        print(f"no marks of this start are kept: {error}", flush=True)  # noqa: T201 - into the replica's log
+        print(f"{file.name} is not kept: {error}", flush=True)  # noqa: T201 - into the replica's log
 
 
 def _names(folder: Path) -> frozenset[str]:
-    return frozenset(path.name for path in folder.iterdir())
+    return frozenset(path.name for path in folder.iterdir() if path.name != _INFO)
 
 
 def _prepared(before: frozenset[str], after: frozenset[str]) -> str:

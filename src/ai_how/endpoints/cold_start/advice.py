@@ -1,0 +1,144 @@
+"""What would shorten a start, the most seconds first. Pure.
+
+Each piece says how many seconds it can save at most: those that this start spent on what it does away with. How many it
+saves, the next start tells. Where a published figure says how much is usual, it is named with its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ai_how.endpoints.cold_start.waterfall import StageName, Waterfall
+
+LEAST_SHARE = 0.02
+"""What can save less of the whole than this is not worth a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What was started: by which engine, where, and how many replicas are kept when nobody asks."""
+
+    name: str
+    engine: str
+    cluster: bool
+    min_replicas: int
+    quantized: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """One piece. ``how`` is a command or what to set; ``price`` what it costs elsewhere."""
+
+    what: str
+    saves_at_most_s: float
+    how: str
+    price: str
+    source: str
+
+
+def advise(found: Waterfall, served: Served) -> tuple[Advice, ...]:
+    """What would help, the most seconds first; nothing where nothing is known."""
+    least_s = LEAST_SHARE * (found.total_s or found.took_s(*StageName))
+    pieces = [*_anywhere(found, served), *(_on_cluster(found) if served.cluster else _here(found, served))]
+    if served.engine == "vllm":
+        pieces += _of_vllm(found, cluster=served.cluster)
+    worth = (piece for piece in pieces if piece.saves_at_most_s > max(least_s, 0.0))
+    return tuple(sorted(worth, key=lambda piece: -piece.saves_at_most_s))
+
+
+def _anywhere(found: Waterfall, served: Served) -> Iterator[Advice]:
+    if served.min_replicas == 0:
+        yield Advice(
+            what="keep one replica ready",
+            saves_at_most_s=(found.total_s or found.took_s(*StageName)) - found.took_s(StageName.ANSWER),
+            how=f"ai-how deploy start {served.name} --min-replicas 1",
+            price="its memory and its GPU are held, also when nobody asks; ai-how cost shows what that is",
+            source="this start",
+        )
+
+
+def _here(found: Waterfall, served: Served) -> Iterator[Advice]:
+    if found.note(StageName.FETCH) == "from the object store":
+        yield Advice(
+            what="nothing to do: the files are in this machine's cache now",
+            saves_at_most_s=found.took_s(StageName.FETCH),
+            how="the next start reads them there",
+            price="disk: the size of the model",
+            source="this start",
+        )
+    if found.note(StageName.CONVERT) == "converted":
+        yield Advice(
+            what="nothing to do: the conversion is kept",
+            saves_at_most_s=found.took_s(StageName.CONVERT),
+            how="the next start reads it; or push a GGUF file",
+            price="disk: the size of the model once more",
+            source="this start",
+        )
+    if served.engine == "llamacpp" and not served.quantized:
+        yield Advice(
+            what="serve a smaller quantisation: half the bytes, half the reading",
+            saves_at_most_s=found.took_s(StageName.LOAD) / 2,
+            how="push a GGUF file with 8 bits a weight instead of 16: ai-how model push FILE.gguf",
+            price="answers change a little: compare before you switch",
+            source="estimate: reading takes as long as there are bytes",
+        )
+
+
+def _on_cluster(found: Waterfall) -> Iterator[Advice]:
+    pulled_s = found.took_s(StageName.PULL, StageName.PULL_FETCHER)
+    yield Advice(
+        what="have the images on the node before the pod comes",
+        saves_at_most_s=pulled_s,
+        how="load them with a bundle (ai-how bundle), or build them into the machines' image",
+        price="disk on each node",
+        source="this start",
+    )
+    yield Advice(
+        what="keep the weights on the node",
+        saves_at_most_s=found.took_s(StageName.FETCH),
+        how="KServe's LocalModelCache with a LocalModelNodeGroup: see docs/explanation/cold-start.md",
+        price="disk on each GPU node, and one download when the model is registered",
+        source="this start; without it the storage initializer downloads at each start (KServe issue 4918)",
+    )
+    yield Advice(
+        what="have a node with a free GPU ready",
+        saves_at_most_s=found.took_s(StageName.SCHEDULE),
+        how="ai-how topology shows who holds the GPUs; ai-how deploy list what serves",
+        price="a GPU that waits",
+        source="this start",
+    )
+
+
+def _of_vllm(found: Waterfall, *, cluster: bool) -> Iterator[Advice]:
+    compile_s, capture_s = found.took_s(StageName.COMPILE), found.took_s(StageName.CAPTURE)
+    if "from the compile cache" not in found.note(StageName.COMPILE):
+        yield Advice(
+            what="keep vLLM's compile cache",
+            saves_at_most_s=compile_s,
+            how="VLLM_CACHE_ROOT on a volume of the node" if cluster else "keep ~/.cache/vllm, or set VLLM_CACHE_ROOT",
+            price="a few hundred MB; vLLM makes it anew when model, settings or version change",
+            source="vLLM documentation, torch.compile integration; 43 s became 5 s in vLLM issue 44881",
+        )
+    yield Advice(
+        what="do without compiled graphs",
+        saves_at_most_s=compile_s + capture_s,
+        how="vllm serve --enforce-eager",
+        price="slower tokens for as long as the replica lives: measure with ai-how bench compare",
+        source="this start",
+    )
+    yield Advice(
+        what="stream the weights into the GPU",
+        saves_at_most_s=found.took_s(StageName.LOAD) + (found.took_s(StageName.FETCH) if cluster else 0),
+        how="vllm serve --load-format runai_streamer (safetensors; from s3:// it needs no download)",
+        price="memory for its buffers; the image must carry vllm[runai]",
+        source="vLLM documentation, Run:ai Model Streamer; the gain is the storage's to give",
+    )
+    engine = (StageName.ENGINE, StageName.LOAD, StageName.COMPILE, StageName.PROFILE, StageName.CAPTURE)
+    yield Advice(
+        what="let the engine sleep instead of ending it",
+        saves_at_most_s=found.took_s(*engine, StageName.SCHEDULE, StageName.PULL, StageName.FETCH),
+        how="vllm serve --enable-sleep-mode, level 1; ai-how does not send it to sleep by itself",
+        price="main memory for the weights, and the GPU stays the pod's",
+        source="vLLM blog of 2025-10-26: waking is 18 to 200 times faster than loading again",
+    )
