@@ -165,6 +165,12 @@ class Client:
         path = self.kinds.find("v1", "Pod").path(namespace, pod) + "/log"
         return self.connection.text(path, what=f"read the log of pod {namespace}/{pod}", query=query)
 
+    def log_begin(self, namespace: str, pod: str, *, container: str, limit_bytes: int) -> str:
+        """The beginning of a container's log, each line after its time (RFC 3339 with nanoseconds)."""
+        query = {"container": container, "timestamps": "true", "limitBytes": str(limit_bytes)}
+        path = self.kinds.find("v1", "Pod").path(namespace, pod) + "/log"
+        return self.connection.text(path, what=f"read the log of pod {namespace}/{pod}", query=query)
+
     def events(self, ref: Ref) -> list[dict[str, Any]]:
         """What was noted about an object, oldest first."""
         fields = f"involvedObject.kind={ref.kind},involvedObject.name={ref.name}"

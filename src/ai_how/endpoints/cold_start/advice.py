@@ -14,6 +14,8 @@ from ai_how.endpoints.cold_start.waterfall import StageName, Waterfall
 LEAST_SHARE = 0.02
 """What can save less of the whole than this is not worth a word."""
 
+_KEEPS_CLAIM = "let the endpoint run on one node: it gets a volume for it there; its second start reads it"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
@@ -116,7 +118,7 @@ def _of_vllm(found: Waterfall, *, cluster: bool) -> Iterator[Advice]:
         yield Advice(
             what="keep vLLM's compile cache",
             saves_at_most_s=compile_s,
-            how="VLLM_CACHE_ROOT on a volume of the node" if cluster else "keep ~/.cache/vllm, or set VLLM_CACHE_ROOT",
+            how=_KEEPS_CLAIM if cluster else "keep ~/.cache/vllm, or set VLLM_CACHE_ROOT",
             price="a few hundred MB; vLLM makes it anew when model, settings or version change",
             source="vLLM documentation, torch.compile integration; 43 s became 5 s in vLLM issue 44881",
         )
