@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from ai_how.endpoints.cold_start.pod import go_seconds, waterfall_of_pod
 from ai_how.endpoints.cold_start.replica import Seen, marks_from_json, waterfall_of_replica
-from ai_how.endpoints.cold_start.vllm_log import epoch_s, read_start
+from ai_how.endpoints.cold_start.vllm_log import read_start
 from ai_how.endpoints.cold_start.waterfall import Stage, StageName, Waterfall, from_json, waterfall
 from ai_how.errors import SpecError
+from ai_how.kubernetes_api.times import epoch_s
 
 TIMES = st.none() | st.floats(-5, 500, allow_nan=False)
 STAGES = st.lists(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ai_how.cli.bench_cluster import cluster
 from ai_how.cli.options import Number, output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import SpecError
@@ -31,6 +32,9 @@ def bench() -> None:
       ai-how bench run my-model --html report.html
       ai-how bench compare before.json after.json
     """
+
+
+bench.add_command(cluster)
 
 
 @bench.command()

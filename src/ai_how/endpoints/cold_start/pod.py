@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ai_how.endpoints.cold_start.vllm_log import EngineStart, Part, epoch_s, read_start
+from ai_how.endpoints.cold_start.vllm_log import EngineStart, Part, read_start
 from ai_how.endpoints.cold_start.waterfall import Stage, StageName, Waterfall, waterfall
+from ai_how.kubernetes_api.times import epoch_s
 
 SERVING = "kserve-container"
 FETCHING = "storage-initializer"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from ai_how.kubernetes_api.times import epoch_s
 
 _SECONDS = r"(\d+(?:\.\d+)?)"
 _LOADED = re.compile(rf"Model loading took \S+ GiB (?:memory )?and {_SECONDS} seconds")
@@ -86,16 +87,3 @@ def stamp(line: str) -> float | None:
     """The time that stands before a log line, in seconds since the epoch; None where there is none."""
     match = _STAMP.match(line)
     return epoch_s(match.group(1)) if match else None
-
-
-def epoch_s(text: str | None) -> float | None:
-    """A time of the Kubernetes API (RFC 3339, up to nanoseconds) in seconds since the epoch; None where it is none."""
-    if not text:
-        return None
-    # datetime reads six digits of a second, a log has nine
-    short = re.sub(r"(\.\d{6})\d+", r"\1", text.strip())
-    try:
-        read = datetime.fromisoformat(short)
-    except ValueError:
-        return None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
