@@ -1,0 +1,269 @@
+"""What an endpoint becomes on a cluster: who answers what, what scales it, what may change while it runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai_how.endpoints.types import Autoscaling
+from ai_how.errors import NotFoundError, SpecError
+from ai_how.kserve.container import arguments, drain_program, grace_period_s
+from ai_how.kserve.nodes import Placement
+from ai_how.kserve.objects import endpoint_objects, notes, revision_objects
+from ai_how.kserve.revision import ENDPOINT, KServeRevision, revision_of, revisions_of
+from ai_how.kserve.routing import route_objects, shares_of
+from ai_how.models.types import ModelFormat
+from ai_how.stack.checks.fit import check_objects
+from ai_how.stack.components import keda_http_add_on as add_on
+from ai_how.stack.stack import render_parts
+from tests import stacks
+from tests.kserve import ADAPTER, INFO, revision, setting, spec
+
+SLEEPY = spec(autoscaling=Autoscaling(min_replicas=0, max_replicas=3))
+BASE = {"adapter_base_uri": "s3://models/base/00", "adapter_base_digest": "0" * 64}
+
+
+def kind_of(objects: tuple[Any, ...], kind: str) -> dict[str, Any]:
+    (found,) = (thing for thing in objects if thing["kind"] == kind)
+    return dict(found)
+
+
+def told(what: KServeRevision, **changes: Any) -> list[str]:
+    return list(arguments(what, setting(**changes)))
+
+
+def option(argv: list[str], name: str) -> str | None:
+    return argv[argv.index(name) + 1] if name in argv else None
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(0, 50), min_size=1, max_size=4),
+    st.integers(0, 2),
+    st.booleans(),
+    st.sampled_from(["current", "2025.10"]),
+)
+def test_every_endpoint_is_valid_and_is_read_back(shares: list[int], low: int, stopped: bool, release: str) -> None:
+    shares[-1] += 100 - sum(shares)
+    if shares[-1] < 0:
+        shares = [100]
+    what = spec(autoscaling=Autoscaling(min_replicas=low, max_replicas=3), stopped=stopped)
+    revisions = [revision(at, share=share, spec=what) for at, share in enumerate(shares, start=1)]
+    objects = endpoint_objects(revisions, setting=setting(release))
+    assert [str(misfit) for misfit in check_objects(objects)] == []
+    assert all(thing["metadata"]["labels"][ENDPOINT] == "chat" for thing in objects)
+    assert not any(thing["kind"] == "Secret" for thing in objects)
+    runtimes = [thing for thing in objects if thing["kind"] == "ServingRuntime"]
+    assert list(revisions_of(runtimes, shares_of(kind_of(objects, "HTTPRoute")))) == revisions
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"autoscaling": Autoscaling(min_replicas=2, max_replicas=5)},
+        {"stopped": True},
+        {"created_at": "2027-01-01T00:00:00+00:00"},
+    ],
+)
+def test_what_needs_no_other_pod_changes_nothing_that_kserve_copies_into_pods(change: dict[str, Any]) -> None:
+    before, after = revision(), revision(spec=spec(**change))
+    for kind in ("InferenceService", "ServingRuntime"):
+        old, new = (kind_of(revision_objects(each, setting=setting()), kind) for each in (before, after))
+        assert old["spec"] == new["spec"]
+        assert old["metadata"]["labels"] == new["metadata"]["labels"]
+    services = [kind_of(revision_objects(each, setting=setting()), "InferenceService") for each in (before, after)]
+    assert services[0] == services[1]
+    assert revision_of(kind_of(revision_objects(after, setting=setting()), "ServingRuntime")) == replace(
+        after, share_percent=0
+    )
+
+
+def test_requests_go_where_the_shares_say_and_a_header_to_any_revision() -> None:
+    route = kind_of(
+        route_objects("chat", [revision(1, share=100), revision(2, share=0)], setting=setting()), "HTTPRoute"
+    )
+    assert shares_of(route) == {1: 100, 2: 0}
+    by_header = {
+        header["value"]: [backend["name"] for backend in rule["backendRefs"]]
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+        for header in match.get("headers", ())
+    }
+    assert by_header == {"1": ["chat-r1-predictor"], "2": ["chat-r2-predictor"]}
+    (everyone,) = (
+        rule for rule in route["spec"]["rules"] if rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/v1"}}]
+    )
+    assert [backend["name"] for backend in everyone["backendRefs"]] == ["chat-r1-predictor"]
+    assert route["spec"]["hostnames"] == ["chat-models.ai-how.internal"]
+
+
+def test_nothing_that_vllm_leaves_unguarded_is_let_in() -> None:
+    route = kind_of(route_objects("chat", [revision()], setting=setting()), "HTTPRoute")
+    for rule in route["spec"]["rules"]:
+        for match in rule["matches"]:
+            path = match["path"]
+            rewritten = [f["urlRewrite"]["path"]["replaceFullPath"] for f in rule.get("filters", ())]
+            assert path == {"type": "PathPrefix", "value": "/v1"} or rewritten == ["/health"]
+
+
+@pytest.mark.parametrize("shares", [(), (50,), (60, 60)])
+def test_shares_that_do_not_add_up_are_refused(shares: tuple[int, ...]) -> None:
+    revisions = [revision(at, share=share) for at, share in enumerate(shares, start=1)]
+    with pytest.raises(SpecError, match="do not add up to 100"):
+        route_objects("chat", revisions, setting=setting())
+
+
+def test_a_single_revision_that_sleeps_is_woken_by_the_request_that_is_held() -> None:
+    objects = endpoint_objects([revision(spec=SLEEPY)], setting=setting())
+    scaled, route = kind_of(objects, "ScaledObject"), kind_of(objects, "HTTPRoute")
+    held = kind_of(objects, "InterceptorRoute")
+    assert scaled["spec"]["minReplicaCount"] == 0
+    (push,) = (each for each in scaled["spec"]["triggers"] if each["type"] == "external-push")
+    assert push["metadata"]["interceptorRoute"] == held["metadata"]["name"]
+    assert held["spec"]["timeouts"]["readiness"] == "600s"
+    assert held["spec"]["rules"] == [{"hosts": route["spec"]["hostnames"]}]
+    to = {backend["name"] for rule in route["spec"]["rules"][:2] for backend in rule["backendRefs"]}
+    assert to == {add_on.PROXY}
+    # whoever asks how it is does not wake it
+    assert route["spec"]["rules"][-1]["backendRefs"][0]["name"] == "chat-r1-predictor"
+
+
+def test_beside_another_revision_none_sleeps() -> None:
+    objects = endpoint_objects(
+        [revision(1, share=90, spec=SLEEPY), revision(2, share=10, spec=SLEEPY)], setting=setting()
+    )
+    scaled = [thing for thing in objects if thing["kind"] == "ScaledObject"]
+    assert [each["spec"]["minReplicaCount"] for each in scaled] == [1, 1]
+    assert not any(thing["kind"] in ("InterceptorRoute", "HTTPScaledObject") for thing in objects)
+
+
+def test_what_is_stopped_has_no_replica_and_holds_no_request() -> None:
+    objects = endpoint_objects([revision(spec=replace(SLEEPY, stopped=True))], setting=setting())
+    scaled = kind_of(objects, "ScaledObject")
+    assert scaled["metadata"]["annotations"] == {"autoscaling.keda.sh/paused-replicas": "0"}
+    assert not any(thing["kind"] == "InterceptorRoute" for thing in objects)
+
+
+def test_a_release_set_that_cannot_hold_requests_is_told() -> None:
+    versions = {name: text for name, text in setting().versions.items() if name != "keda-http-add-on"}
+    with pytest.raises(NotFoundError) as caught:
+        endpoint_objects([revision(spec=SLEEPY)], setting=setting(versions=versions))
+    assert "min_replicas: 1" in caught.value.next_step
+
+
+def test_the_stack_lets_held_requests_through() -> None:
+    parts = render_parts(stacks.setting())
+    part = stacks.part_of(parts, add_on.NAME)
+    (grant,) = (thing for thing in part.component.objects if thing["kind"] == "ReferenceGrant")
+    assert grant["metadata"]["namespace"] == "keda"
+    assert grant["spec"]["to"] == [{"group": "", "kind": "Service", "name": add_on.PROXY}]
+    spaces = [thing["metadata"]["namespace"] for thing in part.component.objects if thing["kind"] == "NetworkPolicy"]
+    assert spaces == ["keda", "models", "gateway"]
+
+
+def test_an_adapter_is_served_under_the_endpoints_name_on_its_base() -> None:
+    what = revision(info=ADAPTER, base=INFO, adapter_rank=24, spec=spec(**BASE))
+    argv = told(what)
+    assert argv[0] == "/mnt/models/base"
+    assert option(argv, "--served-model-name") == "chat-base"
+    assert option(argv, "--lora-modules") == "chat=/mnt/models/adapter"
+    assert option(argv, "--max-lora-rank") == "32"
+    predictor = kind_of(revision_objects(what, setting=setting()), "InferenceService")["spec"]["predictor"]
+    assert [each["mountPath"] for each in predictor["storageUris"]] == ["/mnt/models/base", "/mnt/models/adapter"]
+    assert "storageUri" not in predictor["model"]
+
+
+def test_a_kserve_that_fetches_one_folder_only_refuses_an_adapter() -> None:
+    what = revision(info=ADAPTER, base=INFO, spec=spec(**BASE))
+    with pytest.raises(SpecError) as caught:
+        revision_objects(what, setting=setting("2025.10"))
+    assert "storageUris" in caught.value.evidence
+
+
+def test_an_adapter_without_its_base_is_refused() -> None:
+    with pytest.raises(SpecError, match="needs its base model"):
+        revision_objects(revision(info=ADAPTER), setting=setting())
+
+
+def test_a_gguf_file_is_refused() -> None:
+    info = replace(INFO, format=ModelFormat.GGUF)
+    with pytest.raises(SpecError, match="is a GGUF file"):
+        revision_objects(revision(info=info), setting=setting())
+
+
+def test_a_model_without_a_chat_template_is_served_and_that_is_said() -> None:
+    what = revision(info=replace(INFO, chat_template=False))
+    assert revision_objects(what, setting=setting())
+    assert notes(what) == ("chat has no chat template: chat answers /v1/completions, and refuses /v1/chat/completions",)
+    assert notes(revision()) == ()
+
+
+@pytest.mark.parametrize(
+    ("placement", "name", "value"),
+    [
+        ({"compute_capability": (7, 5)}, "--dtype", "half"),
+        ({"compute_capability": (8, 0)}, "--dtype", None),
+        ({"count": 2}, "--tensor-parallel-size", "2"),
+        ({"count": 1}, "--tensor-parallel-size", None),
+        ({"memory_share": 0.25}, "--gpu-memory-utilization", "0.225"),
+        ({}, "--gpu-memory-utilization", "0.9"),
+    ],
+)
+def test_vllm_is_told_what_the_gpu_needs(placement: dict[str, Any], name: str, value: str | None) -> None:
+    where = Placement(accelerator="x", products=("X",), **placement)
+    assert option(told(revision(placement=where)), name) == value
+
+
+def test_a_context_longer_than_the_model_was_trained_for_is_cut() -> None:
+    site_text = "serving: {context_tokens: 8192}\n"
+    assert option(told(revision(), site_text=site_text), "--max-model-len") == "8192"
+    short = revision(info=replace(INFO, context_tokens=4096))
+    assert option(told(short, site_text=site_text), "--max-model-len") == "4096"
+
+
+def test_no_key_stands_in_an_object_and_several_are_all_let_in() -> None:
+    single, several = setting(), setting(api_keys=("default", "team-b"))
+    container = kind_of(revision_objects(revision(), setting=single), "ServingRuntime")["spec"]["containers"][0]
+    assert {"secretKeyRef": {"name": "ai-how-api-keys", "key": "default"}} in [
+        each.get("valueFrom") for each in container["env"]
+    ]
+    assert "--api-key" not in container["args"]
+    more = kind_of(revision_objects(revision(), setting=several), "ServingRuntime")["spec"]["containers"][0]
+    assert more["args"][-3:] == ["--api-key", "$(AI_HOW_API_KEY_0)", "$(AI_HOW_API_KEY_1)"]
+    assert {each["name"] for each in more["env"]} >= {"AI_HOW_API_KEY_0", "AI_HOW_API_KEY_1"}
+
+
+def test_compiled_code_is_kept_where_one_node_has_the_gpu() -> None:
+    one = Placement(accelerator="x", products=("X",), nodes=("a",))
+    objects = revision_objects(revision(placement=one), setting=setting())
+    claim = kind_of(objects, "PersistentVolumeClaim")["metadata"]["name"]
+    volumes = kind_of(objects, "ServingRuntime")["spec"]["volumes"]
+    assert {"name": "compile-cache", "persistentVolumeClaim": {"claimName": claim}} in volumes
+    two = Placement(accelerator="x", products=("X",), nodes=("a", "b"))
+    assert not any(
+        thing["kind"] == "PersistentVolumeClaim"
+        for thing in revision_objects(revision(placement=two), setting=setting())
+    )
+
+
+def test_nothing_that_gos_templates_would_read_is_in_the_container() -> None:
+    runtime = kind_of(revision_objects(revision(), setting=setting()), "ServingRuntime")
+    assert "{{" not in json.dumps(runtime["spec"]["containers"])
+
+
+def test_a_pod_has_the_time_that_its_last_requests_take() -> None:
+    slow = setting(site_text="serving: {drain_timeout_s: 300}\n")
+    predictor = kind_of(revision_objects(revision(), setting=slow), "InferenceService")["spec"]["predictor"]
+    assert predictor["terminationGracePeriodSeconds"] == grace_period_s(slow) > 300
+    assert "310" in drain_program(slow)
+
+
+def test_a_load_balancers_address_has_no_port() -> None:
+    text = "clusters: {cloud: {stack: {access: {type: load-balancer}}}}\n"
+    assert setting(site_text=text).url("chat") == "https://chat-models.ai-how.internal"
+    assert setting().url("chat") == "https://chat-models.ai-how.internal:30443"
