@@ -17,7 +17,8 @@ from ai_how.endpoints.types import Hardware
 from ai_how.errors import SpecError
 from ai_how.kserve.node_facts import label_values, nodes_of_cluster, nodes_of_site
 from ai_how.kserve.nodes import GpuNode, GpuPool
-from ai_how.kserve.placement import Placing, memory_of, place, planned_placement, rows, spelling
+from ai_how.kserve.placement import Placing, place, planned_placement, rows, spelling
+from ai_how.models.registered import sized_memory
 from ai_how.site.load import check_site_text
 from ai_how.site.spec import Site
 from tests.kserve import A100, A6000, INFO, T4, api_node, api_pod, lab, model
@@ -140,6 +141,11 @@ def test_a_card_that_is_in_use_is_passed_over_and_the_table_says_so() -> None:
         ("a6000", "2 of 2", "chosen"),
         ("t4", "0 of 1", "in use: 1 of 1"),
     ]
+
+
+def test_nodes_alike_are_told_to_be_as_good() -> None:
+    nodes = nodes_of_cluster([api_node("a", T4), api_node("b", T4)], [])
+    assert [row[4] for row in rows(put(model("Granite-3.1-2B"), nodes))] == ["chosen", "may be taken as well"]
 
 
 def test_where_all_are_in_use_it_waits_for_the_smallest() -> None:
@@ -265,7 +271,7 @@ def test_slices_of_mig_are_asked_for_by_their_own_name() -> None:
 
 
 def test_of_a_registered_model_only_its_size_is_known_and_that_is_said() -> None:
-    found = put(memory_of(INFO, 16 * 1024**3), lab())
+    found = put(sized_memory(INFO, 16 * 1024**3), lab())
     assert found.chosen.node == "a6000"
     assert found.chosen.fits is Fits.UNKNOWN
 
@@ -298,7 +304,7 @@ hosts:
       cores: 32
       memory_gib: 128
       disk_gib: 2000
-      gpus: [{model: RTX A6000, count: 1}, {model: T4, count: 2}]
+      gpus: [{model: RTX A6000, count: 1}, {model: T4, count: 4}]
 """
 
 
@@ -311,7 +317,16 @@ def site(text: str) -> Site:
 def test_without_a_cluster_the_nodes_are_those_that_the_site_plans() -> None:
     nodes = nodes_of_site(site(SITE), "cloud")
     assert {node.pools[0].product for node in nodes} == {"NVIDIA-RTX-A6000", "Tesla-T4"}
-    assert put(model("Granite-3.1-2B"), nodes).placement.products == ("Tesla-T4",)
+    assert put(model("Granite-3.1-2B"), nodes).placement.products[:2] == ("Tesla-T4", "T4")
+
+
+def test_no_more_nodes_are_planned_than_there_are_cards_for() -> None:
+    nodes = nodes_of_site(site(SITE), "cloud")
+    assert [node.name for node in nodes] == [
+        "cloud-gpu-worker-1 with RTX A6000",
+        "cloud-gpu-worker-1 with T4",
+        "cloud-gpu-worker-2 with T4",
+    ]
 
 
 def test_a_group_with_a_model_has_that_one_alone() -> None:
@@ -336,7 +351,7 @@ def test_a_group_with_a_model_has_that_one_alone() -> None:
 def test_planned_cards_that_are_shared_are_planned_so(gpus: str, product: str, count: int) -> None:
     text = SITE + (
         f"clusters:\n  cloud:\n    stack: {{gpus: {gpus}}}\n    nodes:\n      - role: control-plane\n"
-        "      - {role: gpu-worker, gpu_model: T4}\n"
+        "      - {role: gpu-worker, gpu_model: T4, count: 1}\n"
     )
     (node,) = nodes_of_site(site(text), "cloud")
     assert (node.pools[0].product, node.pools[0].count) == (product, count)

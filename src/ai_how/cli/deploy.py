@@ -17,6 +17,7 @@ from ai_how.cli.deploy_common import (
     show_endpoint,
     wait_option,
 )
+from ai_how.cli.deploy_export import export
 from ai_how.cli.deploy_models import create_endpoint, delete_model, list_hardware, list_models, upload
 from ai_how.cli.deploy_up import open_client
 from ai_how.cli.options import force_option, output_option, site_option
@@ -35,7 +36,7 @@ def deploy() -> None:
     """
 
 
-for command in (upload, create_endpoint, list_models, list_hardware, delete_model, coldstart):
+for command in (upload, create_endpoint, list_models, list_hardware, delete_model, coldstart, export):
     deploy.add_command(command)
 
 

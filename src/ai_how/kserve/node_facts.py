@@ -138,40 +138,46 @@ def nodes_of_site(site: Site, cluster: str) -> tuple[GpuNode, ...]:
         if group.role != "gpu-worker":
             continue
         kinds = _kinds(site, group)
-        for kind, count in kinds:
-            pool = _planned_pool(site, cluster, kind, count)
-            for number in range(1, group.count + 1):
-                name = f"{cluster}-gpu-worker-{number}" + (f"-{kind.model}" if len(kinds) > 1 else "")
+        for kind, each, most in kinds:
+            pool = _planned_pool(site, cluster, kind, each)
+            for number in range(1, min(group.count, most) + 1):
+                name = f"{cluster}-gpu-worker-{number}" + (f" with {kind.model}" if len(kinds) > 1 else "")
                 found.append(GpuNode(name=name, pools=(pool,), closed=_unplanned(site, cluster)))
     return tuple(found)
 
 
-def _kinds(site: Site, group: Node) -> list[tuple[DeclaredGpus, int]]:
-    """Kinds of card that a node of the group may have, and how many of each."""
+def _kinds(site: Site, group: Node) -> list[tuple[DeclaredGpus, int, int]]:
+    """Kinds of card that a node of the group may have, how many of each, and for how many nodes there are enough."""
     wanted = group.gpus if group.gpus is not None else DEFAULTS["gpu-worker"].gpus
     hosts = [host for host in site.hosts if host.declared and group.host in (None, host.name)]
     declared = [gpus for host in hosts for gpus in (host.declared.gpus if host.declared else ())]
     if group.gpu_model:
         same = [gpus for gpus in declared if by_name(gpus.model) == by_name(group.gpu_model)]
-        declared = same[:1] or [DeclaredGpus(model=group.gpu_model, count=max(1, wanted))]
-    kinds = {gpus.model: gpus for gpus in declared}
+        declared = same or [DeclaredGpus(model=group.gpu_model, count=max(1, wanted))]
     whole = site.provider == "inventory"
-    return [(gpus, gpus.count if whole else min(max(1, wanted), gpus.count)) for gpus in kinds.values()]
+    found = []
+    for model, kind in {gpus.model: gpus for gpus in declared}.items():
+        each = kind.count if whole else min(max(1, wanted), kind.count)
+        total = sum(gpus.count for gpus in declared if gpus.model == model)
+        known = bool(hosts)
+        found.append((kind, each, max(1, total // each) if known else group.count))
+    return found
 
 
 def _planned_pool(site: Site, cluster: str, kind: DeclaredGpus, count: int) -> GpuPool:
     known, shared = by_name(kind.model), site.planned_clusters[cluster].stack.gpus
     memory = kind.memory_gib or (known.memory_gib if known else 0.0)
     usable = usable_gpu(replace(known, memory_gib=memory)).usable_gib if known else memory
-    product = label_values(known)[0] if known else kind.model.replace(" ", "-")
-    profile = _PROFILE.fullmatch(shared.mig)
+    products = label_values(known) if known else (kind.model.replace(" ", "-"),)
+    profile, suffix = _PROFILE.fullmatch(shared.mig), ""
     if profile:
-        product = f"{product}{MIG}{shared.mig.removeprefix('all-')}"
+        suffix = f"{MIG}{shared.mig.removeprefix('all-')}"
         usable = int(profile[1]) * _SLICE_SHARE
     elif shared.time_slices > 1:
-        product += SHARED
+        suffix = SHARED
     return GpuPool(
-        product=product,
+        product=products[0] + suffix,
+        spellings=tuple(product + suffix for product in products[1:]),
         memory_gib=usable,
         count=count * shared.time_slices,
         turns=shared.time_slices,

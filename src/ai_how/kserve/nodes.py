@@ -18,7 +18,8 @@ class GpuPool:
 
     ``product`` is the label's value (``Tesla-T4``, ``NVIDIA-A100-80GB-PCIe-MIG-1g.10gb``). ``memory_gib`` is one's own:
     of a slice the slice's, of a shared card the whole card's. ``count`` is how many pods may ask for, ``taken`` how
-    many they have. ``turns``: how many share one card, 1 for none.
+    many they have. ``turns``: how many share one card, 1 for none. ``spellings`` are other values that the label may
+    have, where it was not read but planned.
     """
 
     product: str
@@ -28,6 +29,7 @@ class GpuPool:
     resource: str = GPU
     turns: int = 1
     mig: bool = False
+    spellings: tuple[str, ...] = ()
     compute_capability: tuple[int, int] | None = None
 
     @property

@@ -15,16 +15,13 @@ from ai_how.accelerators.catalogue import by_name
 from ai_how.capacity.fit_advice import advice
 from ai_how.capacity.gpu_memory import UsableGpu
 from ai_how.capacity.model_memory import GIB, Fits, Load, ModelInMemory, judge
-from ai_how.capacity.weight_types import plain_type
 from ai_how.endpoints.engines.vllm import LEAST_COMPUTE_CAPABILITY
 from ai_how.endpoints.types import ANY_ACCELERATOR, Hardware
 from ai_how.errors import SpecError
 from ai_how.kserve.node_facts import SHARED, card, label_values
 from ai_how.kserve.nodes import GpuNode, GpuPool, Placement
-from ai_how.models.types import ModelInfo
 
 CPU = "cpu"
-_BITS = {"float32": 32, "F32": 32, "float16": 16, "bfloat16": 16, "F16": 16, "BF16": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +80,11 @@ def rows(placing: Placing) -> list[tuple[str, str, str, str, str]]:
     """A table for people: node, GPU, free, whether it fits, why not."""
     found = []
     for option in placing.options:
-        why = "chosen" if option is placing.chosen and not placing.waits else option.words or "larger than needed"
-        if option is placing.chosen and placing.waits:
-            why = f"chosen, and waits: {option.words}"
+        if option is placing.chosen:
+            why = f"chosen, and waits: {option.words}" if placing.waits else "chosen"
+        else:
+            alike = option.pool.product == placing.chosen.pool.product
+            why = option.words or ("may be taken as well" if alike else "larger than needed")
         free = f"{option.pool.free} of {option.pool.count}"
         found.append((option.node, spelling(option.pool.product), free, str(option.fits), why))
     return found
@@ -98,12 +97,6 @@ def spelling(product: str) -> str:
         return known.oumi_names[0]
     words = re.findall(r"[a-z0-9.]+", product.removesuffix(SHARED).lower())
     return "_".join(["nvidia", *(word for word in words if word not in ("nvidia", "tesla", "quadro", "geforce"))])
-
-
-def memory_of(info: ModelInfo, size_bytes: int) -> ModelInMemory:
-    """A registered model of which only its facts and the size of its files are known: its cache is not."""
-    kind = plain_type("bfloat16" if _BITS.get(info.dtype, 16) == 16 else "float32")
-    return ModelInMemory(shape=None, kind=kind, stored_bytes=size_bytes)
 
 
 def _option(model: ModelInMemory, node: GpuNode, pool: GpuPool, wanted: Hardware, load: Load) -> Option:
@@ -178,7 +171,7 @@ def _placement(chosen: Option, options: Sequence[Option], wanted: Hardware) -> P
     alike = [each for each in options if (each.pool.product, each.pool.resource) == (pool.product, pool.resource)]
     return Placement(
         accelerator=spelling(pool.product),
-        products=(pool.product,) if pool.product else (),
+        products=(pool.product, *pool.spellings) if pool.product else (),
         count=wanted.count,
         resource=pool.resource,
         memory_share=1 / pool.turns,

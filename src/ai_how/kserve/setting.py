@@ -15,9 +15,6 @@ from ai_how.stack.upstream import image
 if TYPE_CHECKING:
     from ai_how.stack.setting import Setting
 
-API_KEYS = "ai-how-api-keys"
-"""The Secret of clients' keys, in the namespace of models; each of its keys names one."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ServingSetting:
@@ -39,8 +36,8 @@ class ServingSetting:
     gateway_namespace: str = GATEWAY
     service_account: str = kserve.SERVICE_ACCOUNT
     credentials_secret: str = object_store.KEYS
-    api_keys_secret: str = API_KEYS
-    api_keys: tuple[str, ...] = ("default",)
+    api_keys_secret: str = kserve.API_KEYS
+    api_keys: tuple[str, ...] = (kserve.API_KEY,)
     storage_class: str = ""
     prometheus_url: str = f"http://monitoring-prometheus.{MONITORING}.svc:{monitoring.PROMETHEUS_PORT}"
     nodes: tuple[GpuNode, ...] = ()

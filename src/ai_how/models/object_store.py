@@ -21,7 +21,12 @@ _DIGEST_IN_KEY = 16
 
 def model_uri(access: ObjectStoreAccess, name: str, digest: str) -> str:
     """The folder of a model's version: ``s3://<bucket>/<name>/<start of the digest>``."""
-    return f"s3://{access.bucket}/{name}/{digest[:_DIGEST_IN_KEY]}"
+    return uri_in(access.bucket, name, digest)
+
+
+def uri_in(bucket: str, name: str, digest: str) -> str:
+    """As ``model_uri``, for a store that is not at hand."""
+    return f"s3://{bucket}/{name}/{digest[:_DIGEST_IN_KEY]}"
 
 
 def upload_model(

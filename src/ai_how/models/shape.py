@@ -6,6 +6,7 @@ Owns which files are looked at: a checkpoint folder, a bare ``config.json``, a G
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,18 @@ def _gguf(file: Path, kind: WeightType | None) -> PlannedModel:
     )
 
 
+def adapter_rank(config: Mapping[str, Any]) -> int:
+    """The rank of an adapter, from its ``adapter_config.json``.
+
+    Raises:
+        SpecError: it is none.
+    """
+    rank = config.get("r", _RANK)
+    if type(rank) is not int or not 0 < rank <= 512:
+        raise SpecError(f"{huggingface.ADAPTER_CONFIG}: r is {rank!r}, not a rank from 1 to 512")
+    return rank
+
+
 def _adapter(folder: Path, base: Path | None, kind: WeightType | None) -> PlannedModel:
     info = inspect(folder).info
     if base is None:
@@ -234,9 +247,7 @@ def _adapter(folder: Path, base: Path | None, kind: WeightType | None) -> Planne
             evidence=f"base model: {info.base_model}",
             next_step="name the base's folder or config.json: --base FOLDER",
         )
-    rank = _load_config(folder / huggingface.ADAPTER_CONFIG).get("r", _RANK)
-    if type(rank) is not int or not 0 < rank <= 512:
-        raise SpecError(f"{huggingface.ADAPTER_CONFIG}: r is {rank!r}, not a rank from 1 to 512")
+    rank = adapter_rank(_load_config(folder / huggingface.ADAPTER_CONFIG))
     found = read_model(base, kind=kind)
     if found.memory.engine is Engine.LLAMA_CPP or found.memory.shape is None:
         raise SpecError(

@@ -1,0 +1,280 @@
+"""``ai-how deploy export``: an endpoint as plain YAML, for people who keep their manifests in git."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ai_how.cli.nodes import complete_cluster
+from ai_how.cli.options import site_option
+from ai_how.cli.output import columns, note
+from ai_how.errors import NotFoundError, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ai_how.capacity.model_memory import ModelInMemory
+    from ai_how.endpoints.deploy_file import DeployFile
+    from ai_how.kserve.planning import Planned, ServedModel
+    from ai_how.kserve.revision import KServeRevision
+    from ai_how.kserve.setting import ServingSetting
+    from ai_how.models.types import RegisteredVersion, Stores
+    from ai_how.site.spec import Site
+    from ai_how.stack_access.running import RunningStack
+
+_REGISTERED = "model://"
+
+
+@click.command()
+@click.argument("endpoint", required=False)
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="Deploy file in Oumi's format.")
+@click.option("--model-path", "-m", help="Checkpoint directory or model://name@alias, in place of the file's.")
+@click.option("--hardware", help="GPU in Oumi's spelling, in place of the file's.")
+@click.option("--name", "-n", help="Name of the endpoint, in place of the file's.")
+@click.option("--cluster", shell_complete=complete_cluster, help="Cluster, where the site has several.")
+@click.option(
+    "--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write a file for each object there."
+)
+@site_option
+def export(
+    endpoint: str | None,
+    config: Path | None,
+    model_path: str | None,
+    hardware: str | None,
+    name: str | None,
+    cluster: str | None,
+    output_dir: Path | None,
+    site_path: Path | None,
+) -> None:
+    """Print what an endpoint is on a cluster, as YAML that can be applied.
+
+    With a deploy file no cluster is needed: GPUs are those that the site file
+    plans. With ENDPOINT it is what the cluster has now. No Secret is in it.
+
+    \b
+    Example:
+      ai-how deploy export --config deploy.yaml > chat.yaml
+      ai-how deploy export chat --output-dir manifests/chat
+    """
+    from ai_how.kserve.export import export_files, export_text
+    from ai_how.kserve.objects import endpoint_objects, notes
+
+    if bool(endpoint) == bool(config or model_path):
+        raise SpecError(
+            "what is to be exported?",
+            evidence="either an endpoint that a cluster has, or a deploy file (or --model-path)",
+            next_step="ai-how deploy export ENDPOINT, or: ai-how deploy export --config deploy.yaml",
+        )
+    site = _site(site_path)
+    if endpoint:
+        setting, revisions = _of_cluster(endpoint, cluster, site_path)
+    else:
+        from ai_how.endpoints.deploy_file import load_deploy_file
+
+        wanted, warnings = load_deploy_file(config, model_path=model_path, hardware=hardware, name=name)
+        for warning in warnings:
+            note(f"Warning: {warning}")
+        setting, revisions = _of_file(wanted, site, cluster, site_path)
+    objects = endpoint_objects(revisions, setting=setting)
+    for line in [line for revision in revisions for line in notes(revision)]:
+        note(line)
+    if output_dir is None:
+        click.echo(export_text(objects), nl=False)
+    else:
+        _write(output_dir, export_files(objects))
+    note(f"It needs Secret {setting.namespace}/{setting.api_keys_secret}, which the stack makes.")
+
+
+def _site(site_path: Path | None) -> Site:
+    from ai_how.site.load import find_site, load_site
+
+    site = load_site(site_path or find_site(Path.cwd()))
+    if site.provider == "local":
+        raise SpecError(
+            f"site {site.name} has no cluster to export for",
+            evidence="provider: local",
+            next_step="write provider: libvirt or inventory and a cluster of kind cloud (ai-how schema)",
+        )
+    return site
+
+
+def _of_cluster(
+    endpoint: str, cluster: str | None, site_path: Path | None
+) -> tuple[ServingSetting, Sequence[KServeRevision]]:
+    """An endpoint as the cluster keeps it."""
+    from ai_how.kserve.revision import ENDPOINT, revisions_of
+    from ai_how.kserve.routing import shares_of
+    from ai_how.kserve.setting import serving_setting
+    from ai_how.kubernetes_api.objects import Ref
+
+    with _running(cluster, site_path) as stack:
+        setting = serving_setting(stack.site, stack.cluster, stack.setting.versions)
+        kind = ("serving.kserve.io/v1alpha1", "ServingRuntime")
+        runtimes = stack.api.list_objects(*kind, setting.namespace, labels=f"{ENDPOINT}={endpoint}").items
+        ref = Ref(
+            api_version="gateway.networking.k8s.io/v1", kind="HTTPRoute", namespace=setting.namespace, name=endpoint
+        )
+        revisions = revisions_of(runtimes, shares_of(stack.api.get(ref) or {}))
+    if not revisions:
+        raise NotFoundError(
+            f"cluster {setting.cluster} has no endpoint {endpoint!r}", next_step="ai-how deploy list shows them"
+        )
+    return setting, revisions
+
+
+@contextmanager
+def _running(cluster: str | None, site_path: Path | None) -> Iterator[RunningStack]:
+    from ai_how.cli.open_site import open_kubernetes
+    from ai_how.stack_access.running import open_running_stack
+
+    with open_running_stack(open_kubernetes(site_path), cluster) as stack:
+        yield stack
+
+
+def _of_file(
+    wanted: DeployFile, site: Site, cluster: str | None, site_path: Path | None
+) -> tuple[ServingSetting, Sequence[KServeRevision]]:
+    """An endpoint as a deploy file wants it, put onto the GPUs that the site file plans."""
+    from ai_how.kserve.names import check_name
+    from ai_how.kserve.node_facts import nodes_of_site
+    from ai_how.kserve.planning import plan_revision
+    from ai_how.kserve.setting import serving_setting
+    from ai_how.stack_access.running import cluster_with_stack
+
+    name = check_name(wanted.model_name)
+    chosen = cluster_with_stack(site, cluster)
+    setting = serving_setting(site, chosen, _versions(site), nodes=nodes_of_site(site, chosen))
+    bucket = site.planned_clusters[chosen].stack.object_store.bucket
+    with ExitStack() as opened:
+        sources = _Sources(opened, bucket=bucket, cluster=chosen, site_path=site_path)
+        model, base = sources.model(wanted.model_source, name), None
+        if wanted.base_model:
+            base = sources.model(wanted.base_model, Path(wanted.base_model).name)
+        memory = sources.memory(wanted.model_source, wanted.base_model)
+    planned = plan_revision(
+        name,
+        model,
+        memory=memory,
+        hardware=wanted.hardware,
+        autoscaling=wanted.autoscaling,
+        setting=setting,
+        base=base,
+    )
+    _say_place(planned)
+    return setting, (planned.revision,)
+
+
+def _versions(site: Site) -> dict[str, str]:
+    from ai_how.releases.conflict import Conflict
+    from ai_how.releases.site_pins import clash, solve_site
+
+    found = solve_site(site)
+    if isinstance(found, Conflict):
+        raise SpecError(
+            f"the versions of site {site.name} do not fit together",
+            evidence=clash(found),
+            next_step="ai-how versions check --site shows the ways out",
+        )
+    return dict(found.versions)
+
+
+class _Sources:
+    """Models by where they are: a folder here, or the registry of the cluster, which is opened when it is asked."""
+
+    def __init__(self, opened: ExitStack, *, bucket: str, cluster: str, site_path: Path | None) -> None:
+        self._opened = opened
+        self._bucket = bucket
+        self._cluster = cluster
+        self._site_path = site_path
+        self._stores: Stores | None = None
+        self._versions: dict[str, RegisteredVersion] = {}
+        self._sized: dict[str, ModelInMemory] = {}
+
+    def model(self, source: str, name: str) -> ServedModel:
+        """The model at a source; one that is not registered gets the folder that a push would give it."""
+        from ai_how.kserve.planning import NOT_REGISTERED, ServedModel
+        from ai_how.models.checkpoint import inspect
+        from ai_how.models.manifest import build_manifest
+        from ai_how.models.object_store import uri_in
+        from ai_how.models.registered import sized_memory
+
+        if not _is_local(source):
+            found = self._registered(source)
+            return ServedModel(
+                name=found.name, version=found.version, uri=found.uri, digest=found.digest, info=found.info
+            )
+        checkpoint = inspect(Path(source))
+        manifest = build_manifest(checkpoint.root, checkpoint.files).manifest
+        self._sized[source] = sized_memory(checkpoint.info, manifest.size_bytes)
+        uri = uri_in(self._bucket, name, manifest.digest)
+        note(f"{source} must be in the store before: ai-how model push {source} --name {name}")
+        return ServedModel(name=name, version=NOT_REGISTERED, uri=uri, digest=manifest.digest, info=checkpoint.info)
+
+    def memory(self, source: str, base: str | None) -> ModelInMemory:
+        """What it takes when it is loaded."""
+        from ai_how.models.registered import registered_memory
+        from ai_how.models.shape import read_model
+
+        if _is_local(source) and (base is None or _is_local(base)):
+            try:
+                return read_model(Path(source), base=Path(base) if base else None).memory
+            except SpecError:
+                # an architecture that planning does not know may well be one that vLLM does
+                return self._sized[base or source]
+        if _is_local(source):
+            raise SpecError(
+                "a model here and a base in the registry cannot be planned together",
+                evidence=f"model_source: {source}, base_model: {base}",
+                next_step=f"ai-how model push {source} --name NAME, then model_source: {_REGISTERED}NAME",
+            )
+        found = self._registered(source)
+        below = self._registered(base) if base else None
+        return registered_memory(found, self._open().access, base=below)
+
+    def _registered(self, reference: str) -> RegisteredVersion:
+        from ai_how.models.library import resolve
+
+        if reference not in self._versions:
+            self._versions[reference] = resolve(reference.removeprefix(_REGISTERED), self._open())
+        return self._versions[reference]
+
+    def _open(self) -> Stores:
+        from ai_how.stack_access.stores import open_cluster_stores
+
+        if self._stores is None:
+            stack = self._opened.enter_context(_running(self._cluster, self._site_path))
+            self._stores = self._opened.enter_context(open_cluster_stores(stack))
+        return self._stores
+
+
+def _is_local(source: str) -> bool:
+    if source.startswith("hf://"):
+        raise SpecError(
+            f"{source} is not in the cluster's registry",
+            next_step=f"ai-how model push {source} --name NAME, then model_source: {_REGISTERED}NAME",
+        )
+    return not source.startswith(_REGISTERED) and Path(source).exists()
+
+
+def _say_place(planned: Planned) -> None:
+    from ai_how.kserve.placement import rows
+
+    if planned.placing is None:
+        note(f"The site file says nothing of GPUs: any {planned.revision.spec.hardware.accelerator} will do.")
+        return
+    for line in columns([("NODE", "GPU", "FREE", "FITS", ""), *rows(planned.placing)]):
+        note(line)
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{folder} cannot be written", evidence=error.strerror or str(error)) from error
+    click.echo(f"{len(files)} files in {folder}")
