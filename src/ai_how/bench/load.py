@@ -10,7 +10,7 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,13 +30,17 @@ _DETAIL_LENGTH = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """Where the load goes. ``base_url`` has no slash at the end; ``connect_to`` and ``authority_pem`` as of a door."""
+    """Where the load goes. ``base_url`` has no slash at the end; ``connect_to`` and ``authority_pem`` as of a door.
+
+    ``headers`` go with each request besides the key.
+    """
 
     base_url: str
     api_key: SecretText
     model: str
     workload: Workload
     timeout_s: float = 300
+    headers: Mapping[str, str] = field(default_factory=dict)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
     connect_to: str = ""
     authority_pem: str = field(default="", repr=False)
@@ -122,7 +126,8 @@ def goal_within_reach(goals: Sequence[int], *, answers: int, elapsed_s: float, l
 
 def open_session(client: Client) -> aiohttp.ClientSession:
     """Connections for as many requests at once as are wanted."""
-    return aiohttp.ClientSession(connector=_connector(client), headers={"authorization": f"Bearer {client.api_key}"})
+    headers = {**client.headers, "authorization": f"Bearer {client.api_key}"}
+    return aiohttp.ClientSession(connector=_connector(client), headers=headers)
 
 
 def _connector(client: Client) -> aiohttp.TCPConnector:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from dataclasses import asdict
@@ -12,13 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ai_how.cli.bench_cluster import cluster
+from ai_how.cli.interrupt import stop_on_signals
 from ai_how.cli.options import Number, output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from ai_how.bench.result import Result
     from ai_how.bench.run import Settings
 
@@ -219,26 +217,9 @@ async def _measure(
         settings=settings,
         serving=access.site.serving,
         say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
-        stop=_stop_on_signals(),
+        stop=stop_on_signals("ending; what was measured is kept"),
     )
     return await run_benchmark(benchmark, access.site.targets)
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """Set by the first Ctrl-C or SIGTERM; the second one ends the program at once."""
-    import asyncio
-
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def end() -> None:
-        note("  interrupted: ending; what was measured is kept")
-        stop.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end)
-    return stop
 
 
 def _levels(text: str) -> tuple[int, ...]:

@@ -15,10 +15,12 @@ from ai_how.cli.deploy_common import (
     provider_option,
     say_state,
     show_endpoint,
+    show_status,
     wait_option,
 )
 from ai_how.cli.deploy_export import export
 from ai_how.cli.deploy_models import create_endpoint, delete_model, list_hardware, list_models, upload
+from ai_how.cli.deploy_rollout import history, rollback, update
 from ai_how.cli.deploy_up import open_client
 from ai_how.cli.options import force_option, output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
@@ -36,7 +38,11 @@ def deploy() -> None:
     """
 
 
-for command in (upload, create_endpoint, list_models, list_hardware, delete_model, coldstart, export):
+_OTHERS = (
+    *(upload, create_endpoint, list_models, list_hardware, delete_model),
+    *(update, history, rollback, coldstart, export),
+)
+for command in _OTHERS:
     deploy.add_command(command)
 
 
@@ -112,7 +118,7 @@ def status(
     site_path: Path | None,
     output: str,
 ) -> None:
-    """Show one endpoint: state, replicas, address.
+    """Show one endpoint: state, replicas, address, the rollout under way.
 
     \b
     Example:
@@ -126,7 +132,7 @@ def status(
     found = client.get(name)
     if watch and found.state not in (EndpointState.RUNNING, EndpointState.ERROR, EndpointState.STOPPED):
         found = wait_for_state(client, name, EndpointState.RUNNING, timeout_s=1800, on_state=say_state)
-    show_endpoint(found, output)
+    show_status(found, site_path, output)
 
 
 @deploy.command()

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ai_how.cli.next_step import for_this_site
 from ai_how.cli.output import note, print_json
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ai_how.endpoints.types import EndpointStatus
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -73,6 +76,32 @@ def endpoint_name(option: str | None, argument: str | None) -> str:
 def say_state(status: EndpointStatus) -> None:
     states = ", ".join(replica.state for replica in status.replicas) or "no replica yet"
     note(f"  {status.spec.name}: {status.state} ({states})")
+
+
+def show_status(status: EndpointStatus, site_path: Path | None, output: str) -> None:
+    """An endpoint with what is under way: revisions beside each other, an alias that has moved."""
+    from dataclasses import asdict
+
+    from ai_how.cli.rollout_site import open_rollouts
+    from ai_how.cli.rollout_text import moved_line, rollout_lines
+    from ai_how.errors import AiHowError
+    from ai_how.models.library import resolve
+
+    name, site, newer = status.spec.name, open_rollouts(site_path), ""
+    # a record that is broken has no revisions
+    revisions = site.endpoints.revisions(name) if status.spec.model_uri else ()
+    rollout = site.endpoints.journal(name).rollout if len(revisions) > 1 else None
+    if status.spec.model_ref:
+        try:
+            newer = moved_line(status.spec, resolve(status.spec.model_ref, site.stores()))
+        except AiHowError as error:
+            newer = f"newer      not known: {error.brief}"
+    if output == "json":
+        print_json({**asdict(status), "revisions": revisions, "rollout": rollout})
+        return
+    show_endpoint(status, output)
+    for line in [*rollout_lines(name, revisions, rollout), *([for_this_site(newer)] if newer else [])]:
+        click.echo(line)
 
 
 def show_endpoint(status: EndpointStatus, output: str) -> None:

@@ -102,6 +102,7 @@ def create_endpoint(
         site_path=site_path,
         wait=wait,
         quiet=output == "json",
+        reference=model_id,
     )
     show_endpoint(served.status, output)
 

@@ -55,6 +55,7 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
         wait=wait,
         quiet=quiet,
         source=source,
+        reference=source if source.startswith("model://") else "",
     )
     answers = []
     for prompt in wanted.test_prompts if wait else ():
@@ -94,10 +95,12 @@ def serve_version(
     wait: bool,
     quiet: bool,
     source: str = "",
+    reference: str = "",
 ) -> Applied:
     """Create or change the endpoint; with ``wait``, until a replica is ready.
 
-    ``source`` is where the model was pushed from, to look at what memory it needs.
+    ``source`` is where the model was pushed from, to look at what memory it needs; ``reference`` is how the
+    version was named, to see later whether that means another one.
     """
     from dataclasses import replace
 
@@ -105,6 +108,7 @@ def serve_version(
     from ai_how.endpoints.deploy import apply_spec, make_spec, wait_for_state
     from ai_how.endpoints.engines.host import observe_engine_host
     from ai_how.endpoints.memory import memory_warning
+    from ai_how.endpoints.rollout.journal import may_move
     from ai_how.endpoints.types import EndpointState
     from ai_how.local.site_access import open_gateway, open_stores
     from ai_how.models.library import resolve
@@ -120,6 +124,7 @@ def serve_version(
         host=host,
         base=resolve(base_model, open_stores(site_path)) if base_model else None,
     )
+    spec = replace(spec, model_ref=may_move(reference))
     for line in memory_warning(Path(source), spec, serving=site.serving, host=host) if Path(source).is_dir() else ():
         note(line)
     client = open_client(site_path)

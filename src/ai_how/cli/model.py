@@ -239,11 +239,15 @@ def _served(site_path: Path | None) -> dict[str, list[Served]]:
 
     access = open_gateway(site_path)
     client = EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key)
-    found = {}
-    for spec in (status.spec for status in client.list_endpoints()):
-        found[spec.name] = [Served(uri=spec.model_uri, digest=spec.model_digest)]
-        if spec.adapter_base_uri and spec.adapter_base_digest:
-            found[spec.name].append(Served(uri=spec.adapter_base_uri, digest=spec.adapter_base_digest))
+    found: dict[str, list[Served]] = {}
+    for status in client.list_endpoints():
+        # one whose record is broken has no revisions, and nobody knows what it served
+        revisions = client.revisions(status.spec.name) if status.spec.model_uri else ()
+        found[status.spec.name] = served = []
+        for spec in (revision.spec for revision in revisions):
+            served.append(Served(uri=spec.model_uri, digest=spec.model_digest))
+            if spec.adapter_base_uri and spec.adapter_base_digest:
+                served.append(Served(uri=spec.adapter_base_uri, digest=spec.adapter_base_digest))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ai_how.endpoints.door import Door
@@ -27,11 +28,13 @@ def ask(
     chat: bool = True,
     max_tokens: int = 100,
     timeout_s: float = 600,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Send a prompt, wait for the whole answer.
 
     Args:
         chat: Ask as a chat message; False sends the prompt as text to be continued (models without chat template).
+        headers: Sent besides the key.
 
     Raises:
         ProviderError: the endpoint answered with an error; its message is the evidence.
@@ -44,7 +47,7 @@ def ask(
     else:
         path, body["prompt"] = "/v1/completions", prompt
     try:
-        answer = door.post(path, body, timeout_s=timeout_s)
+        answer = door.post(path, body, headers=headers, timeout_s=timeout_s)
     except TryAgainError as error:
         raise TryAgainError(
             "the gateway does not answer", evidence=error.evidence, next_step="ai-how status"

@@ -136,6 +136,12 @@ def parts(revisions: tuple[Revision, ...], rollout: Rollout | None) -> tuple[Rev
     return ordered[0], ordered[-1]
 
 
+def may_move(reference: str) -> str:
+    """What to remember of how a version was named: empty where it cannot come to mean another one."""
+    name = reference.removeprefix("model://")
+    return "" if "/" in name else name
+
+
 def earlier(entries: tuple[Entry, ...], *, serving: int) -> Entry | None:
     """The revision to go back to: the newest one that has served before the present one; None where there is none."""
     served = [entry for entry in entries if entry.number < serving and entry.outcome is Outcome.REPLACED]

@@ -1,0 +1,263 @@
+"""The single moves of a rollout: begin, give a share, end; each is written into the endpoint's journal.
+
+Every move may be made again, so that one that was broken off can be finished by another command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from ai_how.endpoints.interface import Revision
+from ai_how.endpoints.rollout.journal import (
+    Entry,
+    Journal,
+    Outcome,
+    RollingEndpoints,
+    Rollout,
+    begun,
+    earlier,
+    ended,
+    explained,
+    history,
+    parts,
+)
+from ai_how.endpoints.types import EndpointSpec, EndpointState
+from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, TryAgainError
+
+_TRIES = 5
+_PAUSE_S = 1.0
+_POLL_S = 0.1
+
+
+def now() -> str:
+    """The time, as journals have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def label(revision: Revision) -> str:
+    """A revision as people read it."""
+    return f"revision {revision.number} ({revision.spec.model_name}/{revision.spec.model_version})"
+
+
+def begin(endpoints: RollingEndpoints, spec: EndpointSpec, steps: tuple[int, ...], *, id_: str) -> Rollout:
+    """Start a revision without a share, and write down that a rollout is under way.
+
+    Raises:
+        ConflictError: one is under way already.
+    """
+    name = spec.name
+    revisions = endpoints.revisions(name)
+    if len(revisions) > 1:
+        raise under_way(name)
+    (old,) = revisions
+    new = endpoints.add_revision(spec)
+    at = now()
+    rollout = Rollout(id=id_, old=old.number, new=new.number, steps=steps, started_at=at, heard_at=at)
+    journal = _with_entries(endpoints.journal(name), (old, new), at=at)
+    endpoints.keep_journal(name, replace(journal, rollout=rollout))
+    return rollout
+
+
+def under_way(name: str) -> ConflictError:
+    """The error that says what to do about a rollout that is there already."""
+    return ConflictError(
+        f"a rollout of {name} is under way",
+        evidence="see how far it is: ai-how deploy status " + name,
+        next_step=f"ai-how deploy update {name} --resume    or end it: ai-how deploy rollback {name}",
+    )
+
+
+def unknown_rollout(old: Revision, new: Revision, *, steps: tuple[int, ...]) -> Rollout:
+    """The rollout of two revisions of which nothing was written down: the command was killed before."""
+    at = now()
+    return Rollout(id="", old=old.number, new=new.number, steps=steps, started_at=new.spec.created_at, heard_at=at)
+
+
+def wait_until_ready(
+    endpoints: RollingEndpoints, name: str, number: int, timeout_s: float, stopped: Callable[[], bool]
+) -> None:
+    """Return when a replica of the revision has been ready, or when ``stopped``.
+
+    Raises:
+        ProviderError: it cannot start; the evidence is what the engine said.
+        TryAgainError: not in time.
+        ConflictError: the revision was removed meanwhile.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not stopped():
+        found = _find(endpoints, name, number)
+        if found.state is EndpointState.RUNNING:
+            return
+        if found.state is EndpointState.ERROR:
+            raise ProviderError(f"revision {number} cannot start", evidence=found.message)
+        if time.monotonic() > deadline:
+            raise TryAgainError(f"revision {number} is not ready after {timeout_s:g} s", evidence=found.message)
+        time.sleep(_POLL_S)
+
+
+def step(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int, share: int) -> None:
+    """Give the new revision a share, the old one the rest.
+
+    Raises:
+        ConflictError: the revision was removed meanwhile.
+    """
+    _find(endpoints, name, rollout.new)
+    endpoints.set_shares(name, {rollout.old: 100 - share, rollout.new: share})
+    hear(endpoints, name, rollout, number)
+
+
+def hear(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int) -> None:
+    """Write down that the rollout goes on, at which step.
+
+    Raises:
+        ConflictError: it was ended meanwhile.
+    """
+    journal = endpoints.journal(name)
+    if journal.rollout is None or journal.rollout.new != rollout.new:
+        raise ConflictError(f"the rollout of {name} was ended by another command")
+    endpoints.keep_journal(name, replace(journal, rollout=replace(rollout, step=number, heard_at=now())))
+
+
+def keep_only(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, why: str) -> None:
+    """One revision gets all requests, the other is drained and stopped; why is written down.
+
+    Raises:
+        TryAgainError: the place where it runs does not answer; doing it again finishes it.
+    """
+    _again(lambda: endpoints.set_shares(name, {kept: 100, gone: 0}), name)
+    _again(lambda: _write_end(endpoints, name, kept=kept, gone=gone, why=why), name)
+    _again(lambda: _remove(endpoints, name, gone), name)
+
+
+def end_rollout(endpoints: RollingEndpoints, name: str, *, why: str) -> tuple[Revision, Revision] | None:
+    """Roll back the rollout that is under way; the revision that stays and the one that went, None where there is none.
+
+    Raises:
+        NotFoundError: there is no endpoint of that name.
+    """
+    journal = endpoints.journal(name)
+    pair = parts(endpoints.revisions(name), journal.rollout)
+    if pair is None:
+        return None
+    keep_only(endpoints, name, kept=pair[0].number, gone=pair[1].number, why=why)
+    return pair
+
+
+def go_back(
+    endpoints: RollingEndpoints, name: str, *, to: int | None, timeout_s: float, stopped: Callable[[], bool]
+) -> tuple[Revision, Revision]:
+    """Serve an earlier revision's version again, as a new revision: all requests at once, when it is ready.
+
+    Returns:
+        The revision that went and the one that serves now.
+
+    Raises:
+        NotFoundError: there is no such revision in the history, or none that has served before.
+        ProviderError: it cannot start; the present one goes on serving.
+    """
+    entry, present = choose_earlier(endpoints, name, to=to)
+    spec = replace(entry.spec, stopped=False, autoscaling=present.spec.autoscaling)
+    rollout = begin(endpoints, spec, (100,), id_=f"back-{entry.number}")
+    try:
+        wait_until_ready(endpoints, name, rollout.new, timeout_s, stopped)
+    except AiHowError as error:
+        keep_only(endpoints, name, kept=rollout.old, gone=rollout.new, why=error.brief)
+        raise
+    except BaseException:
+        keep_only(endpoints, name, kept=rollout.old, gone=rollout.new, why="interrupted")
+        raise
+    if stopped():
+        keep_only(endpoints, name, kept=rollout.old, gone=rollout.new, why="interrupted")
+        raise TryAgainError("interrupted", next_step=f"ai-how deploy rollback {name}")
+    found = _find(endpoints, name, rollout.new)
+    why = f"went back to what revision {entry.number} served"
+    keep_only(endpoints, name, kept=rollout.new, gone=rollout.old, why=why)
+    return present, found
+
+
+def choose_earlier(endpoints: RollingEndpoints, name: str, *, to: int | None) -> tuple[Entry, Revision]:
+    """The revision in the history to go back to, and the one that serves.
+
+    Raises:
+        NotFoundError: there is none.
+        ConflictError: it serves already.
+    """
+    revisions = endpoints.revisions(name)
+    entries = history(endpoints.journal(name), revisions)
+    present = max(revisions, key=lambda one: (one.share_percent, -one.number))
+    next_step = f"ai-how deploy history {name}"
+    if to is None:
+        entry = earlier(entries, serving=present.number)
+        if entry is None:
+            raise NotFoundError(f"{name} has no earlier revision that has served", next_step=next_step)
+        return entry, present
+    entry = next((one for one in entries if one.number == to), None)
+    if entry is None:
+        known = ", ".join(str(one.number) for one in entries)
+        raise NotFoundError(f"{name} has no revision {to}", evidence=f"known: {known}", next_step=next_step)
+    if to == present.number:
+        raise ConflictError(f"revision {to} of {name} serves already", next_step=next_step)
+    return entry, present
+
+
+def _write_end(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, why: str) -> None:
+    journal, at = endpoints.journal(name), now()
+    journal = _serves(journal, kept)
+    if kept > gone:
+        journal = explained(journal, kept, why)
+        journal = ended(journal, gone, Outcome.REPLACED, at=at, why=f"replaced by revision {kept}")
+    else:
+        journal = ended(journal, gone, Outcome.ROLLED_BACK, at=at, why=why)
+    endpoints.keep_journal(name, replace(journal, rollout=None))
+
+
+def _serves(journal: Journal, number: int) -> Journal:
+    return replace(
+        journal,
+        history=tuple(
+            replace(entry, outcome=Outcome.SERVING, ended_at="") if entry.number == number else entry
+            for entry in journal.history
+        ),
+    )
+
+
+def _with_entries(journal: Journal, revisions: tuple[Revision, Revision], *, at: str) -> Journal:
+    """The journal with both revisions in it, whether or not who serves them has written them down."""
+    old, new = revisions
+    if journal.entry(old.number) is None:
+        journal = begun(journal, old.number, old.spec, at=old.spec.created_at, outcome=Outcome.SERVING)
+    if journal.entry(new.number) is None:
+        journal = begun(journal, new.number, new.spec, at=at, outcome=Outcome.UNDER_WAY)
+    return journal
+
+
+def _remove(endpoints: RollingEndpoints, name: str, number: int) -> None:
+    if any(one.number == number for one in endpoints.revisions(name)):
+        endpoints.remove_revision(name, number)
+
+
+def _find(endpoints: RollingEndpoints, name: str, number: int) -> Revision:
+    found = next((one for one in endpoints.revisions(name) if one.number == number), None)
+    if found is None:
+        raise ConflictError(f"revision {number} of {name} was removed by another command")
+    return found
+
+
+def _again(move: Callable[[], None], name: str) -> None:
+    """Make a move, again where the place does not answer for a moment: a gateway that is started anew."""
+    for attempt in range(_TRIES):
+        try:
+            move()
+        except TryAgainError as error:
+            if attempt == _TRIES - 1:
+                raise TryAgainError(
+                    f"the rollout of {name} could not be ended",
+                    evidence=error.evidence or error.brief,
+                    next_step=f"ai-how status, then: ai-how deploy rollback {name}",
+                ) from error
+            time.sleep(_PAUSE_S)
+        else:
+            return

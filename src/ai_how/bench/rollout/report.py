@@ -1,0 +1,121 @@
+"""What a rollout comes to, as data and as text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ai_how.bench.result import Machine
+from ai_how.bench.rollout.judgement import Limits, Row
+from ai_how.bench.rollout.measure import CheckResult, Load
+from ai_how.bench.workload import Workload
+
+FORMAT = "ai-how/rollout/v1"
+Result = Literal["promoted", "rolled back", "held", "interrupted"]
+_WIDTH = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """One step: the new revision's part of the requests, and what was measured at it."""
+
+    share_percent: int
+    seconds: float
+    old_answers: int
+    new_answers: int
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A rollout from its beginning to its end. ``old`` and ``new`` are ``revision N (model/version)``."""
+
+    endpoint: str
+    old: str
+    new: str
+    result: Result
+    why: str
+    started_at: str
+    ended_at: str
+    steps: tuple[StepReport, ...]
+    planned: tuple[int, ...]
+    limits: Limits
+    load: Load
+    workload: Workload
+    machine: Machine
+    checks: tuple[CheckResult, ...] = ()
+    check_row: Row | None = None
+    software: Mapping[str, str] = field(default_factory=dict)
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as JSON's values."""
+    return {"format": FORMAT, **asdict(report)}
+
+
+def render_text(report: Report) -> str:
+    """The report for people, in 80 columns."""
+    lines = [f"{report.endpoint}: {report.old} -> {report.new}", ""]
+    table: list[tuple[str, ...]] = [("STEP", "FIGURE", "OLD", "NEW", "95 % RANGE", "TARGET", "")]
+    if report.check_row:
+        table.append(_row("0 %", report.check_row))
+    for step in report.steps:
+        table += [_row(f"{step.share_percent} %", row) for row in step.rows]
+    lines += _columns(table) if len(table) > 1 else ["nothing was measured"]
+    notes = _notes(report)
+    lines += ["", *notes] if notes else []
+    lines += ["", _asked(report), ""]
+    lines += _wrapped(f"{report.result}: {report.why}")
+    return "\n".join(lines)
+
+
+def _row(step: str, row: Row) -> tuple[str, ...]:
+    low, high = row.interval or (None, None)
+    between = "" if row.interval is None else f"{_figure(low)} to {_figure(high)}"
+    return step, row.metric, _figure(row.old), _figure(row.new), between, row.target, row.outcome
+
+
+def _notes(report: Report) -> list[str]:
+    """What must be known of a row that does not simply pass."""
+    notes = []
+    rows = [(step.share_percent, row) for step in report.steps for row in step.rows]
+    if report.check_row:
+        rows.insert(0, (0, report.check_row))
+    for share, row in rows:
+        if row.outcome != "pass" or "judged by" in row.note or "within noise" in row.note:
+            notes += _wrapped(f"{share} %, {row.metric}: {row.note}")
+    for result in report.checks:
+        if result.problem:
+            before = "; the old revision's too" if result.old_problem else ""
+            notes += _wrapped(f"check {result.prompt[:60]!r}: {result.problem}{before}; it said {result.answer[:80]!r}")
+    return notes
+
+
+def _asked(report: Report) -> str:
+    workload, machine = report.workload, report.machine
+    kind = "chat" if workload.chat else "completion"
+    answers = sum(step.new_answers for step in report.steps), sum(step.old_answers for step in report.steps)
+    return "\n".join(
+        _wrapped(
+            f"measured with {answers[0]} answers of the new and {answers[1]} of the old revision: {kind} prompts of "
+            f"about {workload.prompt_words} words, {workload.output_tokens} tokens out, {report.load.concurrency} at "
+            f"once, in rounds by turns; asked from {machine.cpu}, {machine.cores:g} cores, load average "
+            f"{machine.load_average_before:g} before"
+        )
+    )
+
+
+def _wrapped(text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

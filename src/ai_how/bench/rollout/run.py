@@ -1,0 +1,246 @@
+"""The order of a rollout: start, prove, step by step more requests, each step judged; then promote or roll back.
+
+Works on any ``RollingEndpoints``. What is under way lies in the endpoint's journal, so that another command can go on
+with it or end it, should this one be killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+from ai_how.bench.load import Client
+from ai_how.bench.machine import describe_machine, describe_software
+from ai_how.bench.result import Machine
+from ai_how.bench.rollout import moves
+from ai_how.bench.rollout.judgement import Limits, Row, verdict
+from ai_how.bench.rollout.measure import (
+    CheckResult,
+    Load,
+    Measurement,
+    check_answers,
+    check_row,
+    for_revision,
+    measure,
+    prove,
+)
+from ai_how.bench.rollout.report import Report, Result, StepReport
+from ai_how.endpoints.interface import Revision
+from ai_how.endpoints.rollout.checks import Check
+from ai_how.endpoints.rollout.journal import RollingEndpoints, Rollout, parts
+from ai_how.endpoints.types import EndpointSpec
+from ai_how.errors import AiHowError, ConflictError, NotFoundError
+
+OnUnmeasured = Literal["hold", "promote", "rollback"]
+Say = Callable[[str], None]
+Value = TypeVar("Value")
+_LONGEST_WHY = 500
+"""An engine that does not start may say much; its log has all of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to roll out. ``on_unmeasured``: what to do where a step's figures do not decide."""
+
+    steps: tuple[int, ...]
+    load: Load
+    limits: Limits
+    checks: tuple[Check, ...] = ()
+    on_unmeasured: OnUnmeasured = "rollback"
+    start_timeout_s: float = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What every step of one rollout needs. ``stop`` rolls it back. ``client`` asks the endpoint as clients do."""
+
+    endpoints: RollingEndpoints
+    name: str
+    client: Client
+    settings: Settings
+    say: Say
+    stop: asyncio.Event
+
+
+@dataclass(kw_only=True)
+class _Progress:
+    """What has been seen so far."""
+
+    old: Revision
+    new: Revision
+    rollout: Rollout
+    machine: Machine
+    steps: list[StepReport] = field(default_factory=list)
+    checks: tuple[CheckResult, ...] = ()
+    check_row: Row | None = None
+
+
+async def roll_out(run: Run, spec: EndpointSpec) -> Report:
+    """Start a revision of an endpoint and give it all requests, unless it turns out worse.
+
+    Raises:
+        ConflictError: a rollout is under way already.
+        TryAgainError: the place where it runs does not answer any more; the rollout is left as it is.
+    """
+    endpoints, name = run.endpoints, run.name
+    # it takes a while to look at the machine, and once it starts the new revision would be part of what is seen
+    machine = describe_machine()
+    began = await asyncio.to_thread(moves.begin, endpoints, spec, run.settings.steps, id_=secrets.token_hex(4))
+    run.say(f"revision {began.new} of {name} is started beside revision {began.old}")
+    return await _go_on(run, began, machine)
+
+
+async def resume(run: Run) -> Report:
+    """Go on with the rollout that is under way, with the step that it was at.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    endpoints, name = run.endpoints, run.name
+    revisions, journal = await asyncio.gather(
+        asyncio.to_thread(endpoints.revisions, name), asyncio.to_thread(endpoints.journal, name)
+    )
+    pair = parts(revisions, journal.rollout)
+    if pair is None:
+        raise NotFoundError(f"no rollout of {name} is under way", next_step=f"ai-how deploy update {name}")
+    rollout = journal.rollout or moves.unknown_rollout(*pair, steps=run.settings.steps)
+    reached = max((share for share in rollout.steps if share <= pair[1].share_percent), default=0)
+    steps = tuple(share for share in rollout.steps if share >= reached)
+    run.say(f"going on with revision {rollout.new}, which has {pair[1].share_percent} % of the requests")
+    return await _go_on(run, replace(rollout, steps=steps), describe_machine())
+
+
+async def _go_on(run: Run, rollout: Rollout, machine: Machine) -> Report:
+    revisions = {one.number: one for one in await asyncio.to_thread(run.endpoints.revisions, run.name)}
+    progress = _Progress(old=revisions[rollout.old], new=revisions[rollout.new], rollout=rollout, machine=machine)
+    try:
+        ended = await _or_stop(_steps(run, progress), run.stop)
+    except ConflictError:
+        # somebody else has ended it meanwhile: theirs is the last word
+        raise
+    except AiHowError as error:
+        ended = "rolled back", " ".join(f"{error.brief}. {error.evidence}".split())[:_LONGEST_WHY]
+    except BaseException:
+        await asyncio.shield(_end(run, progress, "interrupted", "this command failed"))
+        raise
+    result, why = ended or ("interrupted", "this command was interrupted")
+    await asyncio.shield(_end(run, progress, result, why))
+    return _report(run, progress, result, why)
+
+
+async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
+    settings = run.settings
+    await asyncio.to_thread(
+        moves.wait_until_ready, run.endpoints, run.name, progress.new.number, settings.start_timeout_s, run.stop.is_set
+    )
+    old, new = (for_revision(run.client, one.number) for one in (progress.old, progress.new))
+    await prove(new)
+    if settings.checks:
+        run.say(f"{len(settings.checks)} answer checks")
+        progress.checks = await check_answers(settings.checks, old=old, new=new)
+        progress.check_row = check_row(progress.checks)
+        if progress.check_row.outcome == "fail":
+            return "rolled back", f"answer checks: {progress.check_row.note}"
+    for number, share in enumerate(progress.rollout.steps, start=1):
+        await _whole(moves.step, run.endpoints, run.name, progress.rollout, number, share)
+        run.say(f"{share} % of the requests, measured for {settings.load.duration_s:g} s")
+        found = await measure(
+            old,
+            new,
+            load=settings.load,
+            limits=settings.limits,
+            stop=run.stop,
+            heard=lambda number=number: moves.hear(run.endpoints, run.name, progress.rollout, number),  # type: ignore[misc]
+        )
+        progress.steps.append(_step_report(share, found))
+        decided = _decide(found.rows, share, settings)
+        if decided is not None:
+            return decided
+    return "promoted", f"all targets held at {', '.join(map(str, progress.rollout.steps))} %"
+
+
+def _decide(rows: Sequence[Row], share: int, settings: Settings) -> tuple[Result, str] | None:
+    """How the rollout ends after a step; None where it goes on."""
+    outcome = verdict(rows)
+    if outcome == "pass":
+        return None
+    row = next(row for row in rows if row.outcome == outcome)
+    figure = "" if row.new is None else f" {row.new:.3g} {row.unit}, target {row.target}"
+    why = f"{row.metric}{figure} at {share} %"
+    if outcome == "fail":
+        return "rolled back", f"{why} ({row.note})"
+    if settings.on_unmeasured == "promote":
+        return None
+    result: Result = "held" if settings.on_unmeasured == "hold" else "rolled back"
+    return result, f"{why}: {outcome} ({row.note})"
+
+
+async def _end(run: Run, progress: _Progress, result: Result, why: str) -> None:
+    """Bring the endpoint to where the result says it is."""
+    old, new = progress.old.number, progress.new.number
+    if result == "held":
+        run.say(f"left at {progress.steps[-1].share_percent} %")
+    elif result == "promoted":
+        await asyncio.to_thread(moves.keep_only, run.endpoints, run.name, kept=new, gone=old, why=why)
+    else:
+        run.say(f"back to revision {old}")
+        await asyncio.to_thread(moves.keep_only, run.endpoints, run.name, kept=old, gone=new, why=why)
+
+
+def _step_report(share: int, found: Measurement) -> StepReport:
+    return StepReport(
+        share_percent=share,
+        seconds=found.seconds,
+        old_answers=len(found.old.latencies_ms),
+        new_answers=len(found.new.latencies_ms),
+        rows=found.rows,
+    )
+
+
+def _report(run: Run, progress: _Progress, result: Result, why: str) -> Report:
+    settings = run.settings
+    return Report(
+        endpoint=run.name,
+        old=moves.label(progress.old),
+        new=moves.label(progress.new),
+        result=result,
+        why=why,
+        started_at=progress.rollout.started_at,
+        ended_at=moves.now(),
+        steps=tuple(progress.steps),
+        planned=progress.rollout.steps,
+        limits=settings.limits,
+        load=settings.load,
+        workload=run.client.workload,
+        machine=progress.machine,
+        checks=progress.checks,
+        check_row=progress.check_row,
+        software=describe_software(progress.new.spec.engine),
+    )
+
+
+async def _or_stop(step: Coroutine[Any, Any, Value], stop: asyncio.Event) -> Value | None:
+    """The step's result; None where ``stop`` was set first."""
+    task = asyncio.create_task(step)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+    return None if task.cancelled() or stop.is_set() else task.result()
+
+
+async def _whole(move: Callable[..., None], *arguments: object) -> None:
+    """Make a move in a thread; who breaks it off waits until it is made, lest it come after the one that undoes it."""
+    made = asyncio.create_task(asyncio.to_thread(move, *arguments))
+    try:
+        await asyncio.shield(made)
+    except asyncio.CancelledError:
+        await asyncio.wait((made,))
+        raise

@@ -1,0 +1,170 @@
+"""The ``deploy`` commands about versions of an endpoint: update, history, rollback."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ai_how.cli.confirm import confirm
+from ai_how.cli.deploy_common import check_provider, endpoint_name, endpoint_options, provider_option
+from ai_how.cli.options import Number, output_option, site_option, yes_option
+from ai_how.cli.output import note, print_json, print_table
+
+
+@click.command()
+@endpoint_options
+@click.option("--model", "-m", help="Version to roll out: model://name@alias, name/3, or a path that is pushed first.")
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="Deploy file; its model and hardware are taken.")
+@click.option("--steps", default="10,50,100", show_default=True, help="Percent of the requests, step by step.")
+@click.option("--prompts", type=click.Path(path_type=Path), help="Answer checks: YAML or JSON lines.")
+@click.option("--duration", type=Number(0.5, 3600), default=30, show_default=True, help="Seconds a step, at least.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="Requests at once.")
+@click.option("--slower-percent", type=Number(0, 1000), default=10, show_default=True, help="May be so much slower.")
+@click.option("--strict", is_flag=True, help="Fail on a missed latency target even where it is missed now too.")
+@click.option(
+    "--on-unmeasured",
+    type=click.Choice(["rollback", "hold", "promote"]),
+    default="rollback",
+    show_default=True,
+    help="What to do where the figures do not decide.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the rollout that is under way.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@yes_option
+@provider_option
+@site_option
+@output_option
+def update(
+    endpoint_id: str | None,
+    endpoint: str | None,
+    model: str | None,
+    config: Path | None,
+    steps: str,
+    prompts: Path | None,
+    duration: float,
+    concurrency: int,
+    slower_percent: float,
+    strict: bool,
+    on_unmeasured: str,
+    resume: bool,
+    dry_run: bool,
+    yes: bool,
+    provider: str | None,
+    site_path: Path | None,
+    output: str,
+) -> None:
+    """Roll another version out, step by step; back where it turns out worse.
+
+    The new version runs beside the old one, gets a growing share of the requests,
+    and is measured at each step. Without --model and --config: the version that
+    the alias it was deployed from now points at. Ends with code 0 when it was
+    promoted, 3 rolled back, 4 held.
+
+    \b
+    Example:
+      ai-how deploy update my-model --model model://my-model@champion --yes
+    """
+    from ai_how.cli.rollout_update import Asked, Measuring, run_update
+
+    check_provider(provider)
+    asked = Asked(
+        name=endpoint_name(endpoint_id, endpoint), model=model, config=config, resume=resume, dry_run=dry_run, yes=yes
+    )
+    measuring = Measuring(
+        steps=steps,
+        prompts=prompts,
+        duration_s=duration,
+        concurrency=concurrency,
+        slower_percent=slower_percent,
+        strict=strict,
+        on_unmeasured=on_unmeasured,
+    )
+    sys.exit(run_update(asked, measuring, site_path=site_path, output=output))
+
+
+@click.command()
+@endpoint_options
+@provider_option
+@site_option
+@output_option
+def history(
+    endpoint_id: str | None, endpoint: str | None, provider: str | None, site_path: Path | None, output: str
+) -> None:
+    """Show an endpoint's revisions: when, which version, what became of it.
+
+    \b
+    Example:
+      ai-how deploy history my-model
+    """
+    from ai_how.cli.rollout_site import open_rollouts
+    from ai_how.cli.rollout_text import history_rows
+    from ai_how.endpoints.rollout.journal import history as all_of
+
+    check_provider(provider)
+    name, endpoints = endpoint_name(endpoint_id, endpoint), open_rollouts(site_path).endpoints
+    endpoints.get(name)
+    revisions = endpoints.revisions(name)
+    found = all_of(endpoints.journal(name), revisions)
+    if output == "json":
+        print_json(found)
+    else:
+        print_table(("REVISION", "STARTED", "MODEL", "SHARE", "OUTCOME", "WHY"), history_rows(found, revisions))
+
+
+@click.command()
+@endpoint_options
+@click.option("--to", type=click.IntRange(1), help="Revision to go back to. Default: the one before.")
+@yes_option
+@provider_option
+@site_option
+@output_option
+def rollback(
+    endpoint_id: str | None,
+    endpoint: str | None,
+    to: int | None,
+    yes: bool,
+    provider: str | None,
+    site_path: Path | None,
+    output: str,
+) -> None:
+    """End the rollout under way, or go back to an earlier version.
+
+    A rollout that is under way ends at once: the old revision still runs. Else
+    the earlier version is started again, and gets all requests when it is ready.
+
+    \b
+    Example:
+      ai-how deploy rollback my-model
+      ai-how deploy rollback my-model --to 3
+    """
+    from ai_how.bench.rollout import moves
+    from ai_how.cli.rollout_site import open_rollouts
+    from ai_how.endpoints.rollout.journal import parts
+
+    check_provider(provider)
+    site = open_rollouts(site_path)
+    name, endpoints = endpoint_name(endpoint_id, endpoint), site.endpoints
+    endpoints.get(name)
+    pair = parts(endpoints.revisions(name), endpoints.journal(name).rollout)
+    if pair and to not in (None, pair[0].number):
+        raise moves.under_way(name)
+    if pair:
+        moves.end_rollout(endpoints, name, why="ended by hand")
+        kept, gone = pair
+    else:
+        entry, present = moves.choose_earlier(endpoints, name, to=to)
+        version = f"{entry.spec.model_name}/{entry.spec.model_version}"
+        if not yes:
+            now = f"{present.spec.model_name}/{present.spec.model_version}"
+            again = f"ai-how deploy rollback {name} --to {entry.number} --yes"
+            confirm(f"Serve {version} again instead of {now}?", what="a rollback", otherwise=again)
+        note(f"  starting {version} as a new revision")
+        gone, kept = moves.go_back(
+            endpoints, name, to=entry.number, timeout_s=site.start_timeout_s, stopped=lambda: False
+        )
+    if output == "json":
+        print_json({"endpoint": name, "serves": kept, "removed": gone})
+    else:
+        click.echo(f"{name} serves {moves.label(kept)}; {moves.label(gone)} is removed")

@@ -1,0 +1,52 @@
+"""Revisions and rollouts as people read them: lines of ``deploy status``, rows of ``deploy history``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ai_how.endpoints.interface import Revision
+from ai_how.endpoints.rollout.journal import Entry, Rollout, parts
+from ai_how.endpoints.types import EndpointSpec
+from ai_how.models.types import RegisteredVersion
+
+
+def history_rows(entries: Sequence[Entry], revisions: Sequence[Revision]) -> list[tuple[str, ...]]:
+    """Newest first."""
+    shares = {revision.number: f"{revision.share_percent} %" for revision in revisions}
+    return [
+        (
+            str(entry.number),
+            entry.started_at[:19].replace("T", " ") or "unknown",
+            f"{entry.spec.model_name}/{entry.spec.model_version}",
+            shares.get(entry.number, "-"),
+            str(entry.outcome),
+            entry.why,
+        )
+        for entry in reversed(entries)
+    ]
+
+
+def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout | None) -> list[str]:
+    """What is under way; nothing where one revision serves alone."""
+    if parts(revisions, rollout) is None:
+        return []
+    lines = []
+    for revision in revisions:
+        version = f"{revision.spec.model_name}/{revision.spec.model_version}"
+        words = f"{revision.number}  {version}  {revision.share_percent} % of the requests  {revision.state}"
+        lines.append(f"{'' if lines else 'revisions':<11}{words}")
+    if rollout is None:
+        lines.append("rollout    under way, of which nothing was written down")
+    else:
+        step = f"step {rollout.step} of {len(rollout.steps)}" if rollout.step else "starting"
+        lines.append(f"rollout    {step}, last heard of {rollout.heard_at[:19].replace('T', ' ')} UTC")
+    lines.append(f"           go on: ai-how deploy update {name} --resume")
+    lines.append(f"           end it: ai-how deploy rollback {name}")
+    return lines
+
+
+def moved_line(spec: EndpointSpec, version: RegisteredVersion) -> str:
+    """That the alias an endpoint was deployed from means another version now; empty where it does not."""
+    if (version.name, version.version) == (spec.model_name, spec.model_version):
+        return ""
+    return f"newer      {spec.model_ref} is now version {version.version}: ai-how deploy update {spec.name}"

@@ -1,0 +1,264 @@
+"""What ``deploy update`` does: find the version, say what would be done, roll it out, report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import click
+
+from ai_how.cli.confirm import confirm
+from ai_how.cli.interrupt import stop_on_signals
+from ai_how.cli.next_step import say_next
+from ai_how.cli.output import note, print_json
+from ai_how.cli.rollout_site import RolloutSite, open_rollouts
+from ai_how.errors import NotFoundError, SpecError
+
+if TYPE_CHECKING:
+    from ai_how.bench.rollout.report import Report
+    from ai_how.bench.rollout.run import Settings
+    from ai_how.endpoints.deploy_file import DeployFile
+    from ai_how.endpoints.types import EndpointSpec
+    from ai_how.models.types import RegisteredVersion
+
+EXIT_CODES = {"promoted": 0, "rolled back": 3, "held": 4, "interrupted": 130}
+REQUEST_TIMEOUT_S = 60
+"""A request of the measurement that takes longer has failed: a rollout must not wait for an engine that hangs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What to roll out, and how far to go."""
+
+    name: str
+    model: str | None
+    config: Path | None
+    resume: bool
+    dry_run: bool
+    yes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """How each step is measured and judged, as typed."""
+
+    steps: str
+    prompts: Path | None
+    duration_s: float
+    concurrency: int
+    slower_percent: float
+    strict: bool
+    on_unmeasured: str
+
+
+def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, output: str) -> int:
+    """Roll out and report; the exit code."""
+    site = open_rollouts(site_path)
+    settings = _settings(site, measuring)
+    if asked.resume and (asked.model or asked.config):
+        raise SpecError(
+            "--resume goes on with the version that is under way", next_step="leave --model or --config out"
+        )
+    current = site.endpoints.get(asked.name).spec
+    spec = None if asked.resume else _wanted(site, asked, current)
+    if spec is not None:
+        if _same(spec, current):
+            return _nothing_to_do(site, spec, current, asked=asked, output=output)
+        _check_free(site, asked.name)
+        if asked.dry_run:
+            _show_plan(spec, current, settings, output=output)
+            return 0
+        if not asked.yes:
+            question = f"Roll out {_version(spec)} to {asked.name}, which serves {_version(current)}?"
+            confirm(question, what="a rollout", otherwise=f"ai-how deploy update {asked.name} ... --yes")
+    elif asked.dry_run:
+        raise SpecError("--dry-run says what a new rollout would do", next_step="leave --resume out")
+    report = _roll_out(site, asked.name, spec, current, settings=settings, quiet=output == "json")
+    _show(report, site, output=output)
+    return EXIT_CODES[report.result]
+
+
+def _settings(site: RolloutSite, measuring: Measuring) -> Settings:
+    from ai_how.bench.rollout.judgement import Limits
+    from ai_how.bench.rollout.measure import Load
+    from ai_how.bench.rollout.run import Settings
+    from ai_how.endpoints.rollout.checks import load_checks
+    from ai_how.endpoints.rollout.steps import parse_steps
+
+    targets = site.site.targets
+    return Settings(
+        steps=parse_steps(measuring.steps),
+        load=Load(duration_s=measuring.duration_s, concurrency=measuring.concurrency),
+        limits=Limits(
+            latency_p95_ms=targets.latency_p95_ms,
+            error_percent=targets.error_percent,
+            slower_percent=measuring.slower_percent,
+            strict=measuring.strict,
+        ),
+        checks=load_checks(measuring.prompts) if measuring.prompts else (),
+        on_unmeasured=cast('Literal["hold", "promote", "rollback"]', measuring.on_unmeasured),
+        start_timeout_s=site.start_timeout_s,
+    )
+
+
+def _wanted(site: RolloutSite, asked: Asked, current: EndpointSpec) -> EndpointSpec:
+    """The spec to roll out."""
+    from ai_how.endpoints.deploy_file import load_deploy_file
+
+    if current.stopped:
+        raise SpecError(f"endpoint {asked.name} is stopped", next_step=f"ai-how deploy start {asked.name} --wait")
+    file = None
+    if asked.config is not None:
+        file, warnings = load_deploy_file(asked.config, model_path=asked.model, name=asked.name)
+        for warning in warnings:
+            note(f"Warning: {warning}")
+    version, reference = _find(site, file.model_source if file else asked.model, current)
+    spec = site.make_spec(
+        asked.name,
+        version,
+        hardware=file.hardware if file else current.hardware,
+        autoscaling=file.autoscaling if file else current.autoscaling,
+        base=_base(site, version, current, file),
+    )
+    return replace(spec, model_ref=reference)
+
+
+def _find(site: RolloutSite, source: str | None, current: EndpointSpec) -> tuple[RegisteredVersion, str]:
+    """The version that is meant, and how to find it again where that may come to mean another one."""
+    from ai_how.endpoints.rollout.journal import may_move
+    from ai_how.models.library import resolve
+
+    if source is None and not current.model_ref:
+        raise SpecError(
+            f"which version of {current.model_name} should {current.name} serve?",
+            evidence="it was not deployed from an alias, so that there is none to follow",
+            next_step=f"ai-how deploy update {current.name} --model model://{current.model_name}@champion",
+        )
+    source = source or current.model_ref
+    if not source.startswith("model://") and (source.startswith("hf://") or Path(source).expanduser().exists()):
+        from ai_how.cli.model import push_with_progress
+
+        stores = site.stores()
+        return push_with_progress(source, name=current.model_name, aliases=(), stores=stores, quiet=False), ""
+    return resolve(source.removeprefix("model://"), site.stores()), may_move(source)
+
+
+def _base(
+    site: RolloutSite, version: RegisteredVersion, current: EndpointSpec, file: DeployFile | None
+) -> RegisteredVersion | None:
+    """The base model of an adapter: as the file says, else the one that is served now."""
+    from ai_how.models.library import list_models, resolve
+    from ai_how.models.types import ModelFormat
+
+    if version.info.format is not ModelFormat.PEFT_ADAPTER:
+        return None
+    if file is not None and file.base_model:
+        return resolve(file.base_model, site.stores())
+    found = [one for one in list_models(site.stores()) if one.uri == current.adapter_base_uri]
+    if not found:
+        raise NotFoundError(
+            f"the base model of {version.name} is not known",
+            evidence=f"{current.name} serves no adapter whose base is registered",
+            next_step="name it in a deploy file: base_model: NAME, then --config FILE",
+        )
+    return found[0]
+
+
+def _check_free(site: RolloutSite, name: str) -> None:
+    from ai_how.bench.rollout.moves import under_way
+
+    if len(site.endpoints.revisions(name)) > 1:
+        raise under_way(name)
+
+
+def _same(spec: EndpointSpec, current: EndpointSpec) -> bool:
+    """Whether the same version is served in the same way already."""
+    return spec == replace(
+        current,
+        autoscaling=spec.autoscaling,
+        created_at=spec.created_at,
+        model_ref=spec.model_ref,
+        stopped=spec.stopped,
+    )
+
+
+def _nothing_to_do(site: RolloutSite, spec: EndpointSpec, current: EndpointSpec, *, asked: Asked, output: str) -> int:
+    if spec.model_ref != current.model_ref and not asked.dry_run:
+        # nothing is started anew for this
+        site.endpoints.put(replace(current, model_ref=spec.model_ref))
+    if output == "json":
+        print_json({"endpoint": asked.name, "result": "unchanged", "model": _version(current)})
+    else:
+        click.echo(f"{asked.name} serves {_version(current)} already")
+    return 0
+
+
+def _show_plan(spec: EndpointSpec, current: EndpointSpec, settings: Settings, *, output: str) -> None:
+    limits = settings.limits
+    if output == "json":
+        print_json(
+            {
+                "endpoint": spec.name,
+                "result": "dry run",
+                "old": _version(current),
+                "new": _version(spec),
+                "steps": settings.steps,
+                "limits": limits,
+                "load": settings.load,
+                "checks": len(settings.checks),
+            }
+        )
+        return
+    steps = ", ".join(f"{step} %" for step in settings.steps)
+    click.echo(f"endpoint   {spec.name}")
+    click.echo(f"model      {_version(current)} -> {_version(spec)}")
+    click.echo(f"engine     {spec.engine} on {spec.hardware.count}x {spec.hardware.accelerator}, both at once")
+    click.echo(f"steps      {steps} of the requests, each measured for {settings.load.duration_s:g} s or more")
+    click.echo(f"targets    latency P95 < {limits.latency_p95_ms:g} ms, errors <= {limits.error_percent:g} %,")
+    click.echo(f"           P95 at most {limits.slower_percent:g} % above the old revision's, noise considered")
+    click.echo(f"checks     {len(settings.checks) or 'none'}")
+
+
+def _roll_out(
+    site: RolloutSite, name: str, spec: EndpointSpec | None, current: EndpointSpec, *, settings: Settings, quiet: bool
+) -> Report:
+    import asyncio
+
+    from ai_how.bench.rollout.run import Run, resume, roll_out
+
+    client = site.client(spec or current, seed=int(time.time()) % 1_000_000, timeout_s=REQUEST_TIMEOUT_S)
+
+    async def go() -> Report:
+        run = Run(
+            endpoints=site.endpoints,
+            name=name,
+            client=client,
+            settings=settings,
+            say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
+            stop=stop_on_signals("rolling back"),
+        )
+        return await (resume(run) if spec is None else roll_out(run, spec))
+
+    return asyncio.run(go())
+
+
+def _show(report: Report, site: RolloutSite, *, output: str) -> None:
+    from ai_how.apply.files import write_json
+    from ai_how.bench.rollout.report import render_text, to_json
+
+    file = site.reports_dir / f"{report.endpoint}-rollout-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    write_json(file, to_json(report))
+    if output == "json":
+        print_json(to_json(report))
+        return
+    click.echo(render_text(report))
+    note(f"\nkept: {file}")
+    if report.result == "held":
+        name = report.endpoint
+        say_next(f"ai-how deploy update {name} --resume    or: ai-how deploy rollback {name}")
+
+
+def _version(spec: EndpointSpec) -> str:
+    return f"{spec.model_name}/{spec.model_version}"
