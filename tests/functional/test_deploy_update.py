@@ -1,0 +1,204 @@
+"""``ai-how deploy update``, ``history`` and ``rollback`` against a site with real engines."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.tiny_model import write_tiny_checkpoint
+
+from .site import SiteUnderTest, eventually
+
+pytestmark = pytest.mark.slow
+
+SERVING = "serving:\n  context_tokens: 256\n  parallel_requests: 2\n  threads: 1\ntargets:\n  latency_p95_ms: 60000\n"
+# what the noise of a busy machine makes of two models that are alike must not decide here
+MILD = ("--duration", "4", "--slower-percent", "900")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteUnderTest]:
+    made = SiteUnderTest(folder=tmp_path_factory.mktemp("rollout"), name="rollout")
+    made.write(SERVING)
+    for seed in (1, 2, 3):
+        write_tiny_checkpoint(made.folder / f"v{seed}", seed=seed)
+    made.run("up", "--yes")
+    made.run("model", "push", "v1", "--name", "tiny", "--alias", "champion")
+    made.run("model", "push", "v2", "--name", "tiny")
+    made.run("deploy", "up", "--model-path", "model://tiny@champion", "--name", "tiny")
+    yield made
+    made.run("destroy", "--yes", code=None)
+    assert made.processes() == []
+
+
+def revisions(site: SiteUnderTest) -> dict[int, int]:
+    status = site.run("deploy", "status", "tiny", "-o", "json").json()
+    return {one["number"]: one["share_percent"] for one in status["revisions"]}
+
+
+def served(site: SiteUnderTest) -> int:
+    return int(site.run("deploy", "status", "tiny", "-o", "json").json()["spec"]["model_version"])
+
+
+def history(site: SiteUnderTest) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = site.run("deploy", "history", "tiny", "-o", "json").json()
+    return found
+
+
+def test_an_alias_that_moves_is_told_and_rolled_out_and_back(site: SiteUnderTest) -> None:
+    assert "tiny serves tiny/1 already" in site.run("deploy", "update", "tiny", "--yes").stdout
+    site.run("model", "promote", "tiny/2", "--alias", "champion")
+    assert "tiny@champion is now version 2: ai-how deploy update tiny" in site.run("deploy", "status", "tiny").stdout
+    plan = site.run("deploy", "update", "tiny", "--dry-run", *MILD).stdout
+    assert "model      tiny/1 -> tiny/2" in plan
+    assert "steps      10 %, 50 %, 100 % of the requests, each measured for 4 s or more" in plan
+    assert "wants to be confirmed" in site.run("deploy", "update", "tiny", *MILD, code=1).stderr
+    assert served(site) == 1
+    done = site.run("deploy", "update", "tiny", "--yes", "--steps", "50,100", *MILD, "-o", "json").json()
+    assert done["result"] == "promoted"
+    assert [step["share_percent"] for step in done["steps"]] == [50, 100]
+    assert done["steps"][0]["new_answers"] >= 20
+    assert served(site) == 2
+    assert [(one["number"], one["outcome"]) for one in history(site)] == [(1, "replaced"), (2, "serving")]
+    (kept,) = (site.root / "reports").glob("tiny-rollout-*.json")
+    assert json.loads(kept.read_text())["result"] == "promoted"
+
+    assert "wants to be confirmed" in site.run("deploy", "rollback", "tiny", code=1).stderr
+    said = site.run("deploy", "rollback", "tiny", "--yes").stdout
+    assert said == "tiny serves revision 3 (tiny/1); revision 2 (tiny/2) is removed\n"
+    assert served(site) == 1
+    table = site.run("deploy", "history", "tiny").stdout.splitlines()
+    assert table[0].split() == ["REVISION", "STARTED", "MODEL", "SHARE", "OUTCOME", "WHY"]
+    assert "went back to what revision 1 served" in table[1]
+    again = site.run("deploy", "rollback", "tiny", "--to", "2", "--yes", "-o", "json").json()
+    assert again["serves"]["spec"]["model_version"] == 2
+    assert "no revision 99" in site.run("deploy", "rollback", "tiny", "--to", "99", "--yes", code=1).stderr
+    assert site.run("deploy", "test", "tiny").stdout
+
+
+def test_answers_that_are_not_as_wanted_roll_back(site: SiteUnderTest) -> None:
+    (site.folder / "prompts.yaml").write_text("prompts:\n  - prompt: Hello\n    contains: [no tiny model says this]\n")
+    before = served(site)
+    words = ("--model", "tiny/1", "--prompts", "prompts.yaml", "--yes", *MILD)
+    ended = site.run("deploy", "update", "tiny", *words, code=3)
+    assert "answer checks" in ended.stdout
+    assert "does not contain 'no tiny model says this'" in ended.stdout
+    assert served(site) == before
+    assert history(site)[-1]["outcome"] == "rolled back"
+    (site.folder / "prompts.jsonl").write_text('{"prompt": "Hello"}\n')
+    words = ("--model", "v3", "--prompts", "prompts.jsonl", "--steps", "100", "--concurrency", "2", "--yes", *MILD)
+    done = site.run("deploy", "update", "tiny", *words)
+    assert "promoted: all targets held at 100 %" in done.stdout
+    assert "registered as tiny/3" in done.stderr
+    assert served(site) == 3
+
+
+def test_a_missed_target_and_what_could_not_be_measured(site: SiteUnderTest) -> None:
+    before = served(site)
+    strict = site.file.read_text().replace("60000", "0.001")
+    site.file.write_text(strict)
+    try:
+        words = ("--model", "tiny/1", "--yes", "--strict", "--duration", "8", "--slower-percent", "900")
+        ended = site.run("deploy", "update", "tiny", *words, code=3)
+    finally:
+        site.file.write_text(strict.replace("0.001", "60000"))
+    assert "rolled back: latency P95" in ended.stdout
+    assert served(site) == before
+    words = ("--model", "tiny/1", "--yes", "--duration", "0.5", "--on-unmeasured", "hold", "--slower-percent", "900")
+    ended = site.run("deploy", "update", "tiny", *words, code=None)
+    assert ended.returncode in (0, 4), ended.stdout
+    if ended.returncode == 4:
+        assert "deploy update tiny --resume" in ended.stderr
+        site.run("deploy", "rollback", "tiny")
+        assert served(site) == before
+
+
+def started(site: SiteUnderTest, *, until: str) -> subprocess.Popen[str]:
+    target = "tiny/1" if served(site) != 1 else "tiny/2"
+    process = site.start("deploy", "update", "tiny", "--model", target, "--yes", "--duration", "60")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if until in line:
+            return process
+    raise AssertionError(f"it ended without saying {until!r}")
+
+
+def test_a_command_that_was_killed_leaves_a_rollout_that_can_be_seen_and_ended(site: SiteUnderTest) -> None:
+    before = served(site)
+    process = started(site, until="10 % of the requests")
+    process.kill()
+    process.wait(10)
+    old, new = sorted(revisions(site))
+    assert revisions(site) == {old: 90, new: 10}
+    shown = site.run("deploy", "status", "tiny").stdout
+    assert "10 % of the requests" in shown
+    assert "rollout    step 1 of 3, last heard of" in shown
+    other = f"tiny/{1 if before != 1 else 2}"
+    for words in (("update", "tiny", "--model", other), ("up", "--name", "tiny", "--model-path", f"model://{other}")):
+        refused = site.run("deploy", *words, *(("--yes",) if words[0] == "update" else ()), code=1)
+        assert "a rollout of tiny is under way" in refused.stderr
+        assert "deploy rollback tiny" in refused.stderr
+    assert "is removed" in site.run("deploy", "rollback", "tiny").stdout
+    assert revisions(site) == {old: 100}
+    assert served(site) == before
+    assert history(site)[-1]["why"] == "ended by hand"
+
+
+def test_a_killed_rollout_can_be_gone_on_with(site: SiteUnderTest) -> None:
+    before = served(site)
+    process = started(site, until="10 % of the requests")
+    process.kill()
+    process.wait(10)
+    wrong = site.run("deploy", "update", "tiny", "--resume", "--model", "tiny/1", code=1)
+    assert "leave --model and --config out" in wrong.stderr
+    done = site.run("deploy", "update", "tiny", "--resume", *MILD)
+    assert "promoted" in done.stdout
+    assert served(site) != before
+    nothing = site.run("deploy", "update", "tiny", "--resume", *MILD, code=1)
+    assert "no rollout of tiny is under way" in nothing.stderr
+
+
+def test_ctrl_c_rolls_back(site: SiteUnderTest) -> None:
+    before = served(site)
+    process = started(site, until="10 % of the requests")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: this command was interrupted" in said
+    eventually(lambda: len(revisions(site)) == 1)
+    assert served(site) == before
+
+
+def test_a_version_that_is_being_rolled_out_cannot_be_deleted(site: SiteUnderTest) -> None:
+    process = started(site, until="10 % of the requests")
+    process.kill()
+    process.wait(10)
+    status = site.run("deploy", "status", "tiny", "-o", "json").json()
+    versions = {one["spec"]["model_version"] for one in status["revisions"]}
+    assert len(versions) == 2
+    for version in versions:
+        assert "is served by tiny" in site.run("model", "delete", f"tiny/{version}", "--yes", code=1).stderr
+    site.run("deploy", "rollback", "tiny")
+
+
+def test_what_is_wrong_is_said(site: SiteUnderTest) -> None:
+    assert "no steps of a rollout" in site.run("deploy", "update", "tiny", "--steps", "5", code=1).stderr
+    assert "no such file" in site.run("deploy", "update", "tiny", "--prompts", "none.yaml", code=1).stderr
+    assert "there is no endpoint 'none'" in site.run("deploy", "history", "none", code=1).stderr
+    assert "there is no endpoint 'none'" in site.run("deploy", "rollback", "none", code=1).stderr
+    assert "there is no endpoint 'none'" in site.run("deploy", "update", "none", "--yes", code=1).stderr
+    site.run("deploy", "create-endpoint", "--model-id", "tiny/1", "--name", "fixed", "--wait")
+    asked = site.run("deploy", "update", "fixed", "--yes", code=1).stderr
+    assert "which version of tiny should fixed serve?" in asked
+    assert "--model model://tiny@champion" in asked
+    (site.folder / "deploy.yaml").write_text("model_source: model://tiny/2\nmodel_name: fixed\n")
+    plan = site.run("deploy", "update", "fixed", "--config", "deploy.yaml", "--dry-run", "-o", "json").json()
+    assert (plan["old"], plan["new"], plan["result"]) == ("tiny/1", "tiny/2", "dry run")
+    site.run("deploy", "stop", "fixed", "--wait")
+    assert "is stopped" in site.run("deploy", "update", "fixed", "--model", "tiny/2", "--yes", code=1).stderr
+    site.run("deploy", "delete", "fixed", "--force")
