@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,17 +66,35 @@ class StackOnLoopback:
         self.put("secrets", namespace, {"metadata": {"name": name, "namespace": namespace}, "data": data})
 
     def pod(
-        self, app: str, port: str, number: int, *, namespace: str = "mlops", ready: str = "True", node: str = WORKER
+        self,
+        app: str,
+        port: str,
+        number: int,
+        *,
+        namespace: str = "mlops",
+        ready: str = "True",
+        node: str = WORKER,
+        labels: Mapping[str, str] | None = None,
+        containers: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """A pod that is a process on loopback."""
-        labels = {"app.kubernetes.io/name": app}
+        """A pod that is a process on loopback; ``containers`` are the statuses of its containers."""
         container = {"name": "server", "image": "x:1", "ports": [{"name": port, "containerPort": number}]}
-        status = {"phase": "Running", "podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": ready}]}
+        usual = {"ready": True, "restartCount": 0, "image": "x:1", "imageID": ""}
+        status = {
+            "phase": "Running",
+            "podIP": "127.0.0.1",
+            "conditions": [{"type": "Ready", "status": ready}],
+            "containerStatuses": [{**usual, **each} for each in containers],
+        }
         self.put(
             "pods",
             namespace,
             {
-                "metadata": {"name": f"{app}-0", "namespace": namespace, "labels": labels},
+                "metadata": {
+                    "name": f"{app}-0",
+                    "namespace": namespace,
+                    "labels": dict(labels or {"app.kubernetes.io/name": app}),
+                },
                 "spec": {"nodeName": node, "containers": [container]},
                 "status": status,
             },

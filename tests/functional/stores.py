@@ -127,22 +127,23 @@ def mlflow_python() -> Path:
     return environment / "bin" / "python"
 
 
-def mlflow_server(folder: Path, *, allowed_hosts: str = "") -> tuple[Server, str]:
+def mlflow_server(folder: Path, *, allowed_hosts: str = "", database: str = "") -> tuple[Server, str]:
     """MLflow on SQLite; not started yet.
 
     Args:
         allowed_hosts: The names that it answers to, in the place of its own address.
+        database: Another database's address, which may hold a password.
     """
     folder.mkdir(parents=True)
     port = _free_ports(1)[0]
     argv = [
         str(mlflow_python()),
         *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
         *("--artifacts-destination", str(folder / "artifacts")),
         *("--allowed-hosts", allowed_hosts or f"127.0.0.1:{port},localhost:{port}"),
     ]
     env = {
+        "MLFLOW_BACKEND_STORE_URI": database or f"sqlite:///{folder / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

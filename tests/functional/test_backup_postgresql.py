@@ -126,3 +126,14 @@ def test_a_wrong_password_is_said_and_not_shown(server: PostgresServer, tmp_path
         dump_postgresql(stranger, tmp_path / "dump")
     assert "password authentication failed" in error.value.evidence
     assert "not-it" not in str(error.value)
+
+
+def test_a_dump_that_is_too_new_for_the_programs_here_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "pg_restore"
+    program.write_text("#!/bin/sh\necho 'pg_restore: error: unsupported version (1.99) in file header' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("ai_how.backups.databases.find_program", lambda _name: program)
+    with pytest.raises(MissingToolError, match="too old"):
+        postgresql_trouble(tmp_path / "dump")

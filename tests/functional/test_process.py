@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from ai_how.errors import TryAgainError
+from ai_how.run.background import Background
 from ai_how.run.process import end_running, run
 
 
@@ -47,3 +48,18 @@ def test_programs_of_other_threads_end_too(tmp_path: Path) -> None:
 def test_what_it_reads_and_prints() -> None:
     assert run(["cat"], stdin="in").stdout == "in"
     assert run(["sh", "-c", "echo out; echo err >&2; exit 3"], check=False).returncode == 3
+
+
+def test_files_go_in_and_out_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"\0\xff\n" * 50_000)
+    done = run(["cat"], input_file=tmp_path / "in", output_file=tmp_path / "out")
+    assert done.stdout == "" and (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+
+
+def test_a_tied_program_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    words = ["cat"]
+    with Background(words, env={}, cwd=tmp_path, stdout=tmp_path / "o", stderr=tmp_path / "e", tied=True) as one:
+        assert one.poll() is None
+    assert one.poll() is not None
+    untied = Background(["/bin/cat"], env={}, cwd=tmp_path, stdout=tmp_path / "o", stderr=tmp_path / "e")
+    assert untied.wait(10) == 0, "it reads nothing"

@@ -304,6 +304,8 @@ def test_one_is_shown(two: BackupStore) -> None:
     assert "no model was registered" in shown
     assert json.loads(run("show", str(two.root), "-o", "json"))["id"] == "other-20260103t000000z"
     assert "has no site file" in run("show", str(two.root), "--site-file", code=1)
+    assert "has no state.json" in run("show", str(two.root), "--file", "state.json", code=1)
+    assert "one at a time" in run("show", str(two.root), "--file", "x", "--site-file", code=1)
 
 
 def test_verify_takes_the_newest_one_or_all(two: BackupStore) -> None:
@@ -332,11 +334,20 @@ def test_deleting_asks_and_keeps_so_many_of_each_site(two: BackupStore) -> None:
     assert two.ids() == ["light-20260102t000000z"]
 
 
-def test_a_site_of_another_provider_is_told(tmp_path: Path) -> None:
+def test_a_site_without_clusters_has_none_to_name(tmp_path: Path) -> None:
     file = tmp_path / "ai-how.yaml"
-    file.write_text("name: far\nprovider: libvirt\n")
+    file.write_text("name: near\nprovider: local\n")
+    BackupStore(tmp_path / "b").begin()
+    for command in ("create", "restore"):
+        said = run(command, str(tmp_path / "b"), "--site", str(file), "--cluster", "cloud", code=1)
+        assert "site near has no clusters" in said
+
+
+def test_a_cluster_without_a_stack_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "ai-how.yaml"
+    file.write_text("name: far\nprovider: libvirt\nclusters: {cloud: {stack: {enabled: false}}}\n")
     said = run("create", str(tmp_path / "b"), "--site", str(file), code=1)
-    assert "cannot be backed up by ai-how yet" in said
+    assert "no cluster of site far has a stack" in said
     assert not (tmp_path / "b").exists()
 
 

@@ -10,9 +10,9 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
-from ai_how.errors import MissingToolError, ProviderError, TryAgainError
+from ai_how.errors import MissingToolError, ProviderError, SpecError, TryAgainError
 from ai_how.models.types import SecretText
 from ai_how.run.process import run, which
 
@@ -23,7 +23,11 @@ _LONGEST_S = 6 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresServer:
-    """One database of a server. ``bin_dir``: where its programs lie; None looks for the newest that are installed."""
+    """One database of a server.
+
+    ``bin_dir``: where its programs lie; None looks for the newest that are installed. ``ssl_mode`` is libpq's; empty:
+    its default.
+    """
 
     host: str
     port: int
@@ -31,6 +35,7 @@ class PostgresServer:
     database: str
     password: SecretText = field(repr=False)
     bin_dir: Path | None = None
+    ssl_mode: str = ""
 
     def program(self, name: str) -> Path:
         """One of PostgreSQL's programs."""
@@ -45,7 +50,34 @@ class PostgresServer:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"PGPASSWORD": str(self.password), "PGCONNECT_TIMEOUT": "15"}
+        found = {"PGPASSWORD": str(self.password), "PGCONNECT_TIMEOUT": "15"}
+        return {**found, "PGSSLMODE": self.ssl_mode} if self.ssl_mode else found
+
+
+def external_server(
+    address: str, password: SecretText, *, key: str = "registry.database", ssl_mode: str = ""
+) -> PostgresServer:
+    """The server of a ``postgresql://`` address; ``key`` is where the site file says it.
+
+    Raises:
+        SpecError: it names no user, host or database.
+    """
+    parts = urlsplit(address)
+    database = unquote(parts.path.lstrip("/"))
+    if not (parts.hostname and parts.username and database):
+        raise SpecError(
+            f"{key} lacks a user, a host or a database",
+            evidence="it must be postgresql://user@host:port/name",
+            next_step="correct it in the site file, then: ai-how validate",
+        )
+    return PostgresServer(
+        host=parts.hostname,
+        port=parts.port or 5432,
+        user=unquote(parts.username),
+        database=database,
+        password=password,
+        ssl_mode=ssl_mode,
+    )
 
 
 def find_program(name: str) -> Path:
@@ -122,11 +154,17 @@ def postgresql_trouble(file: Path) -> str:
     """What is wrong with a dump, all of its data read; empty where it is sound.
 
     Raises:
-        MissingToolError: pg_restore is not installed here.
+        MissingToolError: pg_restore is not installed here, or is older than the server that was dumped.
     """
     done = run([find_program("pg_restore"), f"--file={os.devnull}", file], check=False, timeout_s=_LONGEST_S)
     if done.returncode:
-        return (done.stderr.strip().splitlines() or ["pg_restore refuses it"])[-1]
+        said = (done.stderr.strip().splitlines() or ["pg_restore refuses it"])[-1]
+        if "unsupported version" in said:
+            # of a newer server than the programs here: no damage
+            raise MissingToolError(
+                "pg_restore here is too old to read it", evidence=said, next_step="install a newer postgresql-client"
+            )
+        return said
     return ""
 
 

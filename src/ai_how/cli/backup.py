@@ -13,17 +13,23 @@ from ai_how.cli.backup_look import list_backups, show, verify
 from ai_how.cli.backup_text import FOLDER, chosen, complete_id, data_of, held_text, open_store, warn_incomplete
 from ai_how.cli.confirm import confirm
 from ai_how.cli.next_step import for_this_site, say_next
+from ai_how.cli.nodes import cluster_option
 from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import human_bytes, note, print_json
 from ai_how.cli.transfer import TransferProgress
 from ai_how.errors import InterruptionError, SpecError
 
 if TYPE_CHECKING:
+    from ai_how.apply.site_folder import SiteFolder
     from ai_how.backups.create import Survey
     from ai_how.backups.manifest import Manifest
+    from ai_how.backups.source import Source
     from ai_how.backups.store import BackupStore
+    from ai_how.kubernetes.with_kubernetes import WithKubernetes
     from ai_how.local.provider import LocalProvider
     from ai_how.local.restore import Existing
+
+_which_cluster = cluster_option("Which one, where several have a stack.")
 
 
 @click.group()
@@ -32,7 +38,8 @@ def backup() -> None:
 
     The registry's database, every model and artifact, endpoints, reports, keys
     and the site file go into a folder; what is there already is not copied
-    again. A backup holds the site's secrets: keep the folder to yourself.
+    again. Of a cluster: database, models, artifacts, the stack's Secrets and a
+    snapshot of etcd. A backup holds secrets: keep the folder to yourself.
 
     \b
     Example:
@@ -52,8 +59,18 @@ backup.add_command(verify)
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Then keep only this site's N newest backups.")
 @click.option("--full", is_flag=True, help="Copy all objects again: mends what is damaged in FOLDER.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@_which_cluster
 @output_option
-def create(folder: Path, site_path: Path | None, keep: int | None, output: str, *, full: bool, dry_run: bool) -> None:
+def create(
+    folder: Path,
+    site_path: Path | None,
+    keep: int | None,
+    cluster: str | None,
+    output: str,
+    *,
+    full: bool,
+    dry_run: bool,
+) -> None:
     """Make a backup of the running site in FOLDER.
 
     Endpoints go on serving. After Ctrl-C or a failure the same command goes on
@@ -68,20 +85,19 @@ def create(folder: Path, site_path: Path | None, keep: int | None, output: str, 
     from ai_how.apply.lock import locked
     from ai_how.backups import create as making
     from ai_how.backups.store import BackupStore
-    from ai_how.local.kept import LocalSource
 
-    provider, store = _open(site_path), BackupStore(folder)
-    source = LocalSource(provider)
-    if dry_run:
-        _print_survey(making.survey(source, store, full=full), folder, output)
-        return
-    source.models()  # before a folder is made: a site that is down has nothing to keep
-    store.begin()
-    with _ctrl_c(), locked(provider.folder.lock), store.held(writing=True):
-        with TransferProgress(quiet=output == "json") as progress:
-            made = making.create(source, store, full=full, progress=progress)
-        EventLog(provider.folder.events).append("site", "backup", "done", detail=made.manifest.id)
-        removed = _prune(store, provider.site.name, keep) if keep else []
+    store = BackupStore(folder)
+    with _ctrl_c(), _opened(site_path, cluster) as (source, site_folder):
+        if dry_run:
+            _print_survey(making.survey(source, store, full=full), folder, output)
+            return
+        source.models()  # before a folder is made: a site that is down has nothing to keep
+        store.begin()
+        with locked(site_folder.lock), store.held(writing=True):
+            with TransferProgress(quiet=output == "json") as progress:
+                made = making.create(source, store, full=full, progress=progress)
+            EventLog(site_folder.events).append("site", "backup", "done", detail=made.manifest.id)
+            removed = _prune(store, source.site, keep) if keep else []
     if output == "json":
         counts = {"copied_objects": made.copied_objects, "copied_bytes": made.copied_bytes, "removed": removed}
         print_json({**data_of(made.manifest), **counts})
@@ -100,13 +116,24 @@ def create(folder: Path, site_path: Path | None, keep: int | None, output: str, 
 @site_option
 @yes_option
 @click.option("--dry-run", is_flag=True, help="Verify, and only say what would be replaced.")
+@_which_cluster
 @output_option
-def restore(folder: Path, name: str | None, site_path: Path | None, yes: bool, output: str, *, dry_run: bool) -> None:
+def restore(
+    folder: Path,
+    name: str | None,
+    site_path: Path | None,
+    yes: bool,
+    cluster: str | None,
+    output: str,
+    *,
+    dry_run: bool,
+) -> None:
     """Put a backup into the site; this site's newest one without a name.
 
     The backup is verified first. The site may be another one, on another
     machine, empty or never made: it is brought up. What it has of models,
-    artifacts, endpoints, reports and keys is replaced, after a question.
+    artifacts, endpoints, reports and keys is replaced, after a question. A
+    cluster must be up; it gets models and artifacts, and keeps its own keys.
 
     \b
     Example:
@@ -116,9 +143,16 @@ def restore(folder: Path, name: str | None, site_path: Path | None, yes: bool, o
     from ai_how.apply.files import make_state_folder
     from ai_how.apply.lock import locked
     from ai_how.backups.verify import verify as verify_backup
+    from ai_how.cli.backup_cluster import restore_cluster
     from ai_how.local import restore as back
+    from ai_how.local.provider import LocalProvider
 
     provider, store = _open(site_path), open_store(folder)
+    if not isinstance(provider, LocalProvider):
+        with _ctrl_c():
+            restore_cluster(provider, store, name, cluster=cluster, yes=yes, dry_run=dry_run, output=output)
+        return
+    _refuse_cluster(provider, cluster)
     manifest = chosen(store, name, site=provider.site.name)
     back.check_fits(provider, manifest)
     back.check_room(provider, manifest)
@@ -188,23 +222,41 @@ def delete(folder: Path, names: tuple[str, ...], keep: int | None, yes: bool, ou
         click.echo(f"{len(doomed)} removed, {human_bytes(freed)} got free" if doomed else "nothing to remove")
 
 
-def _open(site_path: Path | None) -> LocalProvider:
-    """The site.
+def _open(site_path: Path | None) -> LocalProvider | WithKubernetes:
+    """The site: on this machine, or on clusters.
 
     Raises:
-        SpecError: its provider cannot be kept yet.
+        SpecError: it can only be planned.
     """
     from ai_how.cli.open_site import open_site
+    from ai_how.kubernetes.with_kubernetes import WithKubernetes
     from ai_how.local.provider import LocalProvider
 
     provider = open_site(site_path)
-    if isinstance(provider, LocalProvider):
+    if isinstance(provider, LocalProvider | WithKubernetes):
         return provider
-    raise SpecError(
-        f"provider {provider.site.provider} cannot be backed up by ai-how yet",
-        evidence="kept are sites of provider local",
-        next_step="keep what runs on the cluster by its own tools: docs/how-to/back-up.md",
-    )
+    raise SpecError(f"a site of provider {provider.site.provider} cannot be backed up", next_step="ai-how plan")
+
+
+@contextmanager
+def _opened(site_path: Path | None, cluster: str | None) -> Iterator[tuple[Source, SiteFolder]]:
+    """What is kept of the site, and the site's folder."""
+    from ai_how.cli.backup_cluster import open_source
+    from ai_how.local.kept import LocalSource
+    from ai_how.local.provider import LocalProvider
+
+    provider = _open(site_path)
+    if isinstance(provider, LocalProvider):
+        _refuse_cluster(provider, cluster)
+        yield LocalSource(provider), provider.folder
+        return
+    with open_source(provider, cluster) as source:
+        yield source, provider.kubernetes.folder
+
+
+def _refuse_cluster(provider: LocalProvider, cluster: str | None) -> None:
+    if cluster is not None:
+        raise SpecError(f"site {provider.site.name} has no clusters", next_step="leave --cluster out")
 
 
 def _older(store: BackupStore, names: list[str], keep: int) -> list[str]:

@@ -49,23 +49,31 @@ def list_backups(folder: Path, output: str) -> None:
 @click.argument("folder", type=FOLDER)
 @click.argument("name", metavar="[BACKUP]", required=False, shell_complete=complete_id)
 @click.option("--site-file", is_flag=True, help="Print only the site file that was kept.")
+@click.option("--file", "file_name", metavar="NAME", help="Print only that file; it may be a secret.")
 @output_option
-def show(folder: Path, name: str | None, output: str, *, site_file: bool) -> None:
+def show(folder: Path, name: str | None, file_name: str | None, output: str, *, site_file: bool) -> None:
     """Show what a backup holds; the newest one without a name.
 
     \b
     Example:
       ai-how backup show /mnt/backups --site-file > ai-how.yaml
+      ai-how backup show /mnt/backups --file etcd/snapshot.db > snapshot.db
     """
     from ai_how.backups.manifest import SITE_FILE
 
     store = open_store(folder)
     manifest = chosen(store, name)
-    if site_file:
-        kept = next((file for file in manifest.files if file.name == SITE_FILE), None)
+    if site_file and file_name:
+        raise SpecError("--site-file and --file go one at a time", next_step="ai-how backup show --help")
+    wanted = SITE_FILE if site_file else file_name
+    if wanted:
+        kept = next((file for file in manifest.files if file.name == wanted), None)
         if kept is None:
-            raise NotFoundError(f"backup {manifest.id} has no site file")
-        click.echo(store.read(kept).decode(), nl=False)
+            raise NotFoundError(
+                f"backup {manifest.id} has no {'site file' if site_file else wanted}",
+                evidence="it has: " + ", ".join([file.name for file in manifest.files][:_SHOWN]),
+            )
+        click.echo(store.read(kept), nl=False)
         return
     if output == "json":
         print_json(data_of(manifest))

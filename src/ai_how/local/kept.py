@@ -8,13 +8,12 @@ from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
 
 from ai_how import __version__
-from ai_how.backups.databases import PostgresServer, dump_postgresql, dump_sqlite
+from ai_how.backups.databases import PostgresServer, dump_postgresql, dump_sqlite, external_server
 from ai_how.backups.manifest import SITE_FILE, ModelVersion
 from ai_how.backups.source import kept_version
-from ai_how.errors import SpecError, TryAgainError
+from ai_how.errors import TryAgainError
 from ai_how.local.components.database import NAME as DATABASE
 from ai_how.local.components.database import USER
 from ai_how.local.environment import mlflow_version
@@ -119,27 +118,4 @@ def postgres_server(provider: LocalProvider) -> PostgresServer | None:
         database="postgres",
         password=password,
         bin_dir=Path(spec.argv[0]).parent,
-    )
-
-
-def external_server(address: str, password: SecretText) -> PostgresServer:
-    """The server of a ``postgresql://`` address.
-
-    Raises:
-        SpecError: it names no user, host or database.
-    """
-    parts = urlsplit(address)
-    database = unquote(parts.path.lstrip("/"))
-    if not (parts.hostname and parts.username and database):
-        raise SpecError(
-            "registry.database lacks a user, a host or a database",
-            evidence="it must be postgresql://user@host:port/name",
-            next_step="correct it in the site file, then: ai-how validate",
-        )
-    return PostgresServer(
-        host=parts.hostname,
-        port=parts.port or 5432,
-        user=unquote(parts.username),
-        database=database,
-        password=password,
     )

@@ -45,12 +45,16 @@ def run(
     timeout_s: float = 60,
     check: bool = True,
     stdin: str = "",
+    input_file: Path | None = None,
+    output_file: Path | None = None,
 ) -> Completed:
     """Run a program to its end.
 
     Args:
         env: Added to this process's environment.
         stdin: What it reads from its standard input.
+        input_file: What it reads instead, as it is.
+        output_file: Where what it prints goes as it is, written anew; ``Completed.stdout`` is empty then.
         check: Raise when the exit code is not 0.
 
     Raises:
@@ -59,24 +63,28 @@ def run(
         ProviderError: it ended with another exit code than 0; the evidence is the end of its output.
     """
     words = tuple(str(word) for word in argv)
-    try:
-        process = subprocess.Popen(
-            words,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except FileNotFoundError as error:
-        raise MissingToolError(
-            f"{words[0]} is not installed",
-            next_step=f"install it, then check with: which {words[0]}",
-        ) from error
+    with contextlib.ExitStack() as files:
+        source = files.enter_context(input_file.open("rb")) if input_file else subprocess.PIPE
+        target = files.enter_context(output_file.open("wb")) if output_file else subprocess.PIPE
+        try:
+            process = subprocess.Popen(
+                words,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                stdin=source,
+                stdout=target,
+                stderr=subprocess.PIPE,
+            )
+        except FileNotFoundError as error:
+            raise MissingToolError(
+                f"{words[0]} is not installed",
+                next_step=f"install it, then check with: which {words[0]}",
+            ) from error
+    given = None if input_file else stdin.encode()
     with process:
         _running.add(process)
         try:
-            stdout, stderr = process.communicate(stdin.encode(), timeout=timeout_s)
+            stdout, stderr = process.communicate(given, timeout=timeout_s)
         except BaseException as error:
             _end(process)
             if isinstance(error, subprocess.TimeoutExpired):
@@ -88,7 +96,7 @@ def run(
     completed = Completed(
         argv=words,
         returncode=process.returncode,
-        stdout=stdout.decode(errors="replace"),
+        stdout=(stdout or b"").decode(errors="replace"),
         stderr=stderr.decode(errors="replace"),
     )
     if check and completed.returncode != 0:

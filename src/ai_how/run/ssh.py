@@ -108,17 +108,20 @@ def run_remote(
     connect_timeout_s: int = 10,
     check: bool = True,
     stdin: str = "",
+    input_file: Path | None = None,
+    output_file: Path | None = None,
 ) -> Completed:
     """Run a command on a machine to its end; ssh's own failures have exit code ``SSH_FAILED``.
 
     Args:
         stdin: What the command reads from its standard input: here a secret may stand, on the command line never.
+        input_file, output_file: As of ``run.process.run``.
 
     Raises:
         As ``run.process.run``.
     """
     argv = [*target.argv(connect_timeout_s=connect_timeout_s), "--", shlex.join(words)]
-    return run(argv, timeout_s=timeout_s, check=check, stdin=stdin)
+    return run(argv, timeout_s=timeout_s, check=check, stdin=stdin, input_file=input_file, output_file=output_file)
 
 
 def run_on_host(host: str, command: str, *, timeout_s: float = 60, needs: str = "true") -> Completed:

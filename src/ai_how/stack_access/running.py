@@ -145,24 +145,43 @@ def place_of(stack: RunningStack, namespace: str, app: str, *, port: str, part: 
 
     Raises:
         TryAgainError: none is ready, or its machine is off.
+        NotFoundError, ProviderError: it runs on a node that is not the site's, or has no such port.
     """
-    pods = stack.api.list_objects("v1", "Pod", namespace, labels=f"{NAME_LABEL}={app}").items
-    ready = [pod for pod in pods if is_ready(pod)]
-    log = f"ai-how logs stack/{stack.cluster}/{part}"
-    if not ready:
-        raise TryAgainError(
-            f"{app} does not run on cluster {stack.cluster}",
-            evidence=", ".join(map(_how_it_is, pods)) or f"it has no pod in namespace {namespace}",
-            next_step=f"ai-how status, then: {log}" if pods else "ai-how up",
-        )
-    pod = ready[0]
+    pod = ready_pod(stack, namespace, f"{NAME_LABEL}={app}", app=app, part=part)
     number = next((each["containerPort"] for each in _ports(pod) if each.get("name") == port), None)
     if number is None:
         raise ProviderError(f"pod {pod['metadata']['name']} has no port {port}", next_step="ai-how up")
+    return Place(node=node_of(stack, pod), address=str(pod["status"]["podIP"]), port=int(number))
+
+
+def ready_pod(stack: RunningStack, namespace: str, labels: str, *, app: str, part: str) -> dict[str, Any]:
+    """A pod that takes requests; ``labels`` is a selector, ``app`` what people call it.
+
+    Raises:
+        TryAgainError: none is ready.
+    """
+    pods = stack.api.list_objects("v1", "Pod", namespace, labels=labels).items
+    found = next((pod for pod in pods if is_ready(pod)), None)
+    if found is None:
+        raise TryAgainError(
+            f"{app} does not run on cluster {stack.cluster}",
+            evidence=", ".join(map(_how_it_is, pods)) or f"it has no pod in namespace {namespace}",
+            next_step=f"ai-how status, then: ai-how logs stack/{stack.cluster}/{part}" if pods else "ai-how up",
+        )
+    return found
+
+
+def node_of(stack: RunningStack, pod: Mapping[str, Any]) -> ClusterNode:
+    """The node that a pod runs on.
+
+    Raises:
+        NotFoundError: it is not the site's.
+        TryAgainError: it is off.
+    """
     node = stack.node(str(pod["spec"].get("nodeName")))
     if node.name in stack.machines.off:
-        raise TryAgainError(f"{node.name} is off, and {app} runs there", next_step="ai-how up")
-    return Place(node=node, address=str(pod["status"]["podIP"]), port=int(number))
+        raise TryAgainError(f"{node.name} is off, and pod {pod['metadata']['name']} is there", next_step="ai-how up")
+    return node
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
