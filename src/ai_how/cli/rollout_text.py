@@ -30,7 +30,7 @@ def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout |
     """What is under way; nothing where one revision serves alone."""
     if parts(revisions, rollout) is None:
         return []
-    lines = []
+    lines: list[str] = []
     for revision in revisions:
         version = f"{revision.spec.model_name}/{revision.spec.model_version}"
         words = f"{revision.number}  {version}  {revision.share_percent} % of the requests  {revision.state}"
