@@ -301,12 +301,13 @@ _PLAIN: Mapping[str, Any] = {"/version": VERSION, "/readyz": "ok"}
 
 
 def _selection(query: Mapping[str, str]) -> Callable[[Object], bool]:
-    labels = [part.partition("=")[::2] for part in query.get("labelSelector", "").split(",") if part]
+    labels = [part.partition("=") for part in query.get("labelSelector", "").split(",") if part]
     wanted = [part.partition("=")[::2] for part in query.get("fieldSelector", "").split(",") if part]
 
     def accepts(thing: Object) -> bool:
         own = thing["metadata"].get("labels") or {}
-        return all(own.get(key) == value for key, value in labels) and all(
+        # a name alone asks whether there is such a label
+        return all(own.get(key) == value if sign else key in own for key, sign, value in labels) and all(
             _field(thing, path) == value for path, value in wanted
         )
 

@@ -29,9 +29,35 @@ def is_ready(pod: ApiObject) -> bool:
     return _condition(pod, "Ready").get("status") == "True" and not is_leaving(pod)
 
 
+def newest(pods: Sequence[ApiObject]) -> ApiObject | None:
+    """The pod that was made last, of those that stay where there are any."""
+    ordered = sorted(pods, key=lambda pod: (not is_leaving(pod), str(pod["metadata"].get("creationTimestamp") or "")))
+    return ordered[-1] if ordered else None
+
+
 def is_leaving(pod: ApiObject) -> bool:
     """Whether it was told to end; it finishes its requests then."""
     return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def engine_has_ended(pod: ApiObject) -> tuple[bool, bool]:
+    """Whether the engine's last run ended, not by itself in peace; and whether it has been started again since."""
+    entry = _container(pod, ENGINE)
+    ended = _ended(entry)
+    again = "terminated" not in (entry.get("state") or {})
+    return bool(ended) and ended.get("exitCode") != 0, again
+
+
+def container_to_read(pod: ApiObject) -> tuple[str, bool] | None:
+    """Whose log tells most, and whether of its run before the last restart; None while nothing has run."""
+    engine, fetcher = _container(pod, ENGINE), _container(pod, FETCHER)
+    for name, entry in ((ENGINE, engine), (FETCHER, fetcher)):
+        state = entry.get("state") or {}
+        if "running" in state or "terminated" in state:
+            return name, False
+        if (entry.get("lastState") or {}).get("terminated"):
+            return name, True
+    return None
 
 
 def phase(pod: ApiObject, events: Events) -> str:

@@ -38,6 +38,17 @@ def scheduling_trouble(message: str, *, lasting: bool) -> Trouble:
     )
 
 
+def wants_gpu(pod: ApiObject) -> bool:
+    """Whether a pod waits because no node has a GPU for it."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(
+        one.get("type") == "PodScheduled"
+        and one.get("status") == "False"
+        and f"Insufficient {GPU}" in str(one.get("message") or "")
+        for one in conditions
+    )
+
+
 def holders_of_gpus(nodes: Iterable[ApiObject], pods: Sequence[ApiObject]) -> tuple[str, ...]:
     """One line for each node with GPUs: how many are taken, and by which pods."""
     lines = []
