@@ -17,8 +17,8 @@ from typing import TypeVar
 from ai_how.bench.load import Client, ask, open_session, run_phase
 from ai_how.bench.machine import Gpu, observe_gpus
 from ai_how.bench.result import Probe
-from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.cold_start.waterfall import Waterfall
+from ai_how.endpoints.interface import Endpoints
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState, EndpointStatus
 from ai_how.errors import AiHowError, NotFoundError, ProviderError
 
@@ -26,14 +26,14 @@ TEMPORARY = "bench-tmp-"
 Value = TypeVar("Value")
 
 
-async def remove_leftovers(admin: EndpointClient) -> None:
+async def remove_leftovers(admin: Endpoints) -> None:
     """Remove the temporary endpoints of a run that was killed."""
     for status in await asyncio.to_thread(admin.list_endpoints):
         if status.spec.name.startswith(TEMPORARY):
             await asyncio.to_thread(admin.delete, status.spec.name)
 
 
-async def cold_start(admin: EndpointClient, spec: EndpointSpec, client: Client, *, timeout_s: float) -> Probe:
+async def cold_start(admin: Endpoints, spec: EndpointSpec, client: Client, *, timeout_s: float) -> Probe:
     """Seconds from creating a copy of the endpoint to the end of its first answer's first token."""
     async with _temporary(admin, spec, Autoscaling(min_replicas=1, max_replicas=1)) as (name, began):
         await _wait(admin, name, lambda s: ready_replicas(s) >= 1, timeout_s=timeout_s)
@@ -64,9 +64,7 @@ def _largest(start: Waterfall, endpoint: str) -> str:
     )
 
 
-async def scale_out(
-    admin: EndpointClient, spec: EndpointSpec, client: Client, *, slots: int, timeout_s: float
-) -> Probe:
+async def scale_out(admin: Endpoints, spec: EndpointSpec, client: Client, *, slots: int, timeout_s: float) -> Probe:
     """Seconds from the start of load on one replica to the second one being ready."""
     async with _temporary(admin, spec, Autoscaling(min_replicas=1, max_replicas=2)) as (name, _):
         await _wait(admin, name, lambda s: ready_replicas(s) >= 1, timeout_s=timeout_s)
@@ -124,9 +122,7 @@ def busiest(seen: Sequence[Sequence[Gpu]], *, gpus: int) -> Probe:
 
 
 @contextlib.asynccontextmanager
-async def _temporary(
-    admin: EndpointClient, spec: EndpointSpec, bounds: Autoscaling
-) -> AsyncIterator[tuple[str, float]]:
+async def _temporary(admin: Endpoints, spec: EndpointSpec, bounds: Autoscaling) -> AsyncIterator[tuple[str, float]]:
     name = f"{TEMPORARY}{secrets.token_hex(3)}"
     began = time.perf_counter()
     made = asyncio.create_task(
@@ -141,13 +137,13 @@ async def _temporary(
         await asyncio.shield(asyncio.to_thread(_delete, admin, name))
 
 
-def _delete(admin: EndpointClient, name: str) -> None:
+def _delete(admin: Endpoints, name: str) -> None:
     with contextlib.suppress(NotFoundError):
         admin.delete(name)
 
 
 async def _wait(
-    admin: EndpointClient, name: str, enough: Callable[[EndpointStatus], bool], *, timeout_s: float
+    admin: Endpoints, name: str, enough: Callable[[EndpointStatus], bool], *, timeout_s: float
 ) -> EndpointStatus:
     deadline = time.perf_counter() + timeout_s
     while True:

@@ -14,7 +14,7 @@ from ai_how.bench.probes import cold_start, gpu_utilization, guarded, ready_repl
 from ai_how.bench.result import Level, Measured, Probe, Result, level_of
 from ai_how.bench.statistics import samples_for_interval, samples_needed
 from ai_how.bench.verdict import verdict
-from ai_how.endpoints.client import EndpointClient
+from ai_how.endpoints.interface import Endpoints
 from ai_how.endpoints.types import EndpointStatus
 from ai_how.errors import AiHowError, ProviderError
 from ai_how.site.spec import Serving, Targets
@@ -42,7 +42,7 @@ class Run:
     """What every step of one benchmark needs. ``stop`` ends it early."""
 
     client: Client
-    admin: EndpointClient
+    admin: Endpoints
     status: EndpointStatus
     settings: Settings
     serving: Serving

@@ -12,6 +12,7 @@ import click
 
 from ai_how.cli.bench_cluster import cluster
 from ai_how.cli.interrupt import stop_on_signals
+from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import Number, output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import SpecError
@@ -19,6 +20,7 @@ from ai_how.errors import SpecError
 if TYPE_CHECKING:
     from ai_how.bench.result import Result
     from ai_how.bench.run import Settings
+    from ai_how.endpoints.serving_site import ServingSite
 
 
 @click.group()
@@ -78,7 +80,6 @@ def run(
     from ai_how.bench.report_text import render_text
     from ai_how.bench.result import to_json
     from ai_how.bench.run import Settings
-    from ai_how.local.site_access import open_gateway
 
     json_only = output == "json"
     settings = Settings(
@@ -87,11 +88,12 @@ def run(
         measure_cold_start=not skip_cold_start,
         measure_scale_out=not skip_scale_out,
     )
-    reports = open_gateway(site_path).reports_dir
+    serving = open_serving(site_path)
+    reports = serving.reports_dir
     with locked(reports / ".lock"):
         # two at once would measure each other
         result = asyncio.run(
-            _measure(endpoint, settings, prompt_tokens, output_tokens, seed=seed, site_path=site_path, quiet=json_only)
+            _measure(serving, endpoint, settings, prompt_tokens, output_tokens, seed=seed, quiet=json_only)
         )
     if result.interrupted and not result.levels:
         raise click.Abort
@@ -177,27 +179,22 @@ def _keep(result: Result, reports: Path, html_file: Path | None) -> Path:
 
 
 async def _measure(
+    serving: ServingSite,
     endpoint: str,
     settings: Settings,
     prompt_tokens: int,
     output_tokens: int,
     *,
     seed: int | None,
-    site_path: Path | None,
     quiet: bool,
 ) -> Result:
     from ai_how.bench.load import Client
     from ai_how.bench.run import Run, run_benchmark
     from ai_how.bench.workload import Workload, words_for
-    from ai_how.endpoints.client import EndpointClient
-    from ai_how.local.site_access import open_gateway, open_stores
-    from ai_how.models.library import resolve
 
-    access = open_gateway(site_path)
-    admin = EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key)
-    status = admin.get(endpoint)
-    info = resolve(f"{status.spec.model_name}/{status.spec.model_version}", open_stores(site_path)).info
-    room = access.site.serving.context_tokens
+    status = serving.endpoints.get(endpoint)
+    info = serving.info(status.spec)
+    room = serving.site.serving.context_tokens
     if prompt_tokens + output_tokens > room * 0.8:
         raise SpecError(
             f"{prompt_tokens} prompt and {output_tokens} output tokens do not fit",
@@ -210,16 +207,17 @@ async def _measure(
         chat=info.chat_template,
         seed=int(time.time()) % 1_000_000 if seed is None else seed,
     )
+    door = serving.door(endpoint)
     benchmark = Run(
-        client=Client(base_url=access.url, api_key=access.api_key, model=endpoint, workload=workload),
-        admin=admin,
+        client=Client(base_url=door.url, api_key=door.api_key, model=endpoint, workload=workload),
+        admin=serving.endpoints,
         status=status,
         settings=settings,
-        serving=access.site.serving,
+        serving=serving.site.serving,
         say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
         stop=stop_on_signals("ending; what was measured is kept"),
     )
-    return await run_benchmark(benchmark, access.site.targets)
+    return await run_benchmark(benchmark, serving.site.targets)
 
 
 def _levels(text: str) -> tuple[int, ...]:

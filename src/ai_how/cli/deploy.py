@@ -1,4 +1,4 @@
-"""``ai-how deploy``: the commands of ``oumi deploy``, with this machine as the provider."""
+"""``ai-how deploy``: the commands of ``oumi deploy``, with your own machines as the provider."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ai_how.cli.deploy_common import (
 from ai_how.cli.deploy_export import export
 from ai_how.cli.deploy_models import create_endpoint, delete_model, list_hardware, list_models, upload
 from ai_how.cli.deploy_rollout import history, rollback, update
-from ai_how.cli.deploy_up import open_client
+from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import force_option, output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
 
@@ -97,7 +97,7 @@ def list_endpoints(provider: str | None, site_path: Path | None, output: str) ->
     from ai_how.cli.endpoint_table import endpoint_rows
 
     check_provider(provider)
-    found = open_client(site_path).list_endpoints()
+    found = open_serving(site_path, provider=provider).endpoints.list_endpoints()
     if output == "json":
         print_json(found)
     else:
@@ -128,7 +128,7 @@ def status(
     from ai_how.endpoints.types import EndpointState
 
     check_provider(provider)
-    name, client = endpoint_name(endpoint_id, endpoint), open_client(site_path)
+    name, client = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
     found = client.get(name)
     if watch and found.state not in (EndpointState.RUNNING, EndpointState.ERROR, EndpointState.STOPPED):
         found = wait_for_state(client, name, EndpointState.RUNNING, timeout_s=1800, on_state=say_state)
@@ -163,7 +163,7 @@ def start(
     from ai_how.endpoints.types import EndpointState
 
     check_provider(provider)
-    name, client = endpoint_name(endpoint_id, endpoint), open_client(site_path)
+    name, client = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
     spec = client.get(name).spec
     bounds = spec.autoscaling
     if min_replicas is not None:
@@ -196,7 +196,7 @@ def stop(
     from ai_how.endpoints.types import EndpointState
 
     check_provider(provider)
-    name, client = endpoint_name(endpoint_id, endpoint), open_client(site_path)
+    name, client = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
     found = client.put(replace(client.get(name).spec, stopped=True))
     if wait:
         found = wait_for_state(client, name, EndpointState.STOPPED, timeout_s=300, on_state=say_state)
@@ -218,7 +218,7 @@ def delete(
       ai-how deploy delete my-model --force
     """
     check_provider(provider)
-    name, client = endpoint_name(endpoint_id, endpoint), open_client(site_path)
+    name, client = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
     client.get(name)
     if not force:
         confirm(f"Delete endpoint {name}?", what="a deletion", otherwise=f"ai-how deploy delete {name} --force")
@@ -252,8 +252,8 @@ def test(
 
     check_provider(provider)
     name = endpoint_name(endpoint_id, endpoint)
-    found = open_client(site_path).get(name)
-    answer = ask_endpoint(found, prompt, max_tokens=max_tokens, site_path=site_path)
+    serving = open_serving(site_path, provider=provider)
+    answer = ask_endpoint(serving, serving.endpoints.get(name), prompt, max_tokens=max_tokens)
     if output == "json":
         print_json({"endpoint": name, "prompt": prompt, **vars(answer)})
     else:

@@ -10,6 +10,7 @@ import click
 
 from ai_how.cli.next_step import for_this_site
 from ai_how.cli.output import note, print_json
+from ai_how.endpoints.types import PROVIDERS
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def provider_option(function: Function) -> Function:
-    return click.option(
-        "--provider", "-p", default=None, help="Accepted as in Oumi; the only provider here is ai-how."
-    )(function)
+    return click.option("--provider", "-p", default=None, help="ai-how: what the site has; kserve: only on a cluster.")(
+        function
+    )
 
 
 def endpoint_options(function: Function) -> Function:
@@ -56,7 +57,7 @@ def check_name(name: str) -> str:
 
 
 def check_provider(provider: str | None) -> None:
-    if provider not in (None, "ai-how"):
+    if provider not in (None, *PROVIDERS):
         raise SpecError(
             f"provider {provider!r} is not ai-how's",
             evidence="ai-how serves on your own machines",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ai_how.cli.deploy_common import check_name, check_provider, provider_option, show_endpoint, wait_option
+from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import force_option, output_option, site_option
 from ai_how.cli.output import human_bytes, note, print_json, print_table
 from ai_how.errors import SpecError
+
+if TYPE_CHECKING:
+    from ai_how.endpoints.types import Hardware
 
 
 @click.command()
@@ -40,7 +45,8 @@ def upload(
     from ai_how.cli.deploy_up import push_model
 
     check_provider(provider)
-    version = push_model(model_path, model_name, site_path=site_path, quiet=output == "json")
+    stores = open_serving(site_path, provider=provider).stores()
+    version = push_model(model_path, model_name, stores=stores, quiet=output == "json")
     if model_type and (version.info.format == "peft") != (model_type == "adapter"):
         raise SpecError(
             f"--model-type is {model_type}, but {model_path} is not",
@@ -85,21 +91,21 @@ def create_endpoint(
     """
     from ai_how.cli.deploy_up import serve_version
     from ai_how.endpoints.types import Autoscaling, Hardware
-    from ai_how.local.site_access import open_stores
     from ai_how.models.library import resolve
 
     check_provider(provider)
     top = max_replicas if max_replicas is not None else max(1, min_replicas)
     if min_replicas > top:
         raise SpecError(f"--min-replicas {min_replicas} is more than --max-replicas {top}")
-    version = resolve(model_id, open_stores(site_path))
+    serving = open_serving(site_path, provider=provider)
+    version = resolve(model_id, serving.stores())
     served = serve_version(
+        serving,
         version,
         name=check_name(name or version.name),
         hardware=Hardware(accelerator=hardware, count=gpu_count),
         autoscaling=Autoscaling(min_replicas=min_replicas, max_replicas=top),
         base_model=None,
-        site_path=site_path,
         wait=wait,
         quiet=output == "json",
         reference=model_id,
@@ -138,39 +144,40 @@ def list_models(
 @site_option
 @output_option
 def list_hardware(provider: str | None, model_id: str | None, site_path: Path | None, output: str) -> None:
-    """List what this machine can run a replica on.
+    """List what a replica can run on: this machine, or the cluster's GPUs.
 
     \b
     Example:
       ai-how deploy list-hardware
     """
-    from dataclasses import replace
-
-    from ai_how.endpoints.deploy import CPU, available_hardware
-    from ai_how.endpoints.engines.choose import choose
-    from ai_how.endpoints.engines.host import observe_engine_host
-
     check_provider(provider)
-    host = observe_engine_host()
-    found = available_hardware(host)
+    # for those who have no site file yet, too
+    from ai_how.site.load import has_site_file
+
+    has_site = site_path is not None or has_site_file(Path.cwd())
+    found = open_serving(site_path, provider=provider).hardware() if has_site else _this_machine()
     if model_id:
-        from ai_how.local.site_access import open_stores
         from ai_how.models.library import resolve
 
-        info = resolve(model_id, open_stores(site_path)).info
-        usable = []
-        for hardware in found:
-            try:
-                choose(info, host if hardware.accelerator != CPU else replace(host, accelerators=()), "auto")
-            except SpecError as error:
-                note(f"{hardware.accelerator}: {error.evidence or error.brief}")
-                continue
-            usable.append(hardware)
-        found = usable
+        serving = open_serving(site_path, provider=provider)
+        info = resolve(model_id, serving.stores()).info
+        reasons = {hardware.accelerator: serving.why_not_on(hardware, info) for hardware in found}
+        for accelerator, reason in reasons.items():
+            if reason:
+                note(f"{accelerator}: {reason}")
+        found = [hardware for hardware in found if not reasons[hardware.accelerator]]
     if output == "json":
         print_json(found)
     else:
         print_table(("ACCELERATOR", "COUNT"), [(h.accelerator, h.count) for h in found])
+
+
+def _this_machine() -> list[Hardware]:
+    """What a replica can run on here."""
+    from ai_how.endpoints.deploy import available_hardware
+    from ai_how.endpoints.engines.host import observe_engine_host
+
+    return available_hardware(observe_engine_host())
 
 
 @click.command("delete-model")

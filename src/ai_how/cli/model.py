@@ -14,6 +14,7 @@ import click
 from ai_how.cli.confirm import confirm
 from ai_how.cli.model_fit import fit
 from ai_how.cli.next_step import say_next
+from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import human_bytes, human_count, note, print_json, print_table
 
@@ -57,9 +58,7 @@ def push(source: str, name: str, aliases: tuple[str, ...], site_path: Path | Non
       ai-how model push output/my-model --name my-model --alias champion
       ai-how model push model.gguf --name small
     """
-    from ai_how.local.site_access import open_stores
-
-    report = _push(source, name=name, aliases=aliases, stores=open_stores(site_path), quiet=output == "json")
+    report = _push(source, name=name, aliases=aliases, stores=open_serving(site_path).stores(), quiet=output == "json")
     if output == "json":
         print_json(
             _as_data(report.version)
@@ -89,10 +88,9 @@ def list_models(site_path: Path | None, output: str, name: str | None = None) ->
       ai-how model list
       ai-how model list --name my-model -o json
     """
-    from ai_how.local.site_access import open_stores
     from ai_how.models import library
 
-    found = library.list_models(open_stores(site_path), name)
+    found = library.list_models(open_serving(site_path).stores(), name)
     if output == "json":
         print_json([_as_data(version) for version in found])
         return
@@ -139,10 +137,9 @@ def promote(ref: str, alias: str, site_path: Path | None, output: str) -> None:
     Example:
       ai-how model promote my-model/3 --alias champion
     """
-    from ai_how.local.site_access import open_stores
     from ai_how.models import library
 
-    version = library.promote(ref, open_stores(site_path), alias=alias)
+    version = library.promote(ref, open_serving(site_path).stores(), alias=alias)
     if output == "json":
         print_json(_as_data(version))
     else:
@@ -224,25 +221,21 @@ def _push(source: str, *, name: str, aliases: Sequence[str], stores: Stores, qui
 
 
 def _resolve(ref: str, site_path: Path | None) -> tuple[RegisteredVersion, Stores]:
-    from ai_how.local.site_access import open_stores
     from ai_how.models import library
 
-    stores = open_stores(site_path)
+    stores = open_serving(site_path).stores()
     return library.resolve(ref, stores), stores
 
 
 def _served(site_path: Path | None) -> dict[str, list[Served]]:
     """What each endpoint serves; a gateway that does not answer is an error, since then nobody knows."""
-    from ai_how.endpoints.client import EndpointClient
-    from ai_how.local.site_access import open_gateway
     from ai_how.models.library import Served
 
-    access = open_gateway(site_path)
-    client = EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key)
+    endpoints = open_serving(site_path).endpoints
     found: dict[str, list[Served]] = {}
-    for status in client.list_endpoints():
+    for status in endpoints.list_endpoints():
         # one whose record is broken has no revisions, and nobody knows what it served
-        revisions = client.revisions(status.spec.name) if status.spec.model_uri else ()
+        revisions = endpoints.revisions(status.spec.name) if status.spec.model_uri else ()
         found[status.spec.name] = served = []
         for spec in (revision.spec for revision in revisions):
             served.append(Served(uri=spec.model_uri, digest=spec.model_digest))

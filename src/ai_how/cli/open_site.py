@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from ai_how.endpoints.types import KSERVE
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
     from ai_how.apply.provider import Provider
+    from ai_how.endpoints.serving_site import ServingSite
     from ai_how.kubernetes.with_kubernetes import WithKubernetes
     from ai_how.machines.provider import LibvirtProvider
     from ai_how.servers.provider import InventoryProvider
@@ -69,6 +73,45 @@ def open_kubernetes(site_path: Path | None) -> WithKubernetes:
         evidence=f"provider: {provider.site.provider}",
         next_step="write provider: libvirt or inventory and a cluster of kind cloud (ai-how schema)",
     )
+
+
+def open_serving(site_path: Path | None, *, provider: str | None = None) -> ServingSite:
+    """A site that serves models, for the commands that serve, register and measure; it is closed with the command.
+
+    Args:
+        provider: Who must serve there: ``kserve``, or ``ai-how`` for whatever the site has.
+
+    Raises:
+        SpecError: the site is served otherwise, or there is no such provider.
+        NotFoundError: no cluster of it has a stack that could serve.
+    """
+    opened = open_site(site_path)
+    check_served_by(opened.site, provider)
+    if opened.site.provider == "local":
+        from ai_how.local.provider import LocalProvider
+        from ai_how.local.serving import LocalServing
+
+        assert isinstance(opened, LocalProvider)
+        return LocalServing(opened)
+    from ai_how.kserve.serving import open_cluster_serving
+    from ai_how.kubernetes.with_kubernetes import WithKubernetes
+
+    assert isinstance(opened, WithKubernetes)
+    return click.get_current_context().with_resource(open_cluster_serving(opened))
+
+
+def check_served_by(site: Site, provider: str | None) -> None:
+    """Whether a site's models are served as a command or a deploy file asks.
+
+    Raises:
+        SpecError: they are not.
+    """
+    if provider == KSERVE and site.provider == "local":
+        raise SpecError(
+            f"site {site.name} has no KServe: its own gateway serves its models",
+            evidence=f"provider: {site.provider}",
+            next_step="leave --provider out, or use a site with a cluster of kind cloud (ai-how schema)",
+        )
 
 
 def open_inventory(site_path: Path | None) -> InventoryProvider:

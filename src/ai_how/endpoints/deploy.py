@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.engines.base import EngineHost
 from ai_how.endpoints.engines.choose import choose
+from ai_how.endpoints.interface import Endpoints
 from ai_how.endpoints.types import ANY_ACCELERATOR, Autoscaling, EndpointSpec, EndpointState, EndpointStatus, Hardware
 from ai_how.errors import ProviderError, SpecError, TryAgainError
 from ai_how.models.types import ModelFormat, RegisteredVersion
@@ -97,7 +97,7 @@ def make_spec(
     )
 
 
-def apply_spec(client: EndpointClient, spec: EndpointSpec) -> Applied:
+def apply_spec(client: Endpoints, spec: EndpointSpec) -> Applied:
     """Create the endpoint or change it; one that is already so is left alone."""
     existing = next((status for status in client.list_endpoints() if status.spec.name == spec.name), None)
     if existing:
@@ -108,7 +108,7 @@ def apply_spec(client: EndpointClient, spec: EndpointSpec) -> Applied:
 
 
 def wait_for_state(
-    client: EndpointClient, name: str, wanted: EndpointState, *, timeout_s: float, on_state: OnState
+    client: Endpoints, name: str, wanted: EndpointState, *, timeout_s: float, on_state: OnState
 ) -> EndpointStatus:
     """Wait until an endpoint is in the wanted state; ``running`` means that a replica is ready for its current spec.
 

@@ -15,11 +15,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_how.endpoints.types import ANY_ACCELERATOR, Autoscaling, Hardware
+from ai_how.endpoints.types import ANY_ACCELERATOR, PROVIDER, Autoscaling, Hardware
 from ai_how.site.mistakes import Key, Mistake, in_order, spec_error
 from ai_how.site.yaml_lines import Document, Place, parse, read_text, shown_path
-
-PROVIDER: Literal["ai-how"] = "ai-how"
 
 
 class ModelType(StrEnum):
@@ -74,8 +72,8 @@ class DeployKeys(_Section):
 
     model_source: Annotated[str, Field(min_length=1)]
     """Checkpoint folder, GGUF file, hf://org/name or model://name@alias; paths are relative to the current folder."""
-    provider: Literal["ai-how"] = PROVIDER
-    """ai-how: your own machines."""
+    provider: Literal["ai-how", "kserve"] = "ai-how"
+    """ai-how: your own machines, as the site has them; kserve: only on a cluster with KServe."""
     model_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = "deployed-model"
     """Name of the endpoint, which clients send as `model`."""
     model_type: Literal["full", "adapter"] = "full"

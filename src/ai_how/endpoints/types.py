@@ -22,6 +22,10 @@ class EndpointState(StrEnum):
     ERROR = "error"
 
 
+PROVIDER, KSERVE = "ai-how", "kserve"
+PROVIDERS = (PROVIDER, KSERVE)
+"""What ``provider`` may be: whatever the site has, or KServe alone."""
+
 ANY_ACCELERATOR = "auto"
 """A wish, not a fact: a GPU where the machine has one, else the CPU."""
 

@@ -83,9 +83,13 @@ def open_gateway(site_path: Path | None) -> GatewayAccess:
     Raises:
         TryAgainError: the site has never been brought up.
     """
+    return gateway_of(open_provider(site_path))
+
+
+def gateway_of(provider: LocalProvider) -> GatewayAccess:
+    """As ``open_gateway``, for a site that is open."""
     from ai_how.local.components.gateway import url
 
-    provider = open_provider(site_path)
     layout, site = provider.layout, provider.site
     port = _port(layout, "gateway", "gateway", site.name)
     host = "127.0.0.1" if site.gateway.host in ("0.0.0.0", "::") else site.gateway.host  # noqa: S104

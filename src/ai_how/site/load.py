@@ -111,6 +111,12 @@ def _across_keys(document: Document) -> Iterator[Mistake]:
             yield document.at_value(key, "holds a password", f"put it into a file and name that in {secret_file}")
 
 
+def has_site_file(start: Path) -> bool:
+    """Whether ``find_site`` would find one."""
+    folder = start.absolute()
+    return any((candidate / SITE_FILE).is_file() for candidate in (folder, *folder.parents))
+
+
 def find_site(start: Path) -> Path:
     """The site file of a folder: ai-how.yaml in it or in the nearest folder above.
 
