@@ -1,4 +1,4 @@
-"""A cluster in small for KServe: its controller, Deployments, scheduler, kubelet and KEDA, as far as endpoints see them.
+"""A cluster in small for KServe: its controller, Deployments, scheduler, kubelet, KEDA, as far as endpoints see them.
 
 Works over the API alone, so that it runs beside a real API server as well as beside the stand-in. Conditions, reasons
 and names are those of KServe's code. A pod that is ready is a real engine process of this machine.
@@ -44,9 +44,9 @@ DEPLOYMENT, POD, EVENT = ("apps/v1", "Deployment"), ("v1", "Pod"), ("v1", "Event
 class KServe:
     """The controllers.
 
-    ``ends`` says by model version what becomes of pods, ``options`` how their engines behave; ``quota`` is why no new pod
-    may be made, and ``asleep`` keeps KServe's controller still. ``logs_of`` takes logs by namespace and pod, where the
-    API server can show any. ``ports`` and ``in_flight`` are by pod. ``idle`` are Deployments that nobody asks.
+    ``ends`` says by model version what becomes of pods, ``options`` how their engines behave; ``quota`` is why no new
+    pod may be made, and ``asleep`` keeps KServe's controller still. ``logs_of`` takes logs by namespace and pod, where
+    the API server can show any. ``ports`` and ``in_flight`` are by pod. ``idle`` are Deployments that nobody asks.
     """
 
     client: Client

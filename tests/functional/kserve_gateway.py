@@ -1,6 +1,6 @@
 """A cluster's way in for tests: the Gateway by its HTTPRoutes, KEDA's interceptor that holds requests, vLLM's key.
 
-Reads the routes from the API at each request, as the real ones follow them; passes a request on to a ready pod's engine.
+Reads the routes from the API at each request, as the real ones follow them; passes it on to a ready pod's engine.
 """
 
 from __future__ import annotations

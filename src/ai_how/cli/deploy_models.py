@@ -160,8 +160,8 @@ def list_hardware(provider: str | None, model_id: str | None, site_path: Path | 
         from ai_how.models.library import resolve
 
         serving = open_serving(site_path, provider=provider)
-        info = resolve(model_id, serving.stores()).info
-        reasons = {hardware.accelerator: serving.why_not_on(hardware, info) for hardware in found}
+        version = resolve(model_id, serving.stores())
+        reasons = {hardware.accelerator: serving.why_not_on(hardware, version) for hardware in found}
         for accelerator, reason in reasons.items():
             if reason:
                 note(f"{accelerator}: {reason}")

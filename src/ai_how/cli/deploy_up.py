@@ -110,7 +110,7 @@ def serve_version(
         base=resolve(base_model, serving.stores()) if base_model else None,
     )
     spec = replace(spec, model_ref=may_move(reference))
-    for line in serving.warnings(Path(source), spec) if Path(source).is_dir() else ():
+    for line in serving.warnings(Path(source) if Path(source).is_dir() else None, spec):
         note(line)
     applied = apply_spec(serving.endpoints, spec)
     if not quiet:

@@ -85,18 +85,19 @@ def open_serving(site_path: Path | None, *, provider: str | None = None) -> Serv
         SpecError: the site is served otherwise, or there is no such provider.
         NotFoundError: no cluster of it has a stack that could serve.
     """
+    from ai_how.local.provider import LocalProvider
+
     opened = open_site(site_path)
     check_served_by(opened.site, provider)
-    if opened.site.provider == "local":
-        from ai_how.local.provider import LocalProvider
+    if isinstance(opened, LocalProvider):
         from ai_how.local.serving import LocalServing
 
-        assert isinstance(opened, LocalProvider)
         return LocalServing(opened)
     from ai_how.kserve.serving import open_cluster_serving
     from ai_how.kubernetes.with_kubernetes import WithKubernetes
 
-    assert isinstance(opened, WithKubernetes)
+    if not isinstance(opened, WithKubernetes):
+        raise SpecError(f"site {opened.site.name} serves no models", evidence=f"provider: {opened.site.provider}")
     return click.get_current_context().with_resource(open_cluster_serving(opened))
 
 

@@ -63,7 +63,7 @@ class ServingSite(Protocol):
         """What a replica can run on: each kind with how many one replica may have."""
         ...
 
-    def why_not_on(self, hardware: Hardware, info: ModelInfo) -> str:
+    def why_not_on(self, hardware: Hardware, version: RegisteredVersion) -> str:
         """Why a model cannot be served on a kind of hardware; empty where it can."""
         ...
 
@@ -83,8 +83,12 @@ class ServingSite(Protocol):
         """
         ...
 
-    def warnings(self, source: Path, spec: EndpointSpec) -> tuple[str, ...]:
-        """What to say before an endpoint is started from a checkpoint folder; nothing where all seems well."""
+    def warnings(self, source: Path | None, spec: EndpointSpec) -> tuple[str, ...]:
+        """What to say before an endpoint of a spec just made is started; nothing where all seems well.
+
+        Args:
+            source: The checkpoint folder that the model was pushed from, if it was.
+        """
         ...
 
     def info(self, spec: EndpointSpec) -> ModelInfo:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.kubernetes_api.objects import ApiObject
 
-SAME_POD = ("autoscaling", "stopped", "created_at")
+SAME_POD = ("autoscaling", "stopped", "created_at", "model_ref")
 """A change of these leaves running pods alone."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from ai_how.endpoints.cold_start.waterfall import Waterfall
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
 from ai_how.errors import ConflictError, NotFoundError
@@ -21,6 +22,7 @@ from ai_how.kserve.pods import container_to_read, newest
 from ai_how.kserve.replicas import wants_replicas
 from ai_how.kserve.revision import KServeRevision
 from ai_how.kserve.setting import ServingSetting
+from ai_how.kserve.start import last_start
 from ai_how.kserve.states import Judgement, judge
 from ai_how.kubernetes_api.client import Client
 from ai_how.models.types import ModelInfo
@@ -110,6 +112,19 @@ class KServeEndpoints:
         container, previous = what
         pod_name = str(pod["metadata"]["name"])
         return self._client.log(self._setting.namespace, pod_name, container=container, lines=lines, previous=previous)
+
+    def last_start(self, name: str) -> Waterfall | None:
+        """Where the time of the newest replica's start went; None where none answers.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        self._seen(name)
+        return last_start(self._client, name, namespace=self._setting.namespace)
+
+    def info(self, name: str) -> ModelInfo:
+        """What the checkpoint of an endpoint's main revision says of itself."""
+        return self._seen(name).main.revision.info
 
     def revisions(self, name: str) -> tuple[Revision, ...]:
         """What runs for an endpoint, by number.
@@ -232,7 +247,9 @@ class KServeEndpoints:
             spec=main.spec,
             state=judged[main.number].state,
             url=self._setting.url(seen.name),
-            replicas=tuple(replica for found in judged.values() for replica in found.replicas),
+            replicas=tuple(
+                replace(replica, revision=number) for number, found in judged.items() for replica in found.replicas
+            ),
             held_requests=None,
             message=message,
         )

@@ -60,8 +60,13 @@ class LocalServing:
     def hardware(self) -> list[Hardware]:
         return available_hardware(self._host)
 
-    def why_not_on(self, hardware: Hardware, info: ModelInfo) -> str:
-        return why_not_on(self._host, hardware, info)
+    def why_not_on(self, hardware: Hardware, version: RegisteredVersion) -> str:
+        host = self._host if hardware.accelerator != CPU else replace(self._host, accelerators=())
+        try:
+            choose(version.info, host, "auto")
+        except SpecError as error:
+            return error.evidence or error.brief
+        return ""
 
     def make_spec(
         self,
@@ -82,7 +87,9 @@ class LocalServing:
             base=base,
         )
 
-    def warnings(self, source: Path, spec: EndpointSpec) -> tuple[str, ...]:
+    def warnings(self, source: Path | None, spec: EndpointSpec) -> tuple[str, ...]:
+        if source is None:
+            return ()
         return memory_warning(source, spec, serving=self.site.serving, host=self._host)
 
     def info(self, spec: EndpointSpec) -> ModelInfo:
@@ -95,12 +102,3 @@ class LocalServing:
     @cached_property
     def _host(self) -> EngineHost:
         return observe_engine_host()
-
-
-def why_not_on(host: EngineHost, hardware: Hardware, info: ModelInfo) -> str:
-    """Why no engine serves a model on a kind of hardware of a machine; empty where one does."""
-    try:
-        choose(info, host if hardware.accelerator != CPU else replace(host, accelerators=()), "auto")
-    except SpecError as error:
-        return error.evidence or error.brief
-    return ""
