@@ -71,7 +71,7 @@ def settings(
         limits=limits,
         checks=checks,
         on_unmeasured=on_unmeasured,
-        start_timeout_s=30,
+        start_timeout_s=200,
     )
 
 
@@ -116,6 +116,12 @@ def clients(gateway: GatewayUnderTest, count: int = 4) -> Iterator[Counter[int]]
         end.set()
         for thread in threads:
             thread.join()
+
+
+async def has_said(rolling: asyncio.Task[Report], said: list[str], words: str) -> None:
+    while not any(words in line for line in said):
+        assert not rolling.done(), rolling.result()
+        await asyncio.sleep(0.05)
 
 
 def shares(gateway: GatewayUnderTest) -> dict[int, int]:
@@ -252,15 +258,11 @@ async def test_an_interrupted_rollout_goes_back(gateway: GatewayUnderTest) -> No
     stop = asyncio.Event()
     said: list[str] = []
 
-    async def interrupt() -> None:
-        while not any("50 %" in line for line in said):
-            await asyncio.sleep(0.05)
-        stop.set()
-
     with clients(gateway) as seen:
-        breaker = asyncio.create_task(interrupt())
-        report = await go(gateway, 2, settings(duration_s=2), said=said, stop=stop)
-        await breaker
+        rolling = asyncio.create_task(go(gateway, 2, settings(duration_s=2), said=said, stop=stop))
+        await has_said(rolling, said, "50 %")
+        stop.set()
+        report = await rolling
     assert report.result == "interrupted"
     assert set(seen) == {200}
     assert shares(gateway) == {1: 100}
@@ -282,8 +284,7 @@ async def test_a_second_rollout_is_refused_and_the_first_can_be_ended_by_another
 ) -> None:
     said: list[str] = []
     first = asyncio.create_task(go(gateway, 2, settings(duration_s=5), said=said))
-    while not any("10 %" in line for line in said):
-        await asyncio.sleep(0.05)
+    await has_said(first, said, "10 %")
     with pytest.raises(ConflictError) as refused:
         await go(gateway, 3, settings())
     assert "deploy rollback m" in refused.value.next_step
@@ -300,8 +301,7 @@ async def test_a_second_rollout_is_refused_and_the_first_can_be_ended_by_another
 async def test_the_gateway_may_be_started_anew_in_the_middle(gateway: GatewayUnderTest) -> None:
     said: list[str] = []
     rolling = asyncio.create_task(go(gateway, 2, settings(duration_s=2, on_unmeasured="hold"), said=said))
-    while not any("10 %" in line for line in said):
-        await asyncio.sleep(0.05)
+    await has_said(rolling, said, "10 %")
     await asyncio.to_thread(gateway.kill)
     await asyncio.to_thread(gateway.start)
     report = await rolling
