@@ -16,6 +16,7 @@ from ai_how.errors import NotFoundError
 if TYPE_CHECKING:
     from ai_how.endpoints.cold_start.advice import Advice, Served
     from ai_how.endpoints.cold_start.waterfall import Waterfall
+    from ai_how.endpoints.serving_site import ServingSite
     from ai_how.endpoints.types import EndpointSpec, EndpointStatus
 
 _UNQUANTIZED = ("float64", "float32", "float16", "bfloat16", "f64", "f32", "f16", "bf16")
@@ -50,12 +51,13 @@ def coldstart(
       ai-how deploy coldstart my-model
       ai-how deploy coldstart my-model --fresh --html start.html
     """
-    from ai_how.cli.deploy_up import open_client
+    from ai_how.cli.open_site import open_serving
     from ai_how.endpoints.cold_start.advice import advise
 
     check_provider(provider)
     name = endpoint_name(endpoint_id, endpoint)
-    status = open_client(site_path).get(name)
+    serving = open_serving(site_path, provider=provider)
+    status = serving.endpoints.get(name)
     if fresh:
         if not yes:
             confirm(
@@ -63,17 +65,15 @@ def coldstart(
                 what="an interruption",
                 otherwise=f"ai-how deploy coldstart {name} --fresh --yes",
             )
-        found = _afresh(status, site_path, quiet=output == "json")
+        found = _afresh(status, serving, quiet=output == "json")
     else:
-        found = _last(name, site_path)
-    advice = advise(found, _served(status.spec, site_path))
-    _show(found, advice, name=name, html_file=html_file, site_path=site_path, output=output)
+        found = _last(name, serving)
+    advice = advise(found, _served(status.spec, serving))
+    _show(found, advice, name=name, html_file=html_file, target_s=serving.site.targets.cold_start_s, output=output)
 
 
-def _last(name: str, site_path: Path | None) -> Waterfall:
-    from ai_how.cli.deploy_up import open_client
-
-    found = open_client(site_path).last_start(name)
+def _last(name: str, serving: ServingSite) -> Waterfall:
+    found = serving.endpoints.last_start(name)
     if found is None:
         raise NotFoundError(
             f"no start of endpoint {name} was seen",
@@ -83,32 +83,28 @@ def _last(name: str, site_path: Path | None) -> Waterfall:
     return found
 
 
-def _afresh(status: EndpointStatus, site_path: Path | None, *, quiet: bool) -> Waterfall:
-    from ai_how.cli.deploy_up import ask_endpoint, open_client
+def _afresh(status: EndpointStatus, serving: ServingSite, *, quiet: bool) -> Waterfall:
+    from ai_how.cli.deploy_up import ask_endpoint
     from ai_how.endpoints.cold_start.fresh import start_afresh
-    from ai_how.local.site_access import open_gateway
 
-    serving = open_gateway(site_path).site.serving
     return start_afresh(
-        open_client(site_path),
+        serving.endpoints,
         status,
-        lambda: ask_endpoint(status, "Hello", max_tokens=1, site_path=site_path),
+        lambda: ask_endpoint(serving, status, "Hello", max_tokens=1),
         start_timeout_s=serving.start_timeout_s + _STOP_MARGIN_S,
-        stop_timeout_s=serving.drain_timeout_s + _STOP_MARGIN_S,
+        stop_timeout_s=serving.site.serving.drain_timeout_s + _STOP_MARGIN_S,
         on_state=(lambda _: None) if quiet else say_state,
     )
 
 
-def _served(spec: EndpointSpec, site_path: Path | None) -> Served:
+def _served(spec: EndpointSpec, serving: ServingSite) -> Served:
     from ai_how.endpoints.cold_start.advice import Served
-    from ai_how.local.site_access import open_stores
-    from ai_how.models.library import resolve
 
-    info = resolve(f"{spec.model_name}/{spec.model_version}", open_stores(site_path)).info
+    info = serving.info(spec)
     return Served(
         name=spec.name,
         engine=spec.engine,
-        cluster=False,
+        cluster=serving.site.provider != "local",
         min_replicas=spec.autoscaling.min_replicas,
         quantized=info.dtype.lower() not in _UNQUANTIZED,
     )
@@ -120,15 +116,13 @@ def _show(
     *,
     name: str,
     html_file: Path | None,
-    site_path: Path | None,
+    target_s: float,
     output: str,
 ) -> None:
     from ai_how.apply.files import write_atomic
     from ai_how.cli.next_step import for_this_site
     from ai_how.endpoints.cold_start.report import render_html, render_text
-    from ai_how.local.site_access import open_gateway
 
-    target_s = open_gateway(site_path).site.targets.cold_start_s
     if html_file:
         write_atomic(html_file, render_html(found, advice, name=name, target_s=target_s), mode=0o644)
     if output == "json":

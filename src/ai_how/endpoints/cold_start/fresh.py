@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.cold_start.waterfall import Stage, StageName, Waterfall, waterfall
 from ai_how.endpoints.deploy import OnState, wait_for_state
+from ai_how.endpoints.interface import Endpoints
 from ai_how.endpoints.types import EndpointState, EndpointStatus
 from ai_how.errors import ConflictError, ProviderError, TryAgainError
 
@@ -20,7 +20,7 @@ _POLL_S = 0.05
 
 
 def start_afresh(
-    client: EndpointClient,
+    client: Endpoints,
     found: EndpointStatus,
     ask: Callable[[], object],
     *,
@@ -64,7 +64,7 @@ def start_afresh(
     return _with_answer(_last(client, spec.name, before=found.last_start), total_s=total_s)
 
 
-def _last(client: EndpointClient, name: str, *, before: Waterfall | None) -> Waterfall:
+def _last(client: Endpoints, name: str, *, before: Waterfall | None) -> Waterfall:
     """The start that has just ended; it is put together a moment after the replica is ready."""
     deadline = time.monotonic() + _KEPT_WITHIN_S
     while True:
