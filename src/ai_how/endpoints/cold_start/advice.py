@@ -119,7 +119,7 @@ def _of_vllm(found: Waterfall, *, cluster: bool) -> Iterator[Advice]:
             what="keep vLLM's compile cache",
             saves_at_most_s=compile_s,
             how=_KEEPS_CLAIM if cluster else "keep ~/.cache/vllm, or set VLLM_CACHE_ROOT",
-            price="a few hundred MB; vLLM makes it anew when model, settings or version change",
+            price="disk on that node; vLLM makes it anew when model, settings or version change",
             source="vLLM documentation, torch.compile integration; 43 s became 5 s in vLLM issue 44881",
         )
     yield Advice(
