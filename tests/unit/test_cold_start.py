@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.endpoints.cold_start.fresh import with_answer
 from ai_how.endpoints.cold_start.pod import go_seconds, waterfall_of_pod
 from ai_how.endpoints.cold_start.replica import Seen, marks_from_json, waterfall_of_replica
 from ai_how.endpoints.cold_start.vllm_log import read_start
@@ -265,3 +267,23 @@ def test_a_replica_without_marks_has_one_stage_for_all_before_its_health() -> No
 @pytest.mark.parametrize("broken", [{}, {**MARKS, "begun_s": None}, {**MARKS, "fetched_s": "soon"}])
 def test_marks_that_are_not_whole_count_as_none(broken: dict[str, Any]) -> None:
     assert marks_from_json(broken) is None
+
+
+ASKED = datetime(2026, 3, 1, 10, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("created", "late_s"), [("10:00:02", 2), ("09:59:50", 0), ("11:00:00", 0)])
+def test_what_a_cluster_takes_until_it_makes_the_pod_is_no_stage_of_the_pod(created: str, late_s: float) -> None:
+    stages = [Stage(name=StageName.LOAD, begin_s=0, end_s=10), Stage(name=StageName.PULL)]
+    seen = waterfall(stages, asked_at=f"2026-03-01T{created}Z", total_s=10, until="ready", replica="pod")
+    found = with_answer(seen, asked=ASKED, total_s=15)
+    assert seconds(found) == {"pull image": None, "load": 10, "first answer": 5 - late_s}
+    assert (found.total_s, found.until, found.replica) == (15, "the first answer", "pod")
+    assert found.unmeasured_s == pytest.approx(late_s)
+    assert found.asked_at == "2026-03-01T10:00:00.000+00:00"
+
+
+def test_a_start_that_nothing_tells_of_still_has_its_answer() -> None:
+    found = with_answer(waterfall([], asked_at="", total_s=None), asked=ASKED, total_s=4)
+    assert seconds(found) == {"first answer": 0}
+    assert found.unmeasured_s == 4

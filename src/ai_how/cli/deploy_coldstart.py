@@ -43,8 +43,8 @@ def coldstart(
 ) -> None:
     """Show where the time of the last start went, and what would shorten it.
 
-    The last start from no replica at all counts; the gateway remembers it until
-    it is started anew itself. What nothing tells is not measured.
+    The last start from no replica at all counts, and on a cluster that of the
+    newest replica that answers. What nothing tells is not measured.
 
     \b
     Example:
@@ -77,7 +77,9 @@ def _last(name: str, serving: ServingSite) -> Waterfall:
     if found is None:
         raise NotFoundError(
             f"no start of endpoint {name} was seen",
-            evidence="it was running before its gateway, or it never became ready",
+            evidence="its gateway was started after it, or it never became ready"
+            if serving.site.provider == "local"
+            else "no replica of it answers now",
             next_step=f"ai-how deploy coldstart {name} --fresh",
         )
     return found

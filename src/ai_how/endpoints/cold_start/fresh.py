@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from ai_how.endpoints.cold_start.waterfall import Stage, StageName, Waterfall, waterfall
 from ai_how.endpoints.deploy import OnState, wait_for_state
 from ai_how.endpoints.interface import Endpoints
 from ai_how.endpoints.types import EndpointState, EndpointStatus
 from ai_how.errors import ConflictError, ProviderError, TryAgainError
+from ai_how.kubernetes_api.times import epoch_s
 
 _KEPT_WITHIN_S = 5.0
 _POLL_S = 0.05
@@ -47,7 +49,7 @@ def start_afresh(
     try:
         client.put(replace(spec, stopped=True))
         wait_for_state(client, spec.name, EndpointState.STOPPED, timeout_s=stop_timeout_s, on_state=on_state)
-        began_s = time.monotonic()
+        began_s, asked = time.monotonic(), datetime.now(UTC)
         client.put(spec)
         started = True
     finally:
@@ -61,7 +63,7 @@ def start_afresh(
         wait_for_state(client, spec.name, EndpointState.RUNNING, timeout_s=start_timeout_s, on_state=on_state)
         ask()
     total_s = time.monotonic() - began_s
-    return _with_answer(_last(client, spec.name, before=found.last_start), total_s=total_s)
+    return with_answer(_last(client, spec.name, before=found.last_start), asked=asked, total_s=total_s)
 
 
 def _last(client: Endpoints, name: str, *, before: Waterfall | None) -> Waterfall:
@@ -80,14 +82,27 @@ def _last(client: Endpoints, name: str, *, before: Waterfall | None) -> Waterfal
         time.sleep(_POLL_S)
 
 
-def _with_answer(found: Waterfall, *, total_s: float) -> Waterfall:
-    """The start with the answer to the first request, which only its sender saw."""
-    begin_s = total_s if found.total_s is None else min(found.total_s, total_s)
+def with_answer(found: Waterfall, *, asked: datetime, total_s: float) -> Waterfall:
+    """The start as its sender saw it: from asking for it to the answer to the first request.
+
+    A cluster makes the pod a while after it was asked; where its clock and ours differ by more than the whole start,
+    that while is not known and counts as none.
+    """
+    at = epoch_s(found.asked_at)
+    late_s = 0.0 if at is None else at - asked.timestamp()
+    late_s = late_s if 0 <= late_s < total_s else 0.0
+    begin_s = total_s if found.total_s is None else found.total_s + late_s
     answer = Stage(name=StageName.ANSWER, begin_s=begin_s, end_s=total_s, source="the request of this command")
     return waterfall(
-        (*found.stages, answer),
-        asked_at=found.asked_at,
+        (*(_later(stage, late_s) for stage in found.stages), answer),
+        asked_at=asked.isoformat(timespec="milliseconds"),
         total_s=total_s,
         until="the first answer",
         replica=found.replica,
     )
+
+
+def _later(stage: Stage, late_s: float) -> Stage:
+    if stage.begin_s is None or stage.end_s is None:
+        return stage
+    return replace(stage, begin_s=stage.begin_s + late_s, end_s=stage.end_s + late_s)
