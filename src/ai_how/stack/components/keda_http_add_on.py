@@ -81,14 +81,14 @@ def _values(setting: Setting) -> dict[str, Any]:
         "pullPolicy": "IfNotPresent",
         "replicas": replicas,
         "responseHeaderTimeout": answer,
-        "resources": INTERCEPTOR.resources(),
+        "resources": _resources(INTERCEPTOR),
     }
-    operator: dict[str, Any] = {"pullPolicy": "IfNotPresent", "resources": OPERATOR.resources()}
+    operator: dict[str, Any] = {"pullPolicy": "IfNotPresent", "resources": _resources(OPERATOR)}
     if newer:
         interceptor["readinessTimeout"] = start
     else:
         replicas["waitTimeout"] = start
-        operator["kubeRbacProxy"] = {"resources": RBAC_PROXY.resources()}
+        operator["kubeRbacProxy"] = {"resources": _resources(RBAC_PROXY)}
     container = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -100,11 +100,17 @@ def _values(setting: Setting) -> dict[str, Any]:
     return {
         "crds": {"install": True},
         "operator": operator,
-        "scaler": {"pullPolicy": "IfNotPresent", "replicas": 1, "resources": SCALER.resources()},
+        "scaler": {"pullPolicy": "IfNotPresent", "replicas": 1, "resources": _resources(SCALER)},
         "interceptor": interceptor,
         "securityContext": dict.fromkeys(parts, container),
         "podSecurityContext": dict.fromkeys(("operator", "scaler", "interceptor"), pod),
     }
+
+
+def _resources(request: Request) -> dict[str, Any]:
+    """Without the chart's limit of half a core, which would slow requests down on an idle node."""
+    wanted = request.resources()
+    return {**wanted, "limits": {"cpu": None, **wanted["limits"]}}
 
 
 def _grant() -> Object:
