@@ -251,6 +251,17 @@ def test_compiled_code_is_kept_where_one_node_has_the_gpu() -> None:
     )
 
 
+@pytest.mark.parametrize(("total", "strategy"), [(1, {"type": "Recreate"}), (2, None), (0, None)])
+def test_where_a_new_pod_has_no_gpu_beside_the_old_one_the_old_one_ends_first(
+    total: int, strategy: dict[str, str] | None
+) -> None:
+    where = Placement(accelerator="x", products=("X",), total=total)
+    predictor = kind_of(revision_objects(revision(placement=where), setting=setting()), "InferenceService")["spec"][
+        "predictor"
+    ]
+    assert predictor.get("deploymentStrategy") == strategy
+
+
 def test_nothing_that_gos_templates_would_read_is_in_the_container() -> None:
     runtime = kind_of(revision_objects(revision(), setting=setting()), "ServingRuntime")
     assert "{{" not in json.dumps(runtime["spec"]["containers"])

@@ -162,7 +162,7 @@ def test_pods_that_have_ended_take_nothing() -> None:
 
 def test_two_gpus_of_one_node_share_a_model() -> None:
     found = put(model("Llama-3.1-8B"), lab(), Hardware(accelerator="auto", count=2))
-    assert (found.chosen.node, found.placement.count) == ("a6000", 2)
+    assert (found.chosen.node, found.placement.count, found.placement.total) == ("a6000", 2, 2)
     assert next(each for each in found.options if each.node == "t4").refusal == (
         "2 GPUs are wanted of one node, it has 1"
     )

@@ -50,6 +50,7 @@ PLACEMENTS = st.builds(
     memory_share=st.floats(0.1, 1),
     compute_capability=st.none() | st.tuples(st.integers(5, 12), st.integers(0, 9)),
     nodes=st.lists(TEXTS, max_size=3).map(tuple),
+    total=st.integers(0, 99),
 )
 REVISIONS = st.builds(
     KServeRevision,

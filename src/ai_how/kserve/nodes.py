@@ -52,7 +52,7 @@ class Placement:
 
     ``accelerator`` is the kind in Oumi's spelling or the site's. ``products`` are the label values of the nodes that
     have it; empty: any. ``memory_share`` is the part of a card's memory that one replica may take: less than 1 on
-    shared cards. ``nodes`` are all that have it, full or not.
+    shared cards. ``nodes`` are all that have it, full or not, with ``total`` of them together; 0: not known.
     """
 
     accelerator: str
@@ -62,3 +62,4 @@ class Placement:
     memory_share: float = 1.0
     compute_capability: tuple[int, int] | None = None
     nodes: tuple[str, ...] = ()
+    total: int = 0

@@ -137,8 +137,12 @@ def _service(revision: KServeRevision, setting: ServingSetting) -> KubernetesObj
             {"uri": str(revision.spec.adapter_base_uri), "mountPath": engine.BASE_FOLDER},
             {"uri": revision.spec.model_uri, "mountPath": engine.ADAPTER_FOLDER},
         ]
-    if revision.placement and revision.placement.products:
-        predictor["affinity"] = _affinity(revision.placement)
+    placement = revision.placement
+    if placement and placement.products:
+        predictor["affinity"] = _affinity(placement)
+    if placement and 0 < placement.total < 2 * placement.count:
+        # there is no GPU for a new pod beside the old one
+        predictor["deploymentStrategy"] = {"type": "Recreate"}
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",

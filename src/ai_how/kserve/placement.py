@@ -177,6 +177,7 @@ def _placement(chosen: Option, options: Sequence[Option], wanted: Hardware) -> P
         memory_share=1 / pool.turns,
         compute_capability=pool.compute_capability,
         nodes=tuple(dict.fromkeys(each.node for each in alike)),
+        total=sum(each.pool.count for each in alike),
     )
 
 
