@@ -211,7 +211,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found = setting_of(site, "cloud", load_set("current").versions)
         yield SimpleNamespace(site=site, cluster="cloud", setting=found, api=Api(there))
 
-    monkeypatch.setattr(command, "_running", running)
+    monkeypatch.setattr(command, "running", running)
     return there
 
 
@@ -226,7 +226,7 @@ def test_an_endpoint_that_is_not_there_is_told(cluster: list[Any]) -> None:
 
 
 def test_a_registered_model_is_exported_with_its_version(monkeypatch: pytest.MonkeyPatch, cluster: list[Any]) -> None:
-    monkeypatch.setattr(command._Sources, "_open", lambda self: SimpleNamespace(access=None))
+    monkeypatch.setattr(command.ModelSources, "_open", lambda self: SimpleNamespace(access=None))
     monkeypatch.setattr("ai_how.models.library.resolve", lambda reference, stores: version(reference))
     monkeypatch.setattr(
         "ai_how.models.registered.registered_memory", lambda found, access, base: sized_memory(INFO, found.size_bytes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ai_how.cli.export_sources import ModelSources, running
 from ai_how.cli.nodes import complete_cluster
 from ai_how.cli.options import site_option
 from ai_how.cli.output import columns, note
@@ -17,16 +17,11 @@ from ai_how.errors import NotFoundError, SpecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ai_how.capacity.model_memory import ModelInMemory
     from ai_how.endpoints.deploy_file import DeployFile
-    from ai_how.kserve.planning import Planned, ServedModel
+    from ai_how.kserve.planning import Planned
     from ai_how.kserve.revision import KServeRevision
     from ai_how.kserve.setting import ServingSetting
-    from ai_how.models.types import RegisteredVersion, Stores
     from ai_how.site.spec import Site
-    from ai_how.stack_access.running import RunningStack
-
-_REGISTERED = "model://"
 
 
 @click.command()
@@ -111,7 +106,7 @@ def _of_cluster(
     from ai_how.kserve.setting import serving_setting
     from ai_how.kubernetes_api.objects import Ref
 
-    with _running(cluster, site_path) as stack:
+    with running(cluster, site_path) as stack:
         setting = serving_setting(stack.site, stack.cluster, stack.setting.versions)
         kind = ("serving.kserve.io/v1alpha1", "ServingRuntime")
         runtimes = stack.api.list_objects(*kind, setting.namespace, labels=f"{ENDPOINT}={endpoint}").items
@@ -124,15 +119,6 @@ def _of_cluster(
             f"cluster {setting.cluster} has no endpoint {endpoint!r}", next_step="ai-how deploy list shows them"
         )
     return setting, revisions
-
-
-@contextmanager
-def _running(cluster: str | None, site_path: Path | None) -> Iterator[RunningStack]:
-    from ai_how.cli.open_site import open_kubernetes
-    from ai_how.stack_access.running import open_running_stack
-
-    with open_running_stack(open_kubernetes(site_path), cluster) as stack:
-        yield stack
 
 
 def _of_file(
@@ -150,7 +136,7 @@ def _of_file(
     setting = serving_setting(site, chosen, _versions(site), nodes=nodes_of_site(site, chosen))
     bucket = site.planned_clusters[chosen].stack.object_store.bucket
     with ExitStack() as opened:
-        sources = _Sources(opened, bucket=bucket, cluster=chosen, site_path=site_path)
+        sources = ModelSources(opened, bucket=bucket, cluster=chosen, site_path=site_path)
         model, base = sources.model(wanted.model_source, name), None
         if wanted.base_model:
             base = sources.model(wanted.base_model, Path(wanted.base_model).name)
@@ -180,84 +166,6 @@ def _versions(site: Site) -> dict[str, str]:
             next_step="ai-how versions check --site shows the ways out",
         )
     return dict(found.versions)
-
-
-class _Sources:
-    """Models by where they are: a folder here, or the registry of the cluster, which is opened when it is asked."""
-
-    def __init__(self, opened: ExitStack, *, bucket: str, cluster: str, site_path: Path | None) -> None:
-        self._opened = opened
-        self._bucket = bucket
-        self._cluster = cluster
-        self._site_path = site_path
-        self._stores: Stores | None = None
-        self._versions: dict[str, RegisteredVersion] = {}
-        self._sized: dict[str, ModelInMemory] = {}
-
-    def model(self, source: str, name: str) -> ServedModel:
-        """The model at a source; one that is not registered gets the folder that a push would give it."""
-        from ai_how.kserve.planning import NOT_REGISTERED, ServedModel
-        from ai_how.models.checkpoint import inspect
-        from ai_how.models.manifest import build_manifest
-        from ai_how.models.object_store import uri_in
-        from ai_how.models.registered import sized_memory
-
-        if not _is_local(source):
-            found = self._registered(source)
-            return ServedModel(
-                name=found.name, version=found.version, uri=found.uri, digest=found.digest, info=found.info
-            )
-        checkpoint = inspect(Path(source))
-        manifest = build_manifest(checkpoint.root, checkpoint.files).manifest
-        self._sized[source] = sized_memory(checkpoint.info, manifest.size_bytes)
-        uri = uri_in(self._bucket, name, manifest.digest)
-        note(f"{source} must be in the store before: ai-how model push {source} --name {name}")
-        return ServedModel(name=name, version=NOT_REGISTERED, uri=uri, digest=manifest.digest, info=checkpoint.info)
-
-    def memory(self, source: str, base: str | None) -> ModelInMemory:
-        """What it takes when it is loaded."""
-        from ai_how.models.registered import registered_memory
-        from ai_how.models.shape import read_model
-
-        if _is_local(source) and (base is None or _is_local(base)):
-            try:
-                return read_model(Path(source), base=Path(base) if base else None).memory
-            except SpecError:
-                # an architecture that planning does not know may well be one that vLLM does
-                return self._sized[base or source]
-        if _is_local(source):
-            raise SpecError(
-                "a model here and a base in the registry cannot be planned together",
-                evidence=f"model_source: {source}, base_model: {base}",
-                next_step=f"ai-how model push {source} --name NAME, then model_source: {_REGISTERED}NAME",
-            )
-        found = self._registered(source)
-        below = self._registered(base) if base else None
-        return registered_memory(found, self._open().access, base=below)
-
-    def _registered(self, reference: str) -> RegisteredVersion:
-        from ai_how.models.library import resolve
-
-        if reference not in self._versions:
-            self._versions[reference] = resolve(reference.removeprefix(_REGISTERED), self._open())
-        return self._versions[reference]
-
-    def _open(self) -> Stores:
-        from ai_how.stack_access.stores import open_cluster_stores
-
-        if self._stores is None:
-            stack = self._opened.enter_context(_running(self._cluster, self._site_path))
-            self._stores = self._opened.enter_context(open_cluster_stores(stack))
-        return self._stores
-
-
-def _is_local(source: str) -> bool:
-    if source.startswith("hf://"):
-        raise SpecError(
-            f"{source} is not in the cluster's registry",
-            next_step=f"ai-how model push {source} --name NAME, then model_source: {_REGISTERED}NAME",
-        )
-    return not source.startswith(_REGISTERED) and Path(source).exists()
 
 
 def _say_place(planned: Planned) -> None:
