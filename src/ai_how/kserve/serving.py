@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ai_how.endpoints.ask import ask
 from ai_how.endpoints.door import Door
@@ -24,6 +26,7 @@ from ai_how.kserve.node_facts import nodes_of_cluster
 from ai_how.kserve.objects import notes
 from ai_how.kserve.placement import place, spelling
 from ai_how.kserve.planning import Planned, ServedModel, load_of, plan_revision
+from ai_how.kserve.revision import endpoint_of
 from ai_how.kserve.setting import ServingSetting, serving_setting
 from ai_how.kubernetes.with_kubernetes import WithKubernetes
 from ai_how.kubernetes_api.side_by_side import side_by_side
@@ -132,8 +135,21 @@ class ClusterServing:
     @cached_property
     def _setting(self) -> ServingSetting:
         stack = self._stack
-        nodes, pods = side_by_side(lambda kind: stack.api.list_objects("v1", kind).items, ("Node", "Pod"))
-        return serving_setting(stack.site, stack.cluster, stack.setting.versions, nodes=nodes_of_cluster(nodes, pods))
+        return serving_setting(
+            stack.site, stack.cluster, stack.setting.versions, nodes=nodes_of_cluster(*self._nodes_and_pods)
+        )
+
+    @cached_property
+    def _nodes_and_pods(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        api = self._stack.api
+        nodes, pods = side_by_side(lambda kind: api.list_objects("v1", kind).items, ("Node", "Pod"))
+        return nodes, pods
+
+    def _setting_for(self, name: str) -> ServingSetting:
+        """As an endpoint finds the cluster: what its own pods have is no reason to go elsewhere."""
+        nodes, pods = self._nodes_and_pods
+        others = [pod for pod in pods if endpoint_of(pod) != name]
+        return replace(self._setting, nodes=nodes_of_cluster(nodes, others))
 
     @cached_property
     def _stores(self) -> Stores:
@@ -164,7 +180,7 @@ class ClusterServing:
             memory=registered_memory(version, self.stores().access, base=base),
             hardware=hardware,
             autoscaling=autoscaling,
-            setting=self._setting,
+            setting=self._setting_for(name),
             base=_served(base) if base else None,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
