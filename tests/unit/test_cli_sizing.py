@@ -220,11 +220,11 @@ def test_clusters_on_servers_are_not_started_by_name() -> None:
         assert refused.brief == "site lab has no servers of its own"
 
 
-def test_models_are_for_a_provider_that_serves_them(in_a_folder: Path) -> None:
+def test_models_are_for_a_site_that_serves_them(in_a_folder: Path) -> None:
     Path("ai-how.yaml").write_text(FITS)
     refused = ai_how("model", "list").exception
-    assert isinstance(refused, SpecError)
-    assert refused.brief == "provider libvirt serves no models in this version"
+    assert isinstance(refused, NotFoundError)
+    assert refused.brief == "no cluster of site lab has a stack"
     assert [path.name for path in in_a_folder.iterdir()] == ["ai-how.yaml"]
 
 

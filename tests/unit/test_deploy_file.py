@@ -113,7 +113,7 @@ def test_a_required_key_that_is_misspelt_is_told() -> None:
         ),
         (
             "model_source: m\nprovider: aihow\n",
-            "2:11: provider: 'aihow' is not allowed; did you mean ai-how? It takes ai-how",
+            "2:11: provider: 'aihow' is not allowed; did you mean ai-how? It takes ai-how or kserve",
         ),
         (
             "model_source: m\nmodel_name: My Model_v1.5\n",

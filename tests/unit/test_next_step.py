@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from ai_how.cli.app import root
 from ai_how.cli.deploy_up import curl_line
 from ai_how.cli.next_step import with_site
+from ai_how.endpoints.door import Door
 from ai_how.errors import AiHowError, SpecError
+from ai_how.models.types import SecretText
 
 SITE = Path("my sites/größe.yaml")
 OPTION = "--site 'my sites/größe.yaml'"
@@ -58,13 +60,26 @@ def test_status_says_the_site_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chat", [True, False])
 def test_the_curl_line_is_one_command_for_a_shell(chat: bool) -> None:
-    line = curl_line("http://[::1]:8080", "tiny", chat=chat, site_path=SITE)
+    door = Door(url="http://[::1]:8080", api_key=SecretText("sk-a"))
+    line = curl_line(door, "tiny", chat=chat, site_path=SITE)
     words = shlex.split(line)
     assert words[1] == f"http://[::1]:8080/v1/{'chat/' if chat else ''}completions"
     assert f"'{words[1]}'" in line
     # a shell begins a new quotation within $(...), so what stands there is quoted by itself
     inner = line.partition("$(")[2].partition(")")[0]
     assert shlex.split(inner) == ["ai-how", "key", "show", "--site", str(SITE)]
+
+
+def test_the_curl_line_knows_the_way_into_a_cluster() -> None:
+    door = Door(
+        url="https://chat-models.ai-how.internal:30443",
+        api_key=SecretText("sk-a"),
+        connect_to="10.0.0.5:30443",
+        authority_pem="-----BEGIN CERTIFICATE-----",
+    )
+    words = shlex.split(curl_line(door, "chat", chat=True, site_path=None))
+    assert words[:5] == ["curl", "--connect-to", "::10.0.0.5:30443", "--cacert", "ca.crt"]
+    assert words[5] == "https://chat-models.ai-how.internal:30443/v1/chat/completions"
 
 
 def test_a_deletion_without_a_terminal_wants_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +92,10 @@ def test_a_deletion_without_a_terminal_wants_its_option(monkeypatch: pytest.Monk
         def delete(self, name: str) -> None:
             Client.deleted = name
 
-    monkeypatch.setattr("ai_how.cli.deploy.open_client", lambda _site: Client())
+    class Serving:
+        endpoints = Client()
+
+    monkeypatch.setattr("ai_how.cli.deploy.open_serving", lambda _site, provider=None: Serving())
     refused = CliRunner().invoke(root, ["deploy", "delete", "chat"], input="")
     assert isinstance(refused.exception, SpecError)
     assert refused.exception.brief == "a deletion wants to be confirmed"

@@ -207,9 +207,8 @@ async def _measure(
         chat=info.chat_template,
         seed=int(time.time()) % 1_000_000 if seed is None else seed,
     )
-    door = serving.door(endpoint)
     benchmark = Run(
-        client=Client(base_url=door.url, api_key=door.api_key, model=endpoint, workload=workload),
+        client=Client.through(serving.door(endpoint), model=endpoint, workload=workload),
         admin=serving.endpoints,
         status=status,
         settings=settings,

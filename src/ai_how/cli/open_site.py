@@ -98,7 +98,13 @@ def open_serving(site_path: Path | None, *, provider: str | None = None) -> Serv
 
     if not isinstance(opened, WithKubernetes):
         raise SpecError(f"site {opened.site.name} serves no models", evidence=f"provider: {opened.site.provider}")
-    return click.get_current_context().with_resource(open_cluster_serving(opened))
+    root = click.get_current_context().find_root()
+    # a command asks in several places; the way in is opened once
+    known: dict[Path, ServingSite] = root.meta.setdefault("ai_how.serving", {})
+    key = opened.kubernetes.site_file.resolve()
+    if key not in known:
+        known[key] = root.with_resource(open_cluster_serving(opened))
+    return known[key]
 
 
 def check_served_by(site: Site, provider: str | None) -> None:

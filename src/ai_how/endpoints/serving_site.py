@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ai_how.endpoints.door import Door
-from ai_how.endpoints.interface import Endpoints
+from ai_how.endpoints.rollout.journal import RollingEndpoints
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
 from ai_how.models.types import ModelInfo, RegisteredVersion, Stores
 from ai_how.site.spec import Site
@@ -29,7 +29,7 @@ class ServingSite(Protocol):
         ...
 
     @property
-    def endpoints(self) -> Endpoints:
+    def endpoints(self) -> RollingEndpoints:
         """The site's endpoints.
 
         Raises:

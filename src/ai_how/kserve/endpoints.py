@@ -1,4 +1,4 @@
-"""Endpoints on a cluster: implements ``endpoints.interface.Endpoints`` over the cluster's API.
+"""Endpoints on a cluster: implements ``endpoints.rollout.journal.RollingEndpoints`` over the cluster's API.
 
 Everything is kept in the cluster itself. A changed spec changes the revision in place: Kubernetes starts new pods and
 ends the old ones when they are ready, whether or not somebody looks on. A revision beside it is made by a rollout only.
@@ -12,10 +12,18 @@ from datetime import UTC, datetime
 
 from ai_how.endpoints.cold_start.waterfall import Waterfall
 from ai_how.endpoints.interface import Revision
+from ai_how.endpoints.rollout.journal import Journal, Outcome, after_removal, after_shares, begun, explained
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
 from ai_how.errors import ConflictError, NotFoundError
-from ai_how.kserve.changes import apply_endpoint, check_shares, last_number, remove_endpoint, remove_revision
+from ai_how.kserve.changes import (
+    apply_endpoint,
+    check_shares,
+    last_number,
+    remove_endpoint,
+    remove_revision,
+)
 from ai_how.kserve.digest import process_digest
+from ai_how.kserve.journal import forget, read_journal, write_journal
 from ai_how.kserve.look import Looked, Seen, SeenEndpoint, look
 from ai_how.kserve.nodes import Placement
 from ai_how.kserve.pods import container_to_read, newest
@@ -80,8 +88,11 @@ class KServeEndpoints:
         if there is None:
             first = self._revision(spec, number=1, share_percent=100)
             self._apply((first,), last=1)
+            self.keep_journal(spec.name, begun(Journal(), 1, spec, at=_now(), outcome=Outcome.SERVING))
             return self._status(self._seen(spec.name))
         self._apply(self._changed(there, spec), last=last_number(there))
+        if process_digest(spec) != process_digest(there.main.revision.spec):
+            self.keep_journal(spec.name, _replaced(self.journal(spec.name), there.main.revision.number, spec))
         return self._status(self._seen(spec.name))
 
     def delete(self, name: str) -> None:
@@ -94,6 +105,7 @@ class KServeEndpoints:
         if name not in looked.endpoints and name not in looked.damaged:
             raise self._none_called(name)
         remove_endpoint(self._client, self._setting, name)
+        forget(self._client, self._setting, name)
 
     def want_replicas(self, name: str, count: int) -> EndpointStatus:
         """Want at least ``count`` replicas now, within the endpoint's bounds, until they are idle."""
@@ -149,6 +161,8 @@ class KServeEndpoints:
         number = last_number(there) + 1
         added = self._revision(replace(spec, stopped=False), number=number, share_percent=0)
         self._apply((*(one.revision for one in there.revisions), added), last=number)
+        journal = begun(self.journal(spec.name), number, added.spec, at=_now(), outcome=Outcome.UNDER_WAY)
+        self.keep_journal(spec.name, journal)
         found = next(one for one in self._seen(spec.name).revisions if one.revision.number == number)
         return _revision_shown(found)
 
@@ -163,6 +177,7 @@ class KServeEndpoints:
         check_shares(name, shares, numbers=[revision.number for revision in revisions])
         shared = [replace(revision, share_percent=shares.get(revision.number, 0)) for revision in revisions]
         self._apply(shared, last=last_number(there))
+        self.keep_journal(name, after_shares(self.journal(name), shares))
 
     def remove_revision(self, name: str, number: int) -> None:
         """Take a revision out of the route, let its pods finish their requests, and remove it.
@@ -187,6 +202,15 @@ class KServeEndpoints:
         kept = [one.revision for one in there.revisions if one.revision.number != number]
         self._apply(kept, last=last_number(there))
         remove_revision(self._client, self._setting, name, number)
+        self.keep_journal(name, after_removal(self.journal(name), number, at=_now()))
+
+    def journal(self, name: str) -> Journal:
+        """What is remembered of an endpoint's revisions."""
+        return read_journal(self._client, self._setting, name)
+
+    def keep_journal(self, name: str, journal: Journal) -> None:
+        """Remember this instead of what was remembered."""
+        write_journal(self._client, self._setting, name, journal)
 
     def _apply(self, revisions: Sequence[KServeRevision], *, last: int) -> None:
         apply_endpoint(self._client, self._setting, revisions, last=last)
@@ -268,6 +292,17 @@ def _revision_shown(one: Seen) -> Revision:
         state=found.state,
         message=found.message,
     )
+
+
+def _replaced(journal: Journal, number: int, spec: EndpointSpec) -> Journal:
+    """A revision follows another spec in place: its number stays, and what it was is forgotten."""
+    others = tuple(entry for entry in journal.history if entry.number != number)
+    changed = begun(replace(journal, history=others), number, spec, at=_now(), outcome=Outcome.SERVING)
+    return explained(changed, number, "changed in place")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _rollout_under_way(name: str, there: SeenEndpoint) -> ConflictError:
