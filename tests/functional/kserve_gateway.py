@@ -64,9 +64,9 @@ class ClusterGateway:
 
 
 @contextmanager
-def cluster_gateway(kserve: KServe, pair: Pair | None = None) -> Iterator[ClusterGateway]:
+def cluster_gateway(kserve: KServe, pair: Pair | None = None, *, port: int = 0) -> Iterator[ClusterGateway]:
     """Running on loopback, with TLS where a certificate is given."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     server.daemon_threads = True
     found = ClusterGateway(kserve=kserve, port=server.server_address[1])
     server.gateway = found  # type: ignore[attr-defined]

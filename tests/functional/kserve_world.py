@@ -18,6 +18,7 @@ from ai_how.kserve.endpoints import KServeEndpoints, Prepared
 from ai_how.kserve.names import service_name
 from ai_how.kserve.setting import ServingSetting, serving_setting
 from ai_how.kubernetes_api.client import Client
+from ai_how.kubernetes_api.objects import ref_of
 from ai_how.kubernetes_api.waiting import wait_until_served
 from ai_how.models.types import ModelFormat, ModelInfo
 from ai_how.releases import Solution
@@ -134,14 +135,20 @@ def setting_here() -> ServingSetting:
 
 def with_kinds(client: Client) -> Client:
     """The client of a server that serves the kinds of the stack's charts, with the namespaces that endpoints need."""
+    serve_kinds(client)
+    for name in (SPACE, KEDA):
+        client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return client
+
+
+def serve_kinds(client: Client) -> None:
+    """Have a server serve the kinds of the stack's charts."""
     made: list[dict[str, Any]] = definitions()
     for definition in made:
-        client.create(definition)
+        if client.get(ref_of(definition)) is None:
+            client.create(definition)
     for definition in made:
         version = definition["spec"]["versions"][0]["name"]
         wait_until_served(
             client, f"{definition['spec']['group']}/{version}", definition["spec"]["names"]["kind"], timeout_s=60
         )
-    for name in (SPACE, KEDA):
-        client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return client

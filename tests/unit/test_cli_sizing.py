@@ -221,7 +221,7 @@ def test_clusters_on_servers_are_not_started_by_name() -> None:
 
 
 def test_models_are_for_a_site_that_serves_them(in_a_folder: Path) -> None:
-    Path("ai-how.yaml").write_text(FITS)
+    Path("ai-how.yaml").write_text(FITS + "clusters: {cloud: {stack: {enabled: false}}}\n")
     refused = ai_how("model", "list").exception
     assert isinstance(refused, NotFoundError)
     assert refused.brief == "no cluster of site lab has a stack"
