@@ -188,6 +188,6 @@ class GatewayUnderTest:
         assert self.process is not None
         assert self.process.poll() is None, self.log[-4000:]
         try:
-            return self.get("/v2/health/live", key=None).status == 200
+            return self.get("/v2/health/live", key=None).status == 200 and self.admin("GET").status == 200
         except TryAgainError:
             return False

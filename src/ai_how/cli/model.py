@@ -19,6 +19,7 @@ from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import human_bytes, human_count, note, print_json, print_table
 
 if TYPE_CHECKING:
+    from ai_how.endpoints.serving_site import ServingSite
     from ai_how.models.library import PushReport, Served
     from ai_how.models.types import RegisteredVersion, Stores
 
@@ -131,19 +132,23 @@ def show(ref: str, site_path: Path | None, output: str) -> None:
 @site_option
 @output_option
 def promote(ref: str, alias: str, site_path: Path | None, output: str) -> None:
-    """Point an alias at a version; endpoints keep what they serve.
+    """Point an alias at a version; endpoints keep what they serve until updated.
 
     \b
     Example:
       ai-how model promote my-model/3 --alias champion
+      ai-how deploy update my-model
     """
     from ai_how.models import library
 
-    version = library.promote(ref, open_serving(site_path).stores(), alias=alias)
+    serving = open_serving(site_path)
+    version = library.promote(ref, serving.stores(), alias=alias)
     if output == "json":
         print_json(_as_data(version))
-    else:
-        click.echo(f"{version.name}@{alias} is version {version.version}")
+        return
+    click.echo(f"{version.name}@{alias} is version {version.version}")
+    for endpoint in _followers(serving, version, alias):
+        say_next(f"ai-how deploy update {endpoint}")
 
 
 @model.command()
@@ -225,6 +230,20 @@ def _resolve(ref: str, site_path: Path | None) -> tuple[RegisteredVersion, Store
 
     stores = open_serving(site_path).stores()
     return library.resolve(ref, stores), stores
+
+
+def _followers(serving: ServingSite, version: RegisteredVersion, alias: str) -> list[str]:
+    """Endpoints that were deployed from an alias and serve another version than it means now."""
+    from ai_how.errors import AiHowError
+
+    # a name alone means the champion
+    references = {f"{version.name}@{alias}", *([version.name] if alias == "champion" else [])}
+    try:
+        found = [status.spec for status in serving.endpoints.list_endpoints()]
+    except AiHowError as error:
+        note(f"which endpoints follow it is not known: {error.brief}")
+        return []
+    return [spec.name for spec in found if spec.model_ref in references and spec.model_version != version.version]
 
 
 def _served(site_path: Path | None) -> dict[str, list[Served]]:

@@ -121,7 +121,8 @@ def history(journal: Journal, revisions: tuple[Revision, ...]) -> tuple[Entry, .
         unknown = Entry(
             number=revision.number, spec=revision.spec, started_at=revision.spec.created_at, outcome=outcome
         )
-        known.setdefault(revision.number, unknown)
+        # a change in place may have kept the number: what runs is what counts
+        known[revision.number] = replace(known.get(revision.number, unknown), spec=revision.spec)
     return tuple(known[number] for number in sorted(known))
 
 

@@ -1,0 +1,91 @@
+"""The moves of a rollout, the same wherever endpoints are served: the embedded gateway, and KServe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from ai_how.bench.rollout import moves
+from ai_how.endpoints.rollout.journal import Journal, RollingEndpoints, history
+from ai_how.errors import ConflictError, ProviderError
+
+from .site import eventually
+from .test_endpoint_conformance import BAD_VERSION, World, spec, world
+
+__all__ = ["world"]
+START_S = 120
+
+
+def served(one: World) -> RollingEndpoints:
+    endpoints = cast("RollingEndpoints", one.endpoints)
+    endpoints.put(spec())
+    eventually(lambda: endpoints.get("chat").state == "running")
+    return endpoints
+
+
+def shares(endpoints: RollingEndpoints) -> dict[int, int]:
+    return {one.number: one.share_percent for one in endpoints.revisions("chat")}
+
+
+def outcomes(endpoints: RollingEndpoints) -> list[tuple[int, str]]:
+    found = history(endpoints.journal("chat"), endpoints.revisions("chat"))
+    return [(entry.number, str(entry.outcome)) for entry in found]
+
+
+def never() -> bool:
+    return False
+
+
+def test_a_version_is_promoted_step_by_step_and_one_goes_back(world: World) -> None:
+    endpoints = served(world)
+    rollout = moves.begin(endpoints, spec(2), (50, 100), id_="x")
+    assert (rollout.old, rollout.new) == (1, 2)
+    assert shares(endpoints) == {1: 100, 2: 0}
+    with pytest.raises(ConflictError, match="under way"):
+        moves.begin(endpoints, spec(3), (100,), id_="y")
+    moves.wait_until_ready(endpoints, "chat", 2, START_S, never)
+    moves.step(endpoints, "chat", rollout, 1, 50)
+    assert shares(endpoints) == {1: 50, 2: 50}
+    kept = endpoints.journal("chat").rollout
+    assert kept is not None
+    assert (kept.id, kept.step, kept.steps) == ("x", 1, (50, 100))
+    moves.keep_only(endpoints, "chat", kept=2, gone=1, why="all held")
+    assert shares(endpoints) == {2: 100}
+    assert outcomes(endpoints) == [(1, "replaced"), (2, "serving")]
+    eventually(lambda: world.ask("chat") == (200, 2))
+
+    gone, back = moves.go_back(endpoints, "chat", to=None, timeout_s=START_S, stopped=never)
+    assert (gone.number, back.number, back.spec.model_version) == (2, 3, 1)
+    assert shares(endpoints) == {3: 100}
+    eventually(lambda: world.ask("chat") == (200, 1))
+    assert outcomes(endpoints) == [(1, "replaced"), (2, "replaced"), (3, "serving")]
+    endpoints.delete("chat")
+    assert endpoints.put(spec()).spec.model_version == 1
+    assert endpoints.journal("chat").rollout is None
+    assert len(history(endpoints.journal("chat"), endpoints.revisions("chat"))) == 1, "a new one has no past"
+
+
+def test_a_rollout_of_which_nothing_was_written_down_can_be_ended(world: World) -> None:
+    endpoints = served(world)
+    moves.begin(endpoints, spec(2), (100,), id_="x")
+    endpoints.keep_journal("chat", Journal())
+    endpoints.set_shares("chat", {1: 90, 2: 10})
+    pair = moves.end_rollout(endpoints, "chat", why="by hand")
+    assert pair is not None
+    assert [one.number for one in pair] == [1, 2]
+    assert shares(endpoints) == {1: 100}
+    assert moves.end_rollout(endpoints, "chat", why="again") is None
+
+
+def test_a_version_that_cannot_start_is_told_and_taken_away(world: World) -> None:
+    endpoints = served(world)
+    rollout = moves.begin(endpoints, replace(spec(BAD_VERSION)), (100,), id_="x")
+    with pytest.raises(ProviderError, match="revision 2 cannot start"):
+        moves.wait_until_ready(endpoints, "chat", rollout.new, START_S, never)
+    moves.keep_only(endpoints, "chat", kept=1, gone=2, why="it did not start")
+    assert shares(endpoints) == {1: 100}
+    assert outcomes(endpoints) == [(1, "serving"), (2, "rolled back")]
+    assert endpoints.journal("chat").history[-1].why == "it did not start"
+    assert world.ask("chat") == (200, 1)
