@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,7 +39,8 @@ def in_use() -> dict[str, list[Served]]:
 @pytest.fixture
 def run(stores: Stores, in_use: dict[str, list[Served]], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command of ``ai-how model`` on the tests' stores; an error of ours is raised."""
-    monkeypatch.setattr("ai_how.local.site_access.open_stores", lambda _site: stores)
+    serving = SimpleNamespace(stores=lambda: stores, endpoints=SimpleNamespace(list_endpoints=list))
+    monkeypatch.setattr(commands, "open_serving", lambda _site: serving)
     monkeypatch.setattr(commands, "_served", lambda _site: in_use)
 
     def invoke(*words: str) -> Result:

@@ -30,6 +30,7 @@ from ai_how.models.types import SecretText
 from .gateway import ADMIN_KEY, KEY, GatewayUnderTest
 from .site import eventually
 
+pytestmark = pytest.mark.slow
 QUICK = {"scaling.MAX_BACKOFF_S": 0.1, "fleet.OBSERVE_INTERVAL_S": 0.1}
 OPTIONS = {
     "m/1": ["--latency-s", "0.02"],
