@@ -84,7 +84,7 @@ class Part:
     backups: tuple[Backup, ...] = ()
     manifests: tuple[Manifest, ...] = ()
     images: tuple[str, ...] = ()
-    """Images that its own objects name; those of its charts are only known with the charts at hand."""
+    """Images that its own objects and endpoints name; those of its charts are only known with the charts at hand."""
     node_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that nodes with GPUs get when it is applied: added to theirs, the nodes are not ours."""
     notes: tuple[str, ...] = ()

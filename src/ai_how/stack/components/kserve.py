@@ -16,7 +16,7 @@ from ai_how.stack.part import Backup, Part, Workload
 from ai_how.stack.policies import from_api_servers, from_space, policy
 from ai_how.stack.requests import Request
 from ai_how.stack.setting import GATEWAY, KSERVE, MODELS, MONITORING, Setting
-from ai_how.stack.upstream import at_least, chart
+from ai_how.stack.upstream import at_least, chart, image
 
 NAME = "kserve"
 WEBHOOK_PORT, METRICS_PORT = 9443, 8080
@@ -50,6 +50,8 @@ def render(setting: Setting) -> Part:
             awaited=awaited,
         ),
         backups=(Backup(kind="secrets", namespace=MODELS, items=(API_KEYS,)),),
+        # what endpoints run: a bundle must hold it too
+        images=(image("vllm", setting),),
         workloads=(Workload(name="kserve-controller-manager", request=CONTROLLER + RBAC_PROXY),),
     )
 
