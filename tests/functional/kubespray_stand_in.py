@@ -14,6 +14,7 @@ from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.capacity.demand import all_needs
+from ai_how.errors import NotFoundError
 from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
 from ai_how.kubernetes.downloads import Offering
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars, names_in
@@ -163,7 +164,8 @@ class LoopbackProvider:
         if said is not None:
             return said, None
         found = self.kubernetes.log_of(component)
-        assert found is not None
+        if found is None:
+            raise NotFoundError(f"there is no log of {component!r}")
         return found.read_text().splitlines()[-lines:], found
 
     def exists(self) -> bool:

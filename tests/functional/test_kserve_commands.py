@@ -21,6 +21,7 @@ from ai_how.models.types import Stores
 from tests.tiny_model import write_tiny_checkpoint
 
 from .api_endpoint import LittleControllers
+from .api_server import Fault
 from .certificates import Authority
 from .kserve_controller import KServe
 from .kserve_gateway import KEY, ClusterGateway, cluster_gateway
@@ -122,6 +123,8 @@ def test_from_the_deploy_file_to_the_answer_and_to_the_end(lab: Lab, deploy_file
     shown = lab.run("deploy", "status", "chat").stdout
     assert "state      running" in shown
     assert "in flight" not in shown
+    lab.stack.server.logs["models", listed["replicas"][0]["name"]] = "loaded\nready\n"
+    assert lab.run("logs", "chat").stdout == "loaded\nready\n"
     assert lab.json("deploy", "test", "chat", "--prompt", "Again?")["text"].startswith("t0")
 
     lab.run("deploy", "stop", "chat", "--wait")
@@ -160,7 +163,7 @@ def test_what_does_not_start_says_why_and_what_to_do(
         assert word in " ".join(shown.split())
 
 
-def test_a_quota_and_a_silent_controller_are_told(lab: Lab, deploy_file: Callable[..., str]) -> None:
+def test_a_quota_is_told(lab: Lab, deploy_file: Callable[..., str]) -> None:
     lab.kserve.quota = (
         'pods "chat-r1-predictor-x" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, '
         "used: requests.nvidia.com/gpu=2, limited: requests.nvidia.com/gpu=2"
@@ -168,6 +171,27 @@ def test_a_quota_and_a_silent_controller_are_told(lab: Lab, deploy_file: Callabl
     with pytest.raises(ProviderError) as failed:
         lab.run("deploy", "up", "--config", deploy_file())
     assert "the quota gpus does not allow its pod" in failed.value.evidence
+
+
+def test_a_controller_that_does_not_run_and_a_check_that_refuses_are_told(
+    lab: Lab, deploy_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = "inferenceservice.kserve-webhook-server.validator"
+    refused = f'admission webhook "{hook}" denied the request: the model format is unknown'
+    body = {"kind": "Status", "code": 403, "reason": "Forbidden", "message": refused}
+    fault = Fault(method="PATCH", path="/inferenceservices/chat-r1", status=403, body=json.dumps(body).encode())
+    lab.stack.server.faults.append(fault)
+    with pytest.raises(ProviderError, match="could not be written to the cluster") as failed:
+        lab.run("deploy", "up", "--config", deploy_file())
+    assert failed.value.evidence == "KServe refuses it: the model format is unknown"
+
+    lab.kserve.asleep = True
+    monkeypatch.setattr("ai_how.kserve.services.CONTROLLER_PATIENCE_S", 1.0)
+    with pytest.raises(ProviderError) as silent:
+        lab.run("deploy", "up", "--config", deploy_file())
+    assert "KServe's controller has not looked at it" in silent.value.evidence
+    assert "ai-how logs stack/kserve" in silent.value.evidence
+    assert lab.run("deploy", "status", "chat").stdout.count("what to do: ") == 1
 
 
 def test_what_a_cluster_cannot_serve_is_refused_before_anything_is_made(

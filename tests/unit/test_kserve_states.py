@@ -140,7 +140,7 @@ def test_kserve_that_does_not_run_is_the_cause_after_a_while() -> None:
     found = judge(SPEC, Sight(service=service(status={})), now=NOW)
     assert found.state is EndpointState.ERROR
     assert "KServe's controller has not looked at it for 300 s" in found.message
-    assert "ai-how logs kserve" in found.message
+    assert "ai-how logs stack/kserve" in found.message
 
 
 def test_a_quota_is_told_with_what_was_asked_and_what_is_left() -> None:
@@ -182,7 +182,7 @@ def test_webhooks_that_refuse_or_do_not_answer_are_told_apart() -> None:
     )
     assert silent is not None
     assert "does not answer" in silent.cause
-    assert "ai-how logs kserve" in silent.remedy
+    assert "ai-how logs stack/kserve" in silent.remedy
     assert webhook_trouble("something else") is None
 
 

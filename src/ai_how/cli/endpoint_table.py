@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ai_how.apply.provider import ComponentStatus
+from ai_how.cli.open_site import open_serving
 from ai_how.endpoints.types import EndpointStatus
-from ai_how.errors import AiHowError
+from ai_how.errors import AiHowError, NotFoundError
 from ai_how.plan.model import Condition
 
 
@@ -29,15 +30,23 @@ def endpoint_rows(endpoints: Sequence[EndpointStatus]) -> list[tuple[str, str, s
 
 
 def endpoints_if_up(site_path: Path | None, components: Sequence[ComponentStatus]) -> list[EndpointStatus] | None:
-    """The endpoints, or None where the gateway does not work (its own line says why)."""
-    from ai_how.endpoints.client import EndpointClient
-    from ai_how.local.site_access import open_gateway
-
-    gateway = next((c for c in components if c.name == "gateway"), None)
-    if gateway is None or gateway.condition is not Condition.HEALTHY:
+    """The endpoints, or None where what serves them does not work (its own line says why)."""
+    serving = next((c for c in components if c.name == "gateway" or _is_kserve(c.name)), None)
+    if serving is None or serving.condition is not Condition.HEALTHY:
         return None
     try:
-        access = open_gateway(site_path)
-        return EndpointClient(admin_url=access.admin_url, admin_key=access.admin_key).list_endpoints()
+        return open_serving(site_path).endpoints.list_endpoints()
     except AiHowError:
         return None
+
+
+def log_of_endpoint(name: str, lines: int, site_path: Path | None) -> list[str] | None:
+    """The end of the log of an endpoint's newest replica on a cluster; None where there is no such endpoint."""
+    try:
+        return open_serving(site_path).endpoints.log(name, lines).splitlines()
+    except NotFoundError:
+        return None
+
+
+def _is_kserve(component: str) -> bool:
+    return component.startswith("stack/") and component.endswith("/kserve")

@@ -16,7 +16,7 @@ from ai_how.cli.nodes import cluster_option
 from ai_how.cli.open_site import open_machines, open_site, provider_of
 from ai_how.cli.options import output_option, site_option, tier_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
-from ai_how.errors import AiHowError, MissingToolError, SpecError, TryAgainError, WorldChangedError
+from ai_how.errors import AiHowError, MissingToolError, NotFoundError, SpecError, TryAgainError, WorldChangedError
 
 if TYPE_CHECKING:
     from ai_how.apply.engine import Outcome
@@ -266,9 +266,18 @@ def logs(component: str, site_path: Path | None, lines: int, follow: bool) -> No
       ai-how logs gateway -n 20
       ai-how logs smollm2 --follow
     """
+    from ai_how.cli.endpoint_table import log_of_endpoint
     from ai_how.cli.follow import follow_file
 
-    lines_found, file = open_site(site_path).read_log(component, lines)
+    provider = open_site(site_path)
+    try:
+        lines_found, file = provider.read_log(component, lines)
+    except NotFoundError:
+        # on a cluster, an endpoint is no component of the site
+        of_endpoint = log_of_endpoint(component, lines, site_path) if provider.site.provider != "local" else None
+        if of_endpoint is None:
+            raise
+        lines_found, file = of_endpoint, None
     for line in lines_found:
         click.echo(line)
     if follow:

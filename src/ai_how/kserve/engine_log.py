@@ -53,7 +53,7 @@ _KNOWN: Sequence[tuple[str, str, str]] = (
     (
         r"driver version is insufficient|NVIDIA driver on your system is too old|CUDA_ERROR_COMPAT_NOT_SUPPORTED",
         "the node's NVIDIA driver is too old for this version of vLLM",
-        "give the node a newer driver: ai-how status, then: ai-how logs gpu-operator",
+        "give the node a newer driver: ai-how status, then: ai-how logs stack/gpu-operator",
     ),
     (
         r"Model architectures? .* (?:is|are) not supported|has no vLLM implementation",
@@ -63,7 +63,7 @@ _KNOWN: Sequence[tuple[str, str, str]] = (
     (
         r"No CUDA GPUs are available|Failed to infer device type|libcuda\.so\.1: cannot open shared object file",
         "it sees no GPU, although its node gave it one",
-        "ai-how status, then: ai-how logs gpu-operator",
+        "ai-how status, then: ai-how logs stack/gpu-operator",
     ),
     (
         r"No space left on device",
@@ -86,7 +86,7 @@ _FETCH: Sequence[tuple[str, str, str]] = (
     (
         r"Could not connect|EndpointConnectionError|[Cc]onnection (?:refused|reset|timed out)|timed? ?out|resolve",
         "the object store does not answer",
-        "ai-how status, then: ai-how logs object-store",
+        "ai-how status, then: ai-how logs stack/object-store",
     ),
     (r"SSL|CERTIFICATE_VERIFY_FAILED", "the object store's certificate is not trusted", "ai-how status"),
     (

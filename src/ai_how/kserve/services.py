@@ -62,7 +62,7 @@ def _without_pods(service: ApiObject, events: Events) -> Trouble | None:
     if noted:
         return _not_created(noted)
     if failed and ready.get("reason") == "ReconcileFailed":
-        return Trouble(cause=f"KServe could not make its Deployment: {message}", remedy="ai-how logs kserve")
+        return Trouble(cause=f"KServe could not make its Deployment: {message}", remedy="ai-how logs stack/kserve")
     return None
 
 
@@ -76,7 +76,7 @@ def _unseen_by_kserve(service: ApiObject, now: datetime) -> Trouble | None:
         return None
     return Trouble(
         cause=f"KServe's controller has not looked at it for {age_s:.0f} s: it does not run, or cannot work",
-        remedy="ai-how status, then: ai-how logs kserve",
+        remedy="ai-how status, then: ai-how logs stack/kserve",
     )
 
 
@@ -103,7 +103,7 @@ def webhook_trouble(message: str) -> Trouble | None:
     if silent:
         return Trouble(
             cause=f"the check by {_owner(silent['name'])} does not answer: {shortened(silent['why'], 200)}",
-            remedy=f"ai-how status, then: ai-how logs {_part(silent['name'])}",
+            remedy=f"ai-how status, then: ai-how logs stack/{_part(silent['name'])}",
         )
     refused = re.search(r"admission webhook \"(?P<name>[^\"]+)\" denied the request: (?P<why>.*)", message, re.DOTALL)
     if refused:
