@@ -23,6 +23,7 @@ from ai_how.endpoints.rollout.journal import (
     explained,
     history,
     parts,
+    serves,
 )
 from ai_how.endpoints.types import EndpointSpec, EndpointState
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, TryAgainError
@@ -205,23 +206,13 @@ def choose_earlier(endpoints: RollingEndpoints, name: str, *, to: int | None) ->
 
 def _write_end(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, why: str) -> None:
     journal, at = endpoints.journal(name), now()
-    journal = _serves(journal, kept)
+    journal = serves(journal, kept)
     if kept > gone:
         journal = explained(journal, kept, why)
         journal = ended(journal, gone, Outcome.REPLACED, at=at, why=f"replaced by revision {kept}")
     else:
         journal = ended(journal, gone, Outcome.ROLLED_BACK, at=at, why=why)
     endpoints.keep_journal(name, replace(journal, rollout=None))
-
-
-def _serves(journal: Journal, number: int) -> Journal:
-    return replace(
-        journal,
-        history=tuple(
-            replace(entry, outcome=Outcome.SERVING, ended_at="") if entry.number == number else entry
-            for entry in journal.history
-        ),
-    )
 
 
 def _with_entries(journal: Journal, revisions: tuple[Revision, Revision], *, at: str) -> Journal:

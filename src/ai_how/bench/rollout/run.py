@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from ai_how.bench.load import Client
@@ -153,7 +154,7 @@ async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
             load=settings.load,
             limits=settings.limits,
             stop=run.stop,
-            heard=lambda number=number: moves.hear(run.endpoints, run.name, progress.rollout, number),  # type: ignore[misc]
+            heard=partial(moves.hear, run.endpoints, run.name, progress.rollout, number),
         )
         progress.steps.append(_step_report(share, found))
         decided = _decide(found.rows, share, settings)

@@ -5,7 +5,7 @@ Whoever serves the endpoint keeps the journal with it, so that any command sees 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -87,12 +87,17 @@ def begun(journal: Journal, number: int, spec: EndpointSpec, *, at: str, outcome
 
 def ended(journal: Journal, number: int, outcome: Outcome, *, at: str, why: str = "") -> Journal:
     """A revision serves no more. What was said of why stays unless there is something new to say."""
-    return _changed(journal, number, outcome=outcome, ended_at=at, why=why)
+    return _changed(journal, number, lambda entry: replace(entry, outcome=outcome, ended_at=at, why=why or entry.why))
+
+
+def serves(journal: Journal, number: int) -> Journal:
+    """A revision serves, whatever was said of it before."""
+    return _changed(journal, number, lambda entry: replace(entry, outcome=Outcome.SERVING, ended_at=""))
 
 
 def explained(journal: Journal, number: int, why: str) -> Journal:
     """Say why a revision serves, or does no more."""
-    return _changed(journal, number, why=why)
+    return _changed(journal, number, lambda entry: replace(entry, why=why or entry.why))
 
 
 def after_shares(journal: Journal, shares: Mapping[int, int]) -> Journal:
@@ -101,7 +106,7 @@ def after_shares(journal: Journal, shares: Mapping[int, int]) -> Journal:
     entry = journal.entry(whole) if whole is not None else None
     if entry is None or entry.outcome is not Outcome.UNDER_WAY:
         return journal
-    return _changed(journal, entry.number, outcome=Outcome.SERVING)
+    return serves(journal, entry.number)
 
 
 def after_removal(journal: Journal, number: int, *, at: str) -> Journal:
@@ -149,8 +154,6 @@ def earlier(entries: tuple[Entry, ...], *, serving: int) -> Entry | None:
     return max(served, key=lambda entry: entry.number, default=None)
 
 
-def _changed(journal: Journal, number: int, *, why: str = "", **values: object) -> Journal:
-    def change(entry: Entry) -> Entry:
-        return replace(entry, why=why or entry.why, **values) if entry.number == number else entry  # type: ignore[arg-type]
-
-    return replace(journal, history=tuple(map(change, journal.history)))
+def _changed(journal: Journal, number: int, change: Callable[[Entry], Entry]) -> Journal:
+    changed = (change(entry) if entry.number == number else entry for entry in journal.history)
+    return replace(journal, history=tuple(changed))
