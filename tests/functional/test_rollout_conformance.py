@@ -9,7 +9,7 @@ import pytest
 
 from ai_how.bench.rollout import moves
 from ai_how.endpoints.rollout.journal import Journal, RollingEndpoints, history
-from ai_how.errors import ConflictError, ProviderError
+from ai_how.errors import ConflictError, NotFoundError, ProviderError
 
 from .site import eventually
 from .test_endpoint_conformance import BAD_VERSION, World, spec, world
@@ -77,6 +77,24 @@ def test_a_rollout_of_which_nothing_was_written_down_can_be_ended(world: World) 
     assert [one.number for one in pair] == [1, 2]
     assert shares(endpoints) == {1: 100}
     assert moves.end_rollout(endpoints, "chat", why="again") is None
+
+
+def test_a_rollout_is_taken_up_where_it_was_and_the_first_command_leaves_it(world: World) -> None:
+    endpoints = served(world)
+    with pytest.raises(NotFoundError, match="no rollout of chat is under way"):
+        moves.take_up(endpoints, "chat", (100,), id_="y")
+    first = moves.begin(endpoints, spec(2), (10, 50, 100), id_="x")
+    moves.step(endpoints, "chat", first, 2, 50)
+    second = moves.take_up(endpoints, "chat", (5, 100), id_="y")
+    assert second.steps == (50, 100)
+    with pytest.raises(ConflictError, match="taken over by another command"):
+        moves.hear(endpoints, "chat", first, 3)
+    moves.hear(endpoints, "chat", second, 1)
+    endpoints.keep_journal("chat", Journal())
+    third = moves.take_up(endpoints, "chat", (5, 100), id_="z")
+    assert (third.old, third.new, third.steps) == (1, 2, (5, 100))
+    moves.hear(endpoints, "chat", third, 1)
+    assert len(endpoints.journal("chat").history) == 2
 
 
 def test_a_version_that_cannot_start_is_told_and_taken_away(world: World) -> None:

@@ -71,10 +71,36 @@ def under_way(name: str) -> ConflictError:
     )
 
 
-def unknown_rollout(old: Revision, new: Revision, *, steps: tuple[int, ...]) -> Rollout:
-    """The rollout of two revisions of which nothing was written down: the command was killed before."""
-    at = now()
-    return Rollout(id="", old=old.number, new=new.number, steps=steps, started_at=new.spec.created_at, heard_at=at)
+def take_up(endpoints: RollingEndpoints, name: str, steps: tuple[int, ...], *, id_: str) -> Rollout:
+    """Go on with the rollout that is under way: what is left of it, from the step that it was at.
+
+    A command that still drives it learns of this and leaves it alone.
+
+    Args:
+        steps: Of a rollout of which nothing was written down, because its command was killed before.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    journal = endpoints.journal(name)
+    pair = parts(endpoints.revisions(name), journal.rollout)
+    if pair is None:
+        raise NotFoundError(f"no rollout of {name} is under way", next_step=f"ai-how deploy update {name}")
+    old, new = pair
+    known = journal.rollout
+    if known is not None and (known.old, known.new) == (old.number, new.number):
+        steps = known.steps
+    reached = max((share for share in steps if share <= new.share_percent), default=0)
+    rollout = Rollout(
+        id=id_,
+        old=old.number,
+        new=new.number,
+        steps=tuple(share for share in steps if share >= reached),
+        started_at=known.started_at if known else new.spec.created_at,
+        heard_at=now(),
+    )
+    endpoints.keep_journal(name, replace(_with_entries(journal, pair, at=now()), rollout=rollout))
+    return rollout
 
 
 def wait_until_ready(
@@ -114,11 +140,11 @@ def hear(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int) 
     """Write down that the rollout goes on, at which step.
 
     Raises:
-        ConflictError: it was ended meanwhile.
+        ConflictError: another command has ended it meanwhile, or goes on with it.
     """
     journal = endpoints.journal(name)
-    if journal.rollout is None or journal.rollout.new != rollout.new:
-        raise ConflictError(f"the rollout of {name} was ended by another command")
+    if journal.rollout is None or journal.rollout.id != rollout.id:
+        raise ConflictError(f"the rollout of {name} was ended or taken over by another command")
     endpoints.keep_journal(name, replace(journal, rollout=replace(rollout, step=number, heard_at=now())))
 
 

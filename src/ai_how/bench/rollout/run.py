@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -31,9 +31,9 @@ from ai_how.bench.rollout.measure import (
 from ai_how.bench.rollout.report import Report, Result, StepReport
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.checks import Check
-from ai_how.endpoints.rollout.journal import RollingEndpoints, Rollout, parts
+from ai_how.endpoints.rollout.journal import RollingEndpoints, Rollout
 from ai_how.endpoints.types import EndpointSpec
-from ai_how.errors import AiHowError, ConflictError, NotFoundError
+from ai_how.errors import AiHowError, ConflictError
 
 OnUnmeasured = Literal["hold", "promote", "rollback"]
 Say = Callable[[str], None]
@@ -100,18 +100,13 @@ async def resume(run: Run) -> Report:
     Raises:
         NotFoundError: there is none.
     """
-    endpoints, name = run.endpoints, run.name
-    revisions, journal = await asyncio.gather(
-        asyncio.to_thread(endpoints.revisions, name), asyncio.to_thread(endpoints.journal, name)
+    machine = describe_machine()
+    rollout = await asyncio.to_thread(
+        moves.take_up, run.endpoints, run.name, run.settings.steps, id_=secrets.token_hex(4)
     )
-    pair = parts(revisions, journal.rollout)
-    if pair is None:
-        raise NotFoundError(f"no rollout of {name} is under way", next_step=f"ai-how deploy update {name}")
-    rollout = journal.rollout or moves.unknown_rollout(*pair, steps=run.settings.steps)
-    reached = max((share for share in rollout.steps if share <= pair[1].share_percent), default=0)
-    steps = tuple(share for share in rollout.steps if share >= reached)
-    run.say(f"going on with revision {rollout.new}, which has {pair[1].share_percent} % of the requests")
-    return await _go_on(run, replace(rollout, steps=steps), describe_machine())
+    left = ", ".join(f"{share} %" for share in rollout.steps)
+    run.say(f"going on with revision {rollout.new} of {run.name}: {left} of the requests")
+    return await _go_on(run, rollout, machine)
 
 
 async def _go_on(run: Run, rollout: Rollout, machine: Machine) -> Report:
