@@ -28,8 +28,9 @@ from ai_how.endpoints.rollout.journal import (
 from ai_how.endpoints.types import EndpointSpec, EndpointState
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, TryAgainError
 
-_TRIES = 5
+_TRIES = 45
 _PAUSE_S = 1.0
+"""A gateway that died is back within seconds, on a busy machine within some more."""
 _POLL_S = 0.1
 
 
