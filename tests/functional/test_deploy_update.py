@@ -163,7 +163,7 @@ def test_a_killed_rollout_can_be_gone_on_with(site: SiteUnderTest) -> None:
     process.kill()
     process.wait(10)
     wrong = site.run("deploy", "update", "tiny", "--resume", "--model", "tiny/1", code=1)
-    assert "leave --model and --config out" in wrong.stderr
+    assert "leave --model or --config out" in wrong.stderr
     done = site.run("deploy", "update", "tiny", "--resume", *MILD)
     assert "promoted" in done.stdout
     assert served(site) != before
