@@ -125,6 +125,13 @@ def test_a_stopped_endpoint_stops_until_its_last_pod_is_gone() -> None:
     assert judge(stopped, Sight(service=service()), now=NOW).state is EndpointState.STOPPED
 
 
+def test_an_endpoint_that_was_not_written_to_the_end_is_an_error_that_the_next_deploy_mends() -> None:
+    found = judge(SPEC, Sight(service=None), now=NOW)
+    assert found.state is EndpointState.ERROR
+    assert "InferenceService is not there" in found.message
+    assert "ai-how deploy up" in found.message
+
+
 def test_an_endpoint_without_pods_sleeps_only_where_it_may() -> None:
     from dataclasses import replace
 

@@ -16,6 +16,10 @@ from ai_how.kubernetes_api.objects import ApiObject
 DIGEST = "ai-how/spec-digest"
 """Annotation of an InferenceService. KServe copies it to the pods: those of the present spec have the same."""
 ENGINE_PORT = 8080
+_NOT_WHOLE = Trouble(
+    cause="its InferenceService is not there: it was not written to the end, or somebody has removed it",
+    remedy="ai-how deploy up writes it anew",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +51,11 @@ def judge(spec: EndpointSpec, sight: Sight, *, now: datetime) -> Judgement:
     pods = sorted(sight.pods, key=lambda pod: str(pod["metadata"]["name"]))
     seen = [_replica(pod, sight, now) for pod in pods]
     replicas = tuple(replica for replica, _ in seen)
-    if spec.stopped or sight.service is None or sight.service["metadata"].get("deletionTimestamp"):
+    if spec.stopped or (sight.service or {}).get("metadata", {}).get("deletionTimestamp"):
         state = EndpointState.STOPPING if pods else EndpointState.STOPPED
         return Judgement(state=state, replicas=replicas)
+    if sight.service is None:
+        return Judgement(state=EndpointState.ERROR, replicas=replicas, message=_NOT_WHOLE.text)
     current = [
         (pod, replica, trouble)
         for pod, (replica, trouble) in zip(pods, seen, strict=True)
