@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from ai_how.bench.probes import busiest
 from ai_how.bench.report_html import render_html
 from ai_how.bench.report_text import render_text
 from ai_how.bench.result import Machine, Measured, Probe, Result, Row, from_json, level_of, to_json
+from ai_how.bench.run import _no_utilization
 from ai_how.bench.samples import Phase, Sample
 from ai_how.bench.verdict import verdict
 from ai_how.bench.workload import Workload, prompt, request_body, words_for
@@ -387,3 +389,16 @@ def test_the_lower_goal_where_the_higher_one_is_out_of_reach() -> None:
     assert goal_within_reach((20, 72), answers=18, elapsed_s=4, longest_s=16) == 72
     assert goal_within_reach((20, 72), answers=4, elapsed_s=4, longest_s=16) == 0
     assert goal_within_reach((20, 72), answers=0, elapsed_s=4, longest_s=16) == 0
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "here", "words"),
+    [
+        ("cpu", True, "no GPU serves this endpoint"),
+        ("nvidia_t4", True, "was not finished"),
+        ("nvidia_t4", False, "ai-how bench cluster"),
+    ],
+)
+def test_gpus_of_a_cluster_are_not_looked_for_on_this_machine(accelerator: str, here: bool, words: str) -> None:
+    run = SimpleNamespace(gpus_per_replica=0 if accelerator == "cpu" else 1, here=here)
+    assert words in _no_utilization(run)  # type: ignore[arg-type]

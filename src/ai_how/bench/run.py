@@ -39,7 +39,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What every step of one benchmark needs. ``stop`` ends it early."""
+    """What every step of one benchmark needs. ``stop`` ends it early; ``here``: replicas run on this machine."""
 
     client: Client
     admin: Endpoints
@@ -48,6 +48,7 @@ class Run:
     serving: Serving
     say: Say
     stop: asyncio.Event
+    here: bool = True
 
     @property
     def gpus_per_replica(self) -> int:
@@ -82,9 +83,7 @@ async def run_benchmark(run: Run, targets: Targets) -> Result:
         levels=(),
         cold_start_s=Probe(note="skipped as asked"),
         scale_out_s=Probe(note="skipped as asked"),
-        gpu_utilization_percent=Probe(
-            note="the highest load level was not finished" if run.gpus_per_replica else "no GPU serves this endpoint"
-        ),
+        gpu_utilization_percent=Probe(note=_no_utilization(run)),
     )
     run.say(f"warming up with {WARM_UP_REQUESTS} requests")
     await _or_stop(warm_up(run.client), run.stop)
@@ -92,6 +91,13 @@ async def run_benchmark(run: Run, targets: Targets) -> Result:
     result = await _probes(run, result)
     result = replace(result, interrupted=run.stop.is_set())
     return replace(result, verdict=verdict(result, targets, gpus_per_replica=run.gpus_per_replica))
+
+
+def _no_utilization(run: Run) -> str:
+    """Why the GPUs' utilization is not measured, unless it comes to be."""
+    if not run.gpus_per_replica:
+        return "no GPU serves this endpoint"
+    return "the highest load level was not finished" if run.here else "its GPUs are on a cluster: ai-how bench cluster"
 
 
 async def warm_up(client: Client) -> None:
@@ -131,7 +137,7 @@ async def _load_levels(run: Run, result: Result) -> Result:
             longest_s=4 * run.settings.duration_s,
             stop=run.stop,
         )
-        if run.gpus_per_replica and concurrency == result.planned[-1]:
+        if run.here and run.gpus_per_replica and concurrency == result.planned[-1]:
             phase, utilization = await gpu_utilization(load, gpus=run.gpus_per_replica * (before or 1))
             if not phase.interrupted:
                 result = replace(result, gpu_utilization_percent=utilization)

@@ -215,6 +215,7 @@ async def _measure(
         serving=serving.site.serving,
         say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
         stop=stop_on_signals("ending; what was measured is kept"),
+        here=serving.site.provider == "local",
     )
     return await run_benchmark(benchmark, serving.site.targets)
 
