@@ -128,11 +128,12 @@ def status(
     from ai_how.endpoints.types import EndpointState
 
     check_provider(provider)
-    name, client = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
+    name, serving = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider)
+    client = serving.endpoints
     found = client.get(name)
     if watch and found.state not in (EndpointState.RUNNING, EndpointState.ERROR, EndpointState.STOPPED):
         found = wait_for_state(client, name, EndpointState.RUNNING, timeout_s=1800, on_state=say_state)
-    show_status(found, site_path, output)
+    show_status(found, serving, output)
 
 
 @deploy.command()

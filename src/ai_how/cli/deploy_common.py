@@ -14,8 +14,7 @@ from ai_how.endpoints.types import PROVIDERS
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from ai_how.endpoints.serving_site import ServingSite
     from ai_how.endpoints.types import EndpointStatus
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -79,16 +78,15 @@ def say_state(status: EndpointStatus) -> None:
     note(f"  {status.spec.name}: {status.state} ({states})")
 
 
-def show_status(status: EndpointStatus, site_path: Path | None, output: str) -> None:
+def show_status(status: EndpointStatus, site: ServingSite, output: str) -> None:
     """An endpoint with what is under way: revisions beside each other, an alias that has moved."""
     from dataclasses import asdict
 
-    from ai_how.cli.rollout_site import open_rollouts
     from ai_how.cli.rollout_text import moved_line, rollout_lines
     from ai_how.errors import AiHowError
     from ai_how.models.library import resolve
 
-    name, site, newer = status.spec.name, open_rollouts(site_path), ""
+    name, newer = status.spec.name, ""
     # a record that is broken has no revisions
     revisions = site.endpoints.revisions(name) if status.spec.model_uri else ()
     rollout = site.endpoints.journal(name).rollout if len(revisions) > 1 else None

@@ -9,6 +9,7 @@ import click
 
 from ai_how.cli.confirm import confirm
 from ai_how.cli.deploy_common import check_provider, endpoint_name, endpoint_options, provider_option
+from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import Number, output_option, site_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
 
@@ -81,7 +82,7 @@ def update(
         strict=strict,
         on_unmeasured=on_unmeasured,
     )
-    sys.exit(run_update(asked, measuring, site_path=site_path, output=output))
+    sys.exit(run_update(asked, measuring, site_path=site_path, provider=provider, output=output))
 
 
 @click.command()
@@ -98,12 +99,11 @@ def history(
     Example:
       ai-how deploy history my-model
     """
-    from ai_how.cli.rollout_site import open_rollouts
     from ai_how.cli.rollout_text import history_rows
     from ai_how.endpoints.rollout.journal import history as all_of
 
     check_provider(provider)
-    name, endpoints = endpoint_name(endpoint_id, endpoint), open_rollouts(site_path).endpoints
+    name, endpoints = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
     endpoints.get(name)
     revisions = endpoints.revisions(name)
     found = all_of(endpoints.journal(name), revisions)
@@ -140,11 +140,10 @@ def rollback(
       ai-how deploy rollback my-model --to 3
     """
     from ai_how.bench.rollout import moves
-    from ai_how.cli.rollout_site import open_rollouts
     from ai_how.endpoints.rollout.journal import parts
 
     check_provider(provider)
-    site = open_rollouts(site_path)
+    site = open_serving(site_path, provider=provider)
     name, endpoints = endpoint_name(endpoint_id, endpoint), site.endpoints
     endpoints.get(name)
     pair = parts(endpoints.revisions(name), endpoints.journal(name).rollout)

@@ -12,14 +12,15 @@ import click
 from ai_how.cli.confirm import confirm
 from ai_how.cli.interrupt import stop_on_signals
 from ai_how.cli.next_step import say_next
+from ai_how.cli.open_site import open_serving
 from ai_how.cli.output import note, print_json
-from ai_how.cli.rollout_site import RolloutSite, open_rollouts
 from ai_how.errors import NotFoundError, SpecError
 
 if TYPE_CHECKING:
     from ai_how.bench.rollout.report import Report
     from ai_how.bench.rollout.run import Settings
     from ai_how.endpoints.deploy_file import DeployFile
+    from ai_how.endpoints.serving_site import ServingSite
     from ai_how.endpoints.types import EndpointSpec
     from ai_how.models.types import RegisteredVersion
 
@@ -53,9 +54,9 @@ class Measuring:
     on_unmeasured: str
 
 
-def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, output: str) -> int:
+def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, provider: str | None, output: str) -> int:
     """Roll out and report; the exit code."""
-    site = open_rollouts(site_path)
+    site = open_serving(site_path, provider=provider)
     settings = _settings(site, measuring)
     if asked.resume and (asked.model or asked.config):
         raise SpecError(
@@ -80,7 +81,7 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, ou
     return EXIT_CODES[report.result]
 
 
-def _settings(site: RolloutSite, measuring: Measuring) -> Settings:
+def _settings(site: ServingSite, measuring: Measuring) -> Settings:
     from ai_how.bench.rollout.judgement import Limits
     from ai_how.bench.rollout.measure import Load
     from ai_how.bench.rollout.run import Settings
@@ -103,7 +104,7 @@ def _settings(site: RolloutSite, measuring: Measuring) -> Settings:
     )
 
 
-def _wanted(site: RolloutSite, asked: Asked, current: EndpointSpec) -> EndpointSpec:
+def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec) -> EndpointSpec:
     """The spec to roll out."""
     from ai_how.endpoints.deploy_file import load_deploy_file
 
@@ -125,7 +126,7 @@ def _wanted(site: RolloutSite, asked: Asked, current: EndpointSpec) -> EndpointS
     return replace(spec, model_ref=reference)
 
 
-def _find(site: RolloutSite, source: str | None, current: EndpointSpec) -> tuple[RegisteredVersion, str]:
+def _find(site: ServingSite, source: str | None, current: EndpointSpec) -> tuple[RegisteredVersion, str]:
     """The version that is meant, and how to find it again where that may come to mean another one."""
     from ai_how.endpoints.rollout.journal import may_move
     from ai_how.models.library import resolve
@@ -146,7 +147,7 @@ def _find(site: RolloutSite, source: str | None, current: EndpointSpec) -> tuple
 
 
 def _base(
-    site: RolloutSite, version: RegisteredVersion, current: EndpointSpec, file: DeployFile | None
+    site: ServingSite, version: RegisteredVersion, current: EndpointSpec, file: DeployFile | None
 ) -> RegisteredVersion | None:
     """The base model of an adapter: as the file says, else the one that is served now."""
     from ai_how.models.library import list_models, resolve
@@ -166,7 +167,7 @@ def _base(
     return found[0]
 
 
-def _check_free(site: RolloutSite, name: str) -> None:
+def _check_free(site: ServingSite, name: str) -> None:
     from ai_how.bench.rollout.moves import under_way
 
     if len(site.endpoints.revisions(name)) > 1:
@@ -184,7 +185,7 @@ def _same(spec: EndpointSpec, current: EndpointSpec) -> bool:
     )
 
 
-def _nothing_to_do(site: RolloutSite, spec: EndpointSpec, current: EndpointSpec, *, asked: Asked, output: str) -> int:
+def _nothing_to_do(site: ServingSite, spec: EndpointSpec, current: EndpointSpec, *, asked: Asked, output: str) -> int:
     if spec.model_ref != current.model_ref and not asked.dry_run:
         # nothing is started anew for this
         site.endpoints.put(replace(current, model_ref=spec.model_ref))
@@ -222,13 +223,16 @@ def _show_plan(spec: EndpointSpec, current: EndpointSpec, settings: Settings, *,
 
 
 def _roll_out(
-    site: RolloutSite, name: str, spec: EndpointSpec | None, current: EndpointSpec, *, settings: Settings, quiet: bool
+    site: ServingSite, name: str, spec: EndpointSpec | None, current: EndpointSpec, *, settings: Settings, quiet: bool
 ) -> Report:
     import asyncio
 
+    from ai_how.bench.load import Client
     from ai_how.bench.rollout.run import Run, resume, roll_out
+    from ai_how.bench.workload import Workload
 
-    client = site.client(spec or current, seed=int(time.time()) % 1_000_000, timeout_s=REQUEST_TIMEOUT_S)
+    workload = Workload(chat=site.info(spec or current).chat_template, seed=int(time.time()) % 1_000_000)
+    client = Client.through(site.door(name), model=name, workload=workload, timeout_s=REQUEST_TIMEOUT_S)
 
     async def go() -> Report:
         run = Run(
@@ -244,7 +248,7 @@ def _roll_out(
     return asyncio.run(go())
 
 
-def _show(report: Report, site: RolloutSite, *, output: str) -> None:
+def _show(report: Report, site: ServingSite, *, output: str) -> None:
     from ai_how.apply.files import write_json
     from ai_how.bench.rollout.report import render_text, to_json
 
