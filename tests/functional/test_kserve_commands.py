@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from click.testing import CliRunner, Result
 from ai_how.cli.app import root
 from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError
 from ai_how.models.types import Stores
+from ai_how.stack.components.mlflow import allowed_hosts
+from tests.stacks import setting
 from tests.tiny_model import write_tiny_checkpoint
 
 from .api_endpoint import LittleControllers
@@ -27,6 +30,7 @@ from .kserve_controller import KServe
 from .kserve_gateway import KEY, ClusterGateway, cluster_gateway
 from .kserve_world import serve_kinds
 from .running_stack import StackOnLoopback, stack_on_loopback
+from .stores import mlflow_server
 from .test_cluster_door import free_node_port
 
 pytestmark = pytest.mark.slow
@@ -67,6 +71,19 @@ class Lab:
 
     def json(self, *words: str) -> Any:
         return json.loads(self.run(*words, "-o", "json").stdout)
+
+
+@pytest.fixture(scope="module")
+def stores(shared_stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """The shared object store, and a registry that answers to the names that the stack's answers to."""
+    server, url = mlflow_server(
+        tmp_path_factory.mktemp("r") / "mlflow", allowed_hosts=",".join(allowed_hosts(setting()))
+    )
+    try:
+        server.start()
+        yield replace(shared_stores, registry_url=url)
+    finally:
+        server.kill()
 
 
 @pytest.fixture
