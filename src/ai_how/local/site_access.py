@@ -46,17 +46,12 @@ def open_provider(site_path: Path | None) -> LocalProvider:
     return LocalProvider(site, path)
 
 
-def open_stores(site_path: Path | None) -> Stores:
+def stores_of(provider: LocalProvider) -> Stores:
     """The site's object store and registry.
 
     Raises:
         TryAgainError: the site has never been brought up.
     """
-    return stores_of(open_provider(site_path))
-
-
-def stores_of(provider: LocalProvider) -> Stores:
-    """As ``open_stores``, for a site that is open."""
     layout = provider.layout
     registry_port = _port(layout, "registry", "registry", provider.site.name)
     if provider.site.object_store.type == "external":
