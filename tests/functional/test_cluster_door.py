@@ -107,6 +107,13 @@ def test_a_gateway_behind_another_host_is_reached_by_ssh(
     lab.target = replace(lab.target, jump="user@elsewhere")
     with opened(lab) as door:
         assert door.connect_to != f"127.0.0.1:{gateway.port}"
+        assert door.forward == (
+            "ssh",
+            "-N",
+            "-L",
+            f"127.0.0.1:{gateway.port}:127.0.0.1:{gateway.port}",
+            lab.target.jump,
+        )
         assert ask(door.of("assistant"), model="assistant", prompt="yes?").text == "yes"
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(door.connect_to.rpartition(":")[2]))) != 0
@@ -171,6 +178,7 @@ def test_the_key_of_a_cluster_is_shown_and_listed_and_stays(
     listed = run("list")
     assert KEY not in str(listed) and "-key" in str(listed)
     assert isinstance(run("show", "alice"), NotFoundError)
+    assert str(run("authority")).startswith("-----BEGIN CERTIFICATE-----")
     for words in (("create", "alice"), ("revoke", "default")):
         error = run(*words)
         assert isinstance(error, ConflictError) and "vLLM" in error.evidence, error

@@ -77,9 +77,21 @@ def test_the_curl_line_knows_the_way_into_a_cluster() -> None:
         connect_to="10.0.0.5:30443",
         authority_pem="-----BEGIN CERTIFICATE-----",
     )
-    words = shlex.split(curl_line(door, "chat", chat=True, site_path=None))
-    assert words[:5] == ["curl", "--connect-to", "::10.0.0.5:30443", "--cacert", "ca.crt"]
-    assert words[5] == "https://chat-models.ai-how.internal:30443/v1/chat/completions"
+    line = curl_line(door, "chat", chat=True, site_path=None)
+    url = "https://chat-models.ai-how.internal:30443/v1/chat/completions"
+    assert line.startswith(f"curl --connect-to ::10.0.0.5:30443 --cacert <(ai-how key authority) {url} ")
+
+
+def test_the_curl_line_says_how_to_get_to_nodes_behind_another_host() -> None:
+    door = Door(
+        url="https://chat-models.ai-how.internal:30443",
+        api_key=SecretText("sk-a"),
+        connect_to="127.0.0.1:45678",
+        forward=("ssh", "-N", "-L", "127.0.0.1:30443:10.0.0.5:30443", "me@big-host"),
+    )
+    first, second = curl_line(door, "chat", chat=True, site_path=None).splitlines()[:2]
+    assert first.endswith(": ssh -N -L 127.0.0.1:30443:10.0.0.5:30443 me@big-host")
+    assert second.startswith("curl --connect-to ::127.0.0.1:30443 https://chat-models.")
 
 
 def test_a_deletion_without_a_terminal_wants_its_option(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ai_how.endpoints.serving_site import ServingSite
     from ai_how.endpoints.types import Autoscaling, EndpointStatus, Hardware
     from ai_how.models.types import RegisteredVersion, Stores
+
+_HTTPS = 443
 
 
 def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output: str) -> None:
@@ -144,22 +147,25 @@ def curl_line(door: Door, model: str, *, chat: bool, site_path: Path | None) -> 
     )
     # a new quotation begins within $(...)
     site = f" --site {shlex.quote(str(site_path))}" if site_path else ""
+    before = f"# the way there, in another terminal: {shlex.join(door.forward)}\n" if door.forward else ""
     return (
-        f"curl {_way(door)}{shlex.quote(f'{door.url}/v1/{path}')} \\\n"
+        f"{before}curl {_way(door, site)}{shlex.quote(f'{door.url}/v1/{path}')} \\\n"
         f'  -H "Authorization: Bearer $(ai-how key show{site})" \\\n'
         f"  -H 'Content-Type: application/json' \\\n"
         f"  -d '{body}'"
     )
 
 
-def _way(door: Door) -> str:
+def _way(door: Door, site: str) -> str:
     """What curl must be told where neither the host name nor the certificate's authority is known to this machine."""
-    words = []
-    if door.connect_to:
-        words += ["--connect-to", f"::{door.connect_to}"]
+    words = ""
+    if door.forward:
+        words += f"--connect-to ::127.0.0.1:{urlsplit(door.url).port or _HTTPS} "
+    elif door.connect_to:
+        words += f"--connect-to {shlex.quote(f'::{door.connect_to}')} "
     if door.authority_pem:
-        words += ["--cacert", "ca.crt"]
-    return "".join(f"{shlex.quote(word)} " for word in words)
+        words += f"--cacert <(ai-how key authority{site}) "
+    return words
 
 
 def _say_nothing(_status: EndpointStatus) -> None:

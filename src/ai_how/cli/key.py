@@ -92,6 +92,37 @@ def show(name: str | None, site_path: Path | None) -> None:
 
 
 @key.command()
+@site_option
+def authority(site_path: Path | None) -> None:
+    """Print the certificate of who signs the gateway of a cluster, for clients.
+
+    \b
+    Example:
+      ai-how key authority > ca.crt
+    """
+    cluster = _cluster(site_path)
+    if cluster is None:
+        raise SpecError(
+            "the gateway of this site needs no certificate",
+            evidence="it speaks plain HTTP on this machine; put a proxy with TLS before it for others",
+            next_step="ai-how status",
+        )
+    from ai_how.stack_access.door import read_authority
+    from ai_how.stack_access.running import open_running_stack
+
+    with open_running_stack(cluster) as stack:
+        pem = read_authority(stack)
+        issuer = stack.setting.stack.access.issuer
+    if not pem:
+        raise NotFoundError(
+            "the gateway's certificate names nobody who signed it",
+            evidence=f"clusters.{stack.cluster}.stack.access.issuer: {issuer}",
+            next_step="use it as it is: clients trust public authorities already",
+        )
+    click.echo(pem.strip())
+
+
+@key.command()
 @click.argument("name")
 @site_option
 def revoke(name: str, site_path: Path | None) -> None:

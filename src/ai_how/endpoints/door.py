@@ -22,13 +22,15 @@ class Door:
 
     ``url`` is the base URL as clients know it, without a slash at the end. ``connect_to`` (``host:port``) is where the
     connection goes where that name leads nowhere from here; empty: to the URL's own. ``authority_pem`` signs the
-    server; empty: one that the system trusts.
+    server; empty: one that the system trusts. ``forward`` is what opens the same way for others, where ours closes with
+    the command: it brings the server's port to the same port of this machine.
     """
 
     url: str
     api_key: SecretText
     connect_to: str = ""
     authority_pem: str = field(default="", repr=False)
+    forward: tuple[str, ...] = ()
 
     @property
     def server_name(self) -> str:

@@ -31,6 +31,7 @@ class ClusterDoor:
     connect_to: str
     api_key: SecretText
     authority_pem: str = field(default="", repr=False)
+    forward: tuple[str, ...] = ()
 
     def of(self, endpoint: str) -> Door:
         """The door of one endpoint; whether there is such a one is not asked."""
@@ -39,6 +40,7 @@ class ClusterDoor:
             api_key=self.api_key,
             connect_to=self.connect_to,
             authority_pem=self.authority_pem,
+            forward=self.forward,
         )
 
 
@@ -55,15 +57,19 @@ def open_cluster_door(stack: RunningStack) -> Iterator[ClusterDoor]:
         NotFoundError, ProviderError: the API key or the certificate is not there.
         TryAgainError: no node is on, the gateway has no address yet, or the way to it does not open.
     """
-    key, authority = read_api_keys(stack)[API_KEY], _authority(stack)
+    key, authority = read_api_keys(stack)[API_KEY], read_authority(stack)
     node = _node(stack)
     access = stack.setting.stack.access
     if access.type == "node-port":
         there, port = (node.address if node.access.jump else node.access.host), access.https_port
     else:
         there, port = _address(stack), gateway.HTTPS
+    jump = node.access.jump
+    forward = ("ssh", "-N", "-L", f"127.0.0.1:{port}:{there}:{port}", jump) if jump else ()
     with _near(node, there, port) as connect_to:
-        yield ClusterDoor(setting=stack.setting, connect_to=connect_to, api_key=key, authority_pem=authority)
+        yield ClusterDoor(
+            setting=stack.setting, connect_to=connect_to, api_key=key, authority_pem=authority, forward=forward
+        )
 
 
 @contextmanager
@@ -75,7 +81,7 @@ def _near(node: ClusterNode, there: str, port: int) -> Iterator[str]:
         yield f"127.0.0.1:{way.ports[0]}"
 
 
-def _authority(stack: RunningStack) -> str:
+def read_authority(stack: RunningStack) -> str:
     """Whoever signed the gateway's certificate, as cert-manager keeps it beside it; empty where it is a public one."""
     if stack.setting.stack.access.issuer == "acme":
         return ""
