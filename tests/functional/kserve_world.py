@@ -26,12 +26,13 @@ from ai_how.releases.site_pins import solve_site
 from ai_how.site.load import check_site_text
 from ai_how.stack.setting import KEDA
 
-from .api_endpoint import LittleControllers
+from .api_endpoint import Endpoint, LittleControllers
 from .api_server import StandIn, stand_in
 from .definitions import definitions
 from .kserve_controller import SPACE, KServe
 from .kserve_gateway import KEY, ClusterGateway, cluster_gateway
 from .real_api_server import real_api_server
+from .site import eventually
 
 SITE = """\
 name: lab
@@ -85,15 +86,23 @@ class OnCluster:
 
 
 @contextmanager
-def cluster_endpoints(folder: Path, *, real: bool = False, bad_version: int = 0) -> Iterator[OnCluster]:
-    """Everything running; engines of ``bad_version`` crash."""
+def real_cluster(folder: Path) -> Iterator[Endpoint]:
+    """A real API server that serves the kinds; it takes a minute, so that tests share one."""
+    with real_api_server(folder) as endpoint:
+        with_kinds(endpoint.client())
+        yield endpoint
+
+
+@contextmanager
+def cluster_endpoints(folder: Path, *, shared: Endpoint | None = None, bad_version: int = 0) -> Iterator[OnCluster]:
+    """Everything running; engines of ``bad_version`` crash. From a ``shared`` API server what was made goes again."""
     with contextlib.ExitStack() as stack:
         server: StandIn | None = None
-        if real:
-            endpoint = stack.enter_context(real_api_server(folder))
-        else:
+        if shared is None:
             endpoint, server = stack.enter_context(stand_in(folder))
-        client = with_kinds(endpoint.client())
+            client = with_kinds(endpoint.client())
+        else:
+            endpoint, client = shared, shared.client()
         stack.enter_context(LittleControllers(endpoint))
         (folder / "engines").mkdir()
         kserve = KServe(
@@ -118,7 +127,16 @@ def cluster_endpoints(folder: Path, *, real: bool = False, bad_version: int = 0)
             threading.Thread(target=world.ask, args=(name,), daemon=True).start()
 
         world.endpoints = KServeEndpoints(client, setting, prepare=prepare, wake=wake)
+        if shared is not None:
+            stack.callback(clear, world)
         yield world
+
+
+def clear(world: OnCluster) -> None:
+    """Nothing is left of the endpoints."""
+    for status in world.endpoints.list_endpoints():
+        world.endpoints.delete(status.spec.name)
+    eventually(lambda: not world.client.list_objects("v1", "Pod", SPACE).items, timeout_s=60, every_s=0.2)
 
 
 def prepare(_spec: EndpointSpec) -> Prepared:

@@ -25,8 +25,9 @@ from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState, End
 from ai_how.errors import ConflictError, NotFoundError, SpecError
 from ai_how.models.types import SecretText
 
+from .api_endpoint import Endpoint
 from .gateway import ADMIN_KEY, KEY, GatewayUnderTest
-from .kserve_world import cluster_endpoints
+from .kserve_world import cluster_endpoints, real_cluster
 from .site import eventually
 
 BAD_VERSION = 9
@@ -68,6 +69,12 @@ class Embedded:
         """Its idle time is short."""
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with real_cluster(tmp_path_factory.mktemp("real")) as endpoint:
+        yield endpoint
+
+
 @pytest.fixture(params=["embedded", "kserve", "kserve-real-api"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with contextlib.ExitStack() as stack:
@@ -83,9 +90,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
             gateway.start()
             yield Embedded(gateway)
         else:
-            yield stack.enter_context(
-                cluster_endpoints(tmp_path, real=request.param == "kserve-real-api", bad_version=BAD_VERSION)
-            )
+            real = request.getfixturevalue("shared") if request.param == "kserve-real-api" else None
+            yield stack.enter_context(cluster_endpoints(tmp_path, shared=real, bad_version=BAD_VERSION))
 
 
 def spec(version: int = 1, *, name: str = "chat", replicas: tuple[int, int] = (1, 1)) -> EndpointSpec:

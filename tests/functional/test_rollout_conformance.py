@@ -12,9 +12,9 @@ from ai_how.endpoints.rollout.journal import Journal, RollingEndpoints, history
 from ai_how.errors import ConflictError, NotFoundError, ProviderError
 
 from .site import eventually
-from .test_endpoint_conformance import BAD_VERSION, World, spec, world
+from .test_endpoint_conformance import BAD_VERSION, World, shared, spec, world
 
-__all__ = ["world"]
+__all__ = ["shared", "world"]
 START_S = 120
 
 
