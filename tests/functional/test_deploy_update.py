@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny_model import write_tiny_checkpoint
+from tests.tiny_model import write_tiny_adapter, write_tiny_checkpoint
 
 from .site import SiteUnderTest, eventually
 
@@ -25,7 +25,7 @@ MILD = ("--duration", "4", "--slower-percent", "900")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteUnderTest]:
     made = SiteUnderTest(folder=tmp_path_factory.mktemp("rollout"), name="rollout")
     made.write(SERVING)
-    for seed in (1, 2, 3):
+    for seed in (1, 2, 3, 4):
         write_tiny_checkpoint(made.folder / f"v{seed}", seed=seed)
     made.run("up", "--yes")
     made.run("model", "push", "v1", "--name", "tiny", "--alias", "champion")
@@ -126,6 +126,28 @@ def test_a_missed_target_and_what_could_not_be_measured(site: SiteUnderTest) -> 
         assert served(site) == before
 
 
+def versions(site: SiteUnderTest) -> set[str]:
+    return {f"{one['name']}/{one['version']}" for one in site.run("model", "list", "-o", "json").json()}
+
+
+def test_nothing_is_pushed_before_all_is_checked_and_confirmed(site: SiteUnderTest) -> None:
+    before = versions(site)
+    plan = site.run("deploy", "update", "tiny", "--model", "v4", "--dry-run").stdout
+    assert "-> tiny/new" in plan
+    assert "wants to be confirmed" in site.run("deploy", "update", "tiny", "--model", "v4", code=1).stderr
+    (site.folder / "gpu.yaml").write_text("model_source: v4\nhardware: {accelerator: nvidia_h100_80gb}\n")
+    refused = site.run("deploy", "update", "tiny", "--config", "gpu.yaml", "--yes", code=1)
+    assert "this machine has no 1x nvidia_h100_80gb" in refused.stderr
+    write_tiny_adapter(site.folder / "adapter")
+    refused = site.run("deploy", "update", "tiny", "--model", "adapter", "--yes", code=1)
+    assert "the base model of tiny is not known" in refused.stderr
+    refused = site.run("deploy", "up", "--name", "tiny", "--model-path", "adapter", code=1)
+    assert "is an adapter and needs its base model" in refused.stderr
+    assert versions(site) == before
+    already = site.run("deploy", "update", "tiny", "--model", f"v{served(site)}", "--dry-run").stdout
+    assert already == f"tiny serves tiny/{served(site)} already\n"
+
+
 def started(site: SiteUnderTest, *, until: str) -> subprocess.Popen[str]:
     target = "tiny/1" if served(site) != 1 else "tiny/2"
     process = site.start("deploy", "update", "tiny", "--model", target, "--yes", "--duration", "60")
@@ -151,6 +173,10 @@ def test_a_command_that_was_killed_leaves_a_rollout_that_can_be_seen_and_ended(s
         refused = site.run("deploy", *words, *(("--yes",) if words[0] == "update" else ()), code=1)
         assert "a rollout of tiny is under way" in refused.stderr
         assert "deploy rollback tiny" in refused.stderr
+    known = versions(site)
+    refused = site.run("deploy", "up", "--name", "tiny", "--model-path", "v4", code=1)
+    assert "a rollout of tiny is under way" in refused.stderr
+    assert versions(site) == known
     assert "is removed" in site.run("deploy", "rollback", "tiny").stdout
     assert revisions(site) == {old: 100}
     assert served(site) == before

@@ -39,6 +39,7 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
     if source.startswith("model://"):
         version = resolve(source.removeprefix("model://"), serving.stores())
     else:
+        _check_before_push(wanted, serving, quiet=quiet)
         version = push_model(source, name, stores=serving.stores(), quiet=quiet)
     uploaded_s = time.monotonic() - began
     served = serve_version(
@@ -70,6 +71,26 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
     click.echo("\n" + curl_line(door, name, chat=version.info.chat_template, site_path=site_path))
     note("")
     say_next(f'ai-how deploy test {name} --prompt "..."    or: ai-how bench run {name}')
+
+
+def _check_before_push(wanted: DeployFile, serving: ServingSite, *, quiet: bool) -> None:
+    """Refuse what could not be served before anything is sent."""
+    from ai_how.bench.rollout.moves import under_way
+    from ai_how.cli.model import foresee_with_progress
+    from ai_how.endpoints.deploy import serves_alike
+    from ai_how.models.library import resolve
+
+    name, stores, endpoints = wanted.model_name, serving.stores(), serving.endpoints
+    spec = serving.make_spec(
+        name,
+        foresee_with_progress(wanted.model_source, name=name, stores=stores, quiet=quiet),
+        hardware=wanted.hardware,
+        autoscaling=wanted.autoscaling,
+        base=resolve(wanted.base_model, stores) if wanted.base_model else None,
+    )
+    there = next((status.spec for status in endpoints.list_endpoints() if status.spec.name == name), None)
+    if there and not serves_alike(spec, there) and len(endpoints.revisions(name)) > 1:
+        raise under_way(name)
 
 
 def push_model(source: str, name: str, *, stores: Stores, quiet: bool) -> RegisteredVersion:

@@ -43,11 +43,12 @@ class ModelSources:
 
     def model(self, source: str, name: str) -> ServedModel:
         """The model at a source; one that is not registered gets the folder that a push would give it."""
-        from ai_how.kserve.planning import NOT_REGISTERED, ServedModel
+        from ai_how.kserve.planning import ServedModel
         from ai_how.models.checkpoint import inspect
         from ai_how.models.manifest import build_manifest
         from ai_how.models.object_store import uri_in
         from ai_how.models.registered import sized_memory
+        from ai_how.models.types import NOT_REGISTERED
 
         if not _is_local(source):
             found = self._registered(source)

@@ -206,6 +206,15 @@ def push_with_progress(
     return _push(source, name=name, aliases=aliases, stores=stores, quiet=quiet).version
 
 
+def foresee_with_progress(source: str, *, name: str, stores: Stores, quiet: bool) -> RegisteredVersion:
+    """What a push would register, to check it before; nothing is sent."""
+    from ai_how.cli.transfer import TransferProgress
+    from ai_how.models import library
+
+    with TransferProgress(quiet=quiet) as progress:
+        return library.foresee(source, stores, name=name, progress=progress)
+
+
 def _push(source: str, *, name: str, aliases: Sequence[str], stores: Stores, quiet: bool) -> PushReport:
     from ai_how.cli.transfer import TransferProgress
     from ai_how.models import library

@@ -56,6 +56,9 @@ class Measuring:
 
 def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, provider: str | None, output: str) -> int:
     """Roll out and report; the exit code."""
+    from ai_how.endpoints.deploy import serves_alike
+    from ai_how.models.types import NOT_REGISTERED
+
     site = open_serving(site_path, provider=provider)
     settings = _settings(site, measuring)
     if asked.resume and (asked.model or asked.config):
@@ -63,9 +66,10 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
             "--resume goes on with the version that is under way", next_step="leave --model or --config out"
         )
     current = site.endpoints.get(asked.name).spec
+    # nothing is sent before all is checked and confirmed
     spec = None if asked.resume else _wanted(site, asked, current)
     if spec is not None:
-        if _same(spec, current):
+        if serves_alike(spec, current):
             return _nothing_to_do(site, spec, current, asked=asked, output=output)
         _check_free(site, asked.name)
         if asked.dry_run:
@@ -74,6 +78,8 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
         if not asked.yes:
             question = f"Roll out {_version(spec)} to {asked.name}, which serves {_version(current)}?"
             confirm(question, what="a rollout", otherwise=f"ai-how deploy update {asked.name} ... --yes")
+        if spec.model_version == NOT_REGISTERED:
+            spec = _wanted(site, asked, current, push=True)
     elif asked.dry_run:
         raise SpecError("--dry-run says what a new rollout would do", next_step="leave --resume out")
     report = _roll_out(site, asked.name, spec, current, settings=settings, quiet=output == "json")
@@ -104,8 +110,8 @@ def _settings(site: ServingSite, measuring: Measuring) -> Settings:
     )
 
 
-def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec) -> EndpointSpec:
-    """The spec to roll out."""
+def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec, *, push: bool = False) -> EndpointSpec:
+    """The spec to roll out; without ``push``, of a model that is not registered what it would be."""
     from ai_how.endpoints.deploy_file import load_deploy_file
 
     if current.stopped:
@@ -113,9 +119,9 @@ def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec) -> EndpointS
     file = None
     if asked.config is not None:
         file, warnings = load_deploy_file(asked.config, model_path=asked.model, name=asked.name)
-        for warning in warnings:
+        for warning in () if push else warnings:
             note(f"Warning: {warning}")
-    version, reference = _find(site, file.model_source if file else asked.model, current)
+    version, reference = _find(site, file.model_source if file else asked.model, current, push=push)
     spec = site.make_spec(
         asked.name,
         version,
@@ -126,7 +132,7 @@ def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec) -> EndpointS
     return replace(spec, model_ref=reference)
 
 
-def _find(site: ServingSite, source: str | None, current: EndpointSpec) -> tuple[RegisteredVersion, str]:
+def _find(site: ServingSite, source: str | None, current: EndpointSpec, *, push: bool) -> tuple[RegisteredVersion, str]:
     """The version that is meant, and how to find it again where that may come to mean another one."""
     from ai_how.endpoints.rollout.journal import may_move
     from ai_how.models.library import resolve
@@ -139,10 +145,12 @@ def _find(site: ServingSite, source: str | None, current: EndpointSpec) -> tuple
         )
     source = source or current.model_ref
     if not source.startswith("model://") and (source.startswith("hf://") or Path(source).expanduser().exists()):
-        from ai_how.cli.model import push_with_progress
+        from ai_how.cli.model import foresee_with_progress, push_with_progress
 
-        stores = site.stores()
-        return push_with_progress(source, name=current.model_name, aliases=(), stores=stores, quiet=False), ""
+        name, stores = current.model_name, site.stores()
+        if push:
+            return push_with_progress(source, name=name, aliases=(), stores=stores, quiet=False), ""
+        return foresee_with_progress(source, name=name, stores=stores, quiet=False), ""
     return resolve(source.removeprefix("model://"), site.stores()), may_move(source)
 
 
@@ -172,17 +180,6 @@ def _check_free(site: ServingSite, name: str) -> None:
 
     if len(site.endpoints.revisions(name)) > 1:
         raise under_way(name)
-
-
-def _same(spec: EndpointSpec, current: EndpointSpec) -> bool:
-    """Whether the same version is served in the same way already."""
-    return spec == replace(
-        current,
-        autoscaling=spec.autoscaling,
-        created_at=spec.created_at,
-        model_ref=spec.model_ref,
-        stopped=spec.stopped,
-    )
 
 
 def _nothing_to_do(site: ServingSite, spec: EndpointSpec, current: EndpointSpec, *, asked: Asked, output: str) -> int:
@@ -265,4 +262,4 @@ def _show(report: Report, site: ServingSite, *, output: str) -> None:
 
 
 def _version(spec: EndpointSpec) -> str:
-    return f"{spec.model_name}/{spec.model_version}"
+    return f"{spec.model_name}/{spec.model_version or 'new'}"

@@ -97,6 +97,17 @@ def make_spec(
     )
 
 
+def serves_alike(spec: EndpointSpec, current: EndpointSpec) -> bool:
+    """Whether both serve the same version in the same way; bounds, dates and how it was named do not count. Pure."""
+    return spec == replace(
+        current,
+        autoscaling=spec.autoscaling,
+        created_at=spec.created_at,
+        model_ref=spec.model_ref,
+        stopped=spec.stopped,
+    )
+
+
 def apply_spec(client: Endpoints, spec: EndpointSpec) -> Applied:
     """Create the endpoint or change it; one that is already so is left alone."""
     existing = next((status for status in client.list_endpoints() if status.spec.name == spec.name), None)

@@ -12,8 +12,6 @@ from ai_how.kserve.setting import ServingSetting
 from ai_how.models.types import ModelInfo
 
 ENGINE = "vllm"
-NOT_REGISTERED = 0
-"""Version of a model that is not in the registry yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

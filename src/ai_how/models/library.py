@@ -13,13 +13,13 @@ from pathlib import Path
 
 from ai_how.errors import ConflictError, SpecError
 from ai_how.models import hub
-from ai_how.models.checkpoint import inspect
+from ai_how.models.checkpoint import Checkpoint, inspect
 from ai_how.models.digests import DigestCache
 from ai_how.models.manifest import LocalModel, build_manifest
 from ai_how.models.meter import Progress
 from ai_how.models.object_store import delete_model, download_model, model_uri, upload_model
 from ai_how.models.registry import Registry, check_alias, check_name
-from ai_how.models.types import RegisteredVersion, Stores
+from ai_how.models.types import NOT_REGISTERED, RegisteredVersion, Stores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,17 @@ class PushReport:
     sent_bytes: int
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """A model before it is pushed: what it is, where its files go, and the versions of its name."""
+
+    recorded: str
+    checkpoint: Checkpoint
+    model: LocalModel
+    uri: str
+    existing: Sequence[RegisteredVersion]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,20 +64,13 @@ def push(
     Raises:
         SpecError: the model, the name or an alias is not sound.
     """
-    check_name(name)
     for alias in aliases:
         check_alias(alias)
-    path, recorded = _local(source, stores)
-    checkpoint = inspect(path)
     registry = Registry(stores.registry_url)
-    # asked before the upload: a registry that is down must not cost an hour of sending first
-    existing = registry.versions(name)
-    model = build_manifest(
-        checkpoint.root, checkpoint.files, cache=DigestCache(stores.cache_dir / "digests.json"), progress=progress
-    )
-    uri = model_uri(stores.access, name, model.manifest.digest)
+    looked = _look(source, stores, name, registry, progress=progress)
+    checkpoint, model, uri = looked.checkpoint, looked.model, looked.uri
     sent = upload_model(stores.access, uri, model, progress=progress)
-    version = _same(existing, model, uri)
+    version = _same(looked.existing, model, uri)
     registered = version is None
     if version is None:
         # somebody may have registered it while we were sending
@@ -76,7 +80,7 @@ def push(
             digest=model.manifest.digest,
             size_bytes=model.manifest.size_bytes,
             info=checkpoint.info,
-            source=recorded,
+            source=looked.recorded,
         )
     for alias in aliases:
         version = promote_version(registry, version, alias)
@@ -86,6 +90,25 @@ def push(
         sent_bytes=sent.sent_bytes,
         skipped=checkpoint.skipped,
         warnings=checkpoint.warnings,
+    )
+
+
+def foresee(source: str, stores: Stores, *, name: str, progress: Progress | None = None) -> RegisteredVersion:
+    """The version that a push would give, with nothing sent and nothing registered: ``NOT_REGISTERED`` where it is new.
+
+    Raises:
+        SpecError: the model or the name is not sound.
+    """
+    looked = _look(source, stores, name, Registry(stores.registry_url), progress=progress)
+    return _same(looked.existing, looked.model, looked.uri) or RegisteredVersion(
+        name=name,
+        version=NOT_REGISTERED,
+        uri=looked.uri,
+        digest=looked.model.manifest.digest,
+        size_bytes=looked.model.manifest.size_bytes,
+        info=looked.checkpoint.info,
+        source=looked.recorded,
+        created_at="",
     )
 
 
@@ -167,6 +190,19 @@ def pull(version: RegisteredVersion, stores: Stores, dest: Path, *, progress: Pr
             next_step="name a new folder",
         )
     download_model(stores.access, version.uri, version.digest, dest.absolute(), progress=progress)
+
+
+def _look(source: str, stores: Stores, name: str, registry: Registry, *, progress: Progress | None) -> _Looked:
+    check_name(name)
+    path, recorded = _local(source, stores)
+    checkpoint = inspect(path)
+    # asked before the upload: a registry that is down must not cost an hour of sending first
+    existing = registry.versions(name)
+    model = build_manifest(
+        checkpoint.root, checkpoint.files, cache=DigestCache(stores.cache_dir / "digests.json"), progress=progress
+    )
+    uri = model_uri(stores.access, name, model.manifest.digest)
+    return _Looked(recorded=recorded, checkpoint=checkpoint, model=model, uri=uri, existing=existing)
 
 
 def _local(source: str, stores: Stores) -> tuple[Path, str]:

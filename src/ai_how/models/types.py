@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+NOT_REGISTERED = 0
+"""Version of a model that is not in the registry yet."""
+
 
 class ModelFormat(StrEnum):
     """How the weights are stored."""
