@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ai_how.apply.lock import locked
 from tests.tiny_model import write_tiny_checkpoint
 
 from .site import SiteUnderTest, eventually
@@ -62,6 +63,25 @@ def test_an_interruption_wants_a_yes(site: SiteUnderTest) -> None:
     refused = site.run("deploy", "coldstart", "tiny", "--fresh", code=1)
     assert "an interruption wants to be confirmed" in refused.stderr
     assert "ai-how deploy coldstart tiny --fresh --yes" in refused.stderr
+
+
+def test_a_page_that_cannot_be_written_is_told_before_the_endpoint_is_stopped(site: SiteUnderTest) -> None:
+    before = site.run("deploy", "status", "tiny", "-o", "json").json()["replicas"]
+    for words in (("deploy", "coldstart", "tiny", "--fresh", "--yes"), ("bench", "run", "tiny")):
+        refused = site.run(*words, "--html", "/proc/x.html", code=1)
+        assert "/proc/x.html cannot be written" in refused.stderr
+        assert "/proc/.x.html" not in refused.stderr
+    after = site.run("deploy", "status", "tiny", "-o", "json").json()["replicas"]
+    assert [one["name"] for one in after] == [one["name"] for one in before]
+
+
+def test_two_at_once_do_not_measure_each_other(site: SiteUnderTest) -> None:
+    before = site.run("deploy", "status", "tiny", "-o", "json").json()["replicas"]
+    with locked(site.root / "reports" / ".lock"):
+        refused = site.run("deploy", "coldstart", "tiny", "--fresh", "--yes", code=1)
+    assert "something is being measured on this site" in refused.stderr
+    after = site.run("deploy", "status", "tiny", "-o", "json").json()["replicas"]
+    assert [one["name"] for one in after] == [one["name"] for one in before]
 
 
 def test_one_that_is_stopped_is_not_started(site: SiteUnderTest) -> None:

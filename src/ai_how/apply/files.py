@@ -35,6 +35,25 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o600) -> None:
             raise
 
 
+def check_writable(path: Path) -> None:
+    """Find out whether ``write_atomic`` could write a file, before the work that the file is to keep.
+
+    Raises:
+        SpecError: it could not.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        Path(temporary).unlink()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise SpecError(
+            f"{path} cannot be written", evidence=error.strerror or str(error), next_step="name another file"
+        ) from error
+
+
 @contextmanager
 def names_full_disk(path: Path) -> Iterator[None]:
     """Say which file could not be written: the operating system does not, where a file is open.

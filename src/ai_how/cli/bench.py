@@ -76,6 +76,7 @@ def run(
     """
     import asyncio
 
+    from ai_how.apply.files import check_writable
     from ai_how.apply.lock import locked
     from ai_how.bench.report_text import render_text
     from ai_how.bench.result import to_json
@@ -88,6 +89,8 @@ def run(
         measure_cold_start=not skip_cold_start,
         measure_scale_out=not skip_scale_out,
     )
+    if html_file:
+        check_writable(html_file)
     serving = open_serving(site_path)
     reports = serving.reports_dir
     with locked(reports / ".lock"):

@@ -51,11 +51,14 @@ def coldstart(
       ai-how deploy coldstart my-model
       ai-how deploy coldstart my-model --fresh --html start.html
     """
+    from ai_how.apply.files import check_writable
     from ai_how.cli.open_site import open_serving
     from ai_how.endpoints.cold_start.advice import advise
 
     check_provider(provider)
     name = endpoint_name(endpoint_id, endpoint)
+    if html_file:
+        check_writable(html_file)
     serving = open_serving(site_path, provider=provider)
     status = serving.endpoints.get(name)
     if fresh:
@@ -86,17 +89,20 @@ def _last(name: str, serving: ServingSite) -> Waterfall:
 
 
 def _afresh(status: EndpointStatus, serving: ServingSite, *, quiet: bool) -> Waterfall:
+    from ai_how.apply.lock import locked
     from ai_how.cli.deploy_up import ask_endpoint
     from ai_how.endpoints.cold_start.fresh import start_afresh
 
-    return start_afresh(
-        serving.endpoints,
-        status,
-        lambda: ask_endpoint(serving, status, "Hello", max_tokens=1),
-        start_timeout_s=serving.start_timeout_s + _STOP_MARGIN_S,
-        stop_timeout_s=serving.site.serving.drain_timeout_s + _STOP_MARGIN_S,
-        on_state=(lambda _: None) if quiet else say_state,
-    )
+    # two at once, or a benchmark beside it, would measure each other
+    with locked(serving.reports_dir / ".lock", what="something is being measured on this site"):
+        return start_afresh(
+            serving.endpoints,
+            status,
+            lambda: ask_endpoint(serving, status, "Hello", max_tokens=1),
+            start_timeout_s=serving.start_timeout_s + _STOP_MARGIN_S,
+            stop_timeout_s=serving.site.serving.drain_timeout_s + _STOP_MARGIN_S,
+            on_state=(lambda _: None) if quiet else say_state,
+        )
 
 
 def _served(spec: EndpointSpec, serving: ServingSite) -> Served:
@@ -125,11 +131,10 @@ def _show(
     from ai_how.cli.next_step import for_this_site
     from ai_how.endpoints.cold_start.report import render_html, render_text
 
-    if html_file:
-        write_atomic(html_file, render_html(found, advice, name=name, target_s=target_s), mode=0o644)
     if output == "json":
         print_json({"endpoint": name, "target_s": target_s, "start": found, "advice": advice})
-        return
-    click.echo(for_this_site(render_text(found, advice, name=name, target_s=target_s)))
+    else:
+        click.echo(for_this_site(render_text(found, advice, name=name, target_s=target_s)))
     if html_file:
+        write_atomic(html_file, render_html(found, advice, name=name, target_s=target_s), mode=0o644)
         note(f"\nwritten: {html_file}")

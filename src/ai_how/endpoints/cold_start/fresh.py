@@ -36,7 +36,7 @@ def start_afresh(
         ask: Asks the endpoint for one token and returns once it has answered.
 
     Raises:
-        ConflictError: the endpoint is stopped, so that starting it would not leave it as it was.
+        ConflictError: the endpoint is stopped, so that starting it would not leave it as it was; or it starts now.
         ProviderError: it failed to start; the evidence is the end of its log.
         TryAgainError: it did not stop or start in time.
     """
@@ -44,6 +44,11 @@ def start_afresh(
     if spec.stopped:
         raise ConflictError(
             f"endpoint {spec.name} is stopped", next_step=f"ai-how deploy start {spec.name}, then run this again"
+        )
+    if found.state in (EndpointState.STARTING, EndpointState.STOPPING):
+        raise ConflictError(
+            f"endpoint {spec.name} is {found.state}: the time of two starts at once would not be told apart",
+            next_step=f"ai-how deploy status {spec.name} --watch, then run this again",
         )
     started = False
     try:
