@@ -235,4 +235,8 @@ def test_what_is_wrong_is_said(site: SiteUnderTest) -> None:
     assert (plan["old"], plan["new"], plan["result"]) == ("tiny/1", "tiny/2", "dry run")
     site.run("deploy", "stop", "fixed", "--wait")
     assert "is stopped" in site.run("deploy", "update", "fixed", "--model", "tiny/2", "--yes", code=1).stderr
+    refused = site.run("deploy", "start", "fixed", "--min-replicas", "9", code=1).stderr
+    assert "--min-replicas 9 is more than the most that endpoint fixed may have" in refused
+    assert "its replicas are 1..1" in refused
+    assert "replicas   0..1" in site.run("deploy", "start", "fixed", "--min-replicas", "0").stdout
     site.run("deploy", "delete", "fixed", "--force")

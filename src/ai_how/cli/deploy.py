@@ -24,6 +24,7 @@ from ai_how.cli.deploy_rollout import history, rollback, update
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import force_option, output_option, site_option
 from ai_how.cli.output import note, print_json, print_table
+from ai_how.errors import SpecError
 
 
 @click.group()
@@ -168,7 +169,13 @@ def start(
     spec = client.get(name).spec
     bounds = spec.autoscaling
     if min_replicas is not None:
-        bounds = replace(bounds, min_replicas=min_replicas, max_replicas=max(1, min_replicas, bounds.max_replicas))
+        if min_replicas > bounds.max_replicas:
+            raise SpecError(
+                f"--min-replicas {min_replicas} is more than the most that endpoint {name} may have",
+                evidence=f"its replicas are {bounds.min_replicas}..{bounds.max_replicas}",
+                next_step="raise autoscaling.max_replicas in its deploy file, then: ai-how deploy up --config FILE",
+            )
+        bounds = replace(bounds, min_replicas=min_replicas)
     found = client.put(replace(spec, stopped=False, autoscaling=bounds))
     if wait:
         client.want_replicas(name, 1)
