@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_how.accelerators.catalogue import by_name, load_catalogue
+from ai_how.capacity.demand import needs_of
 from ai_how.capacity.gpu_memory import UsableGpu
 from ai_how.capacity.model_memory import Fits, Load, ModelInMemory, judge
 from ai_how.endpoints.types import Hardware
@@ -316,17 +317,30 @@ def site(text: str) -> Site:
 
 def test_without_a_cluster_the_nodes_are_those_that_the_site_plans() -> None:
     nodes = nodes_of_site(site(SITE), "cloud")
-    assert {node.pools[0].product for node in nodes} == {"NVIDIA-RTX-A6000", "Tesla-T4"}
+    assert {pool.product for node in nodes for pool in node.pools} == {"NVIDIA-RTX-A6000", "Tesla-T4"}
     assert put(model("Granite-3.1-2B"), nodes).placement.products[:2] == ("Tesla-T4", "T4")
 
 
 def test_no_more_nodes_are_planned_than_there_are_cards_for() -> None:
     nodes = nodes_of_site(site(SITE), "cloud")
-    assert [node.name for node in nodes] == [
-        "cloud-gpu-worker-1 with RTX A6000",
-        "cloud-gpu-worker-1 with T4",
-        "cloud-gpu-worker-2 with T4",
+    assert [(node.name, [pool.product for pool in node.pools]) for node in nodes] == [
+        ("cloud-gpu-worker-1", ["NVIDIA-RTX-A6000", "Tesla-T4"]),
+        ("cloud-gpu-worker-2", ["Tesla-T4"]),
     ]
+
+
+def test_nodes_of_several_groups_are_named_as_they_will_be() -> None:
+    text = SITE + (
+        "clusters:\n  cloud:\n    nodes:\n      - role: control-plane\n"
+        "      - {role: gpu-worker, gpu_model: T4}\n      - {role: gpu-worker, gpu_memory_gib: 40, count: 1}\n"
+    )
+    nodes = nodes_of_site(site(text), "cloud")
+    named = {node.name: {pool.product for pool in node.pools} for node in nodes}
+    assert len(named) == len(nodes)
+    assert named["cloud-gpu-worker-1"] == {"Tesla-T4"}
+    assert nodes[-1].pools[0].product == "NVIDIA-RTX-A6000"
+    needs = needs_of("cloud", site(text).planned_clusters["cloud"])
+    assert set(named) <= {need.name for need in needs if need.role == "gpu-worker"}
 
 
 def test_a_group_with_a_model_has_that_one_alone() -> None:

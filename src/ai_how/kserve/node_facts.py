@@ -6,6 +6,7 @@ Source of labels and resources: GPU feature discovery and the device plugin, as 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -129,20 +130,21 @@ def _pair(major: object, minor: object) -> tuple[int, int] | None:
 
 
 def nodes_of_site(site: Site, cluster: str) -> tuple[GpuNode, ...]:
-    """The GPU workers that the site file plans: empty, and of each kind of card that it names for them.
+    """The GPU workers that the site file plans: empty, and named as they will be.
 
-    A group without ``gpu_model`` may get any card that the hosts declare: each kind counts as a node of its own.
+    A node of a group without ``gpu_model`` may get any card that the hosts declare: it has a pool for each kind.
     """
-    found = []
+    found, number = [], 0
     for group in site.planned_clusters[cluster].node_groups:
         if group.role != "gpu-worker":
             continue
-        kinds = _kinds(site, group)
-        for kind, each, most in kinds:
-            pool = _planned_pool(site, cluster, kind, each)
-            for number in range(1, min(group.count, most) + 1):
-                name = f"{cluster}-gpu-worker-{number}" + (f" with {kind.model}" if len(kinds) > 1 else "")
-                found.append(GpuNode(name=name, pools=(pool,), closed=_unplanned(site, cluster)))
+        pools = [(_planned_pool(site, cluster, kind, each), most) for kind, each, most in _kinds(site, group)]
+        for place in range(1, group.count + 1):
+            number += 1
+            may_have = tuple(pool for pool, most in pools if place <= most)
+            if may_have:
+                name = f"{cluster}-gpu-worker-{number}"
+                found.append(GpuNode(name=name, pools=may_have, closed=_unplanned(site, cluster)))
     return tuple(found)
 
 
@@ -154,6 +156,7 @@ def _kinds(site: Site, group: Node) -> list[tuple[DeclaredGpus, int, int]]:
     if group.gpu_model:
         same = [gpus for gpus in declared if by_name(gpus.model) == by_name(group.gpu_model)]
         declared = same or [DeclaredGpus(model=group.gpu_model, count=max(1, wanted))]
+    declared = [gpus for gpus in declared if _memory_of(gpus) >= (group.gpu_memory_gib or 0)]
     whole = site.provider == "inventory"
     found = []
     for model, kind in {gpus.model: gpus for gpus in declared}.items():
@@ -162,6 +165,12 @@ def _kinds(site: Site, group: Node) -> list[tuple[DeclaredGpus, int, int]]:
         known = bool(hosts)
         found.append((kind, each, max(1, total // each) if known else group.count))
     return found
+
+
+def _memory_of(kind: DeclaredGpus) -> float:
+    """A card's memory; one of which it is not known is taken to be large enough."""
+    known = by_name(kind.model)
+    return kind.memory_gib or (known.memory_gib if known else math.inf)
 
 
 def _planned_pool(site: Site, cluster: str, kind: DeclaredGpus, count: int) -> GpuPool:
