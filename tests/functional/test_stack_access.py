@@ -171,7 +171,10 @@ def test_a_secret_that_is_missing_or_lacks_a_key_is_told_without_its_values(
 
 
 def test_the_cluster_that_is_meant_must_be_plain(lab: StackOnLoopback) -> None:
-    with pytest.raises(NotFoundError, match="cluster 'edge' has no stack"), open_running_stack(lab.provider(), "edge"):
+    with (
+        pytest.raises(NotFoundError, match="lab has no cluster 'edge'"),
+        open_running_stack(lab.provider(), "edge"),
+    ):
         pass
     lab.write("enabled: false")
     with pytest.raises(NotFoundError, match="no cluster of site lab has a stack"), open_running_stack(lab.provider()):

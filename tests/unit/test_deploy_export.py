@@ -92,7 +92,7 @@ def test_the_same_file_gives_the_same_text() -> None:
 def test_a_file_for_each_object() -> None:
     done = export("--config", "deploy.yaml", "--output-dir", "manifests/tiny")
     assert done.exit_code == 0, done.stderr
-    names = sorted(path.name for path in Path("manifests/tiny").iterdir())
+    names = sorted(path.name for path in Path("manifests/tiny").glob("*.yaml"))
     assert "inferenceservice-tiny-r1.yaml" in names
     assert done.stdout == f"{len(names)} files in manifests/tiny\n"
     together = [thing for name in names for thing in read((Path("manifests/tiny") / name).read_text())]
@@ -101,7 +101,72 @@ def test_a_file_for_each_object() -> None:
 
 def test_a_folder_that_cannot_be_written_is_told() -> None:
     Path("taken").write_text("")
-    assert "cannot be written" in refusal(export("--config", "deploy.yaml", "--output-dir", "taken/below"))
+    said = refusal(export("--config", "deploy.yaml", "--output-dir", "taken/below"))
+    assert "cannot be written" in said
+    assert "name another folder" in said
+
+
+def test_an_earlier_export_leaves_nothing_that_would_be_applied_with_the_new_one() -> None:
+    assert export("--config", "deploy.yaml", "--output-dir", "od").exit_code == 0
+    before = {path.name for path in Path("od").iterdir()}
+    (Path("od") / "notes.md").write_text("ours")
+    done = export("--config", "deploy.yaml", "--name", "chat", "--output-dir", "od")
+    assert done.exit_code == 0, done.stderr
+    after = {path.name for path in Path("od").iterdir()}
+    assert before & after <= {".ai-how-export"}
+    assert "notes.md" in after
+    assert "removed, from an earlier export: " in done.stderr
+    assert "inferenceservice-tiny-r1.yaml" in done.stderr
+
+
+def test_what_somebody_else_wrote_is_not_overwritten_without_a_word() -> None:
+    assert export("--config", "deploy.yaml", "--output-dir", "od").exit_code == 0
+    file = Path("od/inferenceservice-tiny-r1.yaml")
+    ours = file.read_text()
+    file.write_text("edited")
+    words = ("--config", "deploy.yaml", "--output-dir", "od")
+    for other in ((), ("--name", "chat")):  # it would be overwritten, or removed
+        said = refusal(export(*words, *other))
+        assert "inferenceservice-tiny-r1.yaml" in said
+        assert "--force" in said
+    assert file.read_text() == "edited"
+    assert sum(path.name.startswith("inferenceservice") for path in Path("od").iterdir()) == 1
+    assert export(*words, "--force").exit_code == 0
+    assert file.read_text() == ours
+
+
+def test_a_folder_of_others_is_left_alone() -> None:
+    Path("theirs").mkdir()
+    Path("theirs/own.yaml").write_text("kind: Own")
+    words = ("--config", "deploy.yaml", "--output-dir", "theirs")
+    assert "own.yaml" in refusal(export(*words))
+    assert [path.name for path in Path("theirs").iterdir()] == ["own.yaml"]
+    assert export(*words, "--force").exit_code == 0
+    assert Path("theirs/own.yaml").read_text() == "kind: Own"
+
+
+def test_a_damaged_record_of_an_earlier_export_makes_nothing_ours() -> None:
+    assert export("--config", "deploy.yaml", "--output-dir", "od").exit_code == 0
+    Path("od/.ai-how-export").write_text('{"../../x": "y"}')
+    assert "--force" in refusal(export("--config", "deploy.yaml", "--output-dir", "od"))
+
+
+def test_what_can_only_be_a_path_is_not_looked_for_on_a_cluster() -> None:
+    assert "nodir does not exist" in refusal(export("--model-path", "./nodir", "--name", "chat"))
+
+
+def test_a_checkpoint_without_a_tokenizer_is_warned_of() -> None:
+    for file in Path("checkpoint").glob("*token*"):
+        file.unlink()
+    done = export("--config", "deploy.yaml")
+    assert done.exit_code == 0, done.stderr
+    assert "Warning: no tokenizer files" in done.stderr
+
+
+def test_the_push_that_is_needed_names_the_site() -> None:
+    Path("ai-how.yaml").rename("lab.yaml")
+    done = export("--config", "deploy.yaml", "--site", "lab.yaml")
+    assert "ai-how model push --site lab.yaml checkpoint --name tiny" in done.stderr
 
 
 def test_flags_replace_what_the_file_says() -> None:
@@ -164,7 +229,7 @@ def test_a_model_without_a_chat_template_is_exported_and_that_is_said() -> None:
         (("--config", "deploy.yaml", "--hardware", "nvidia_h100_80gb"), "can be served nowhere in this cluster"),
         (("--config", "deploy.yaml", "--hardware", "cpu"), "serves on GPUs only"),
         (("--config", "deploy.yaml", "-m", "hf://org/name"), "is not in the cluster's registry"),
-        (("--config", "deploy.yaml", "--cluster", "other"), "cluster 'other' has no stack"),
+        (("--config", "deploy.yaml", "--cluster", "other"), "site lab has no cluster 'other'"),
         (("--config", "missing.yaml"), "missing.yaml"),
     ],
 )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write a file for each object there."
 )
+@click.option("--force", "-f", is_flag=True, help="Overwrite files there that this command did not write.")
 @site_option
 def export(
     endpoint: str | None,
@@ -43,6 +44,7 @@ def export(
     name: str | None,
     cluster: str | None,
     output_dir: Path | None,
+    force: bool,
     site_path: Path | None,
 ) -> None:
     """Print what an endpoint is on a cluster, as YAML that can be applied.
@@ -80,7 +82,7 @@ def export(
     if output_dir is None:
         click.echo(export_text(objects), nl=False)
     else:
-        _write(output_dir, export_files(objects))
+        _write(output_dir, export_files(objects), force=force)
     note(f"It needs Secret {setting.namespace}/{setting.api_keys_secret}, which the stack makes.")
 
 
@@ -178,11 +180,10 @@ def _say_place(planned: Planned) -> None:
         note(line)
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"{folder} cannot be written", evidence=error.strerror or str(error)) from error
+def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
+    from ai_how.cli.export_folder import write_folder
+
+    removed = write_folder(folder, files, force=force)
     click.echo(f"{len(files)} files in {folder}")
+    if removed:
+        note(f"removed, from an earlier export: {', '.join(removed)}")

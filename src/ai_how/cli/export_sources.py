@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ai_how.cli.next_step import for_this_site
 from ai_how.cli.output import note
 from ai_how.errors import SpecError
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ai_how.stack_access.running import RunningStack
 
 _REGISTERED = "model://"
+_ONLY_PATHS = ("./", "../", "/", "~")
 
 
 @contextmanager
@@ -55,11 +58,14 @@ class ModelSources:
             return ServedModel(
                 name=found.name, version=found.version, uri=found.uri, digest=found.digest, info=found.info
             )
-        checkpoint = inspect(Path(source))
+        checkpoint = inspect(Path(source).expanduser())
+        for warning in checkpoint.warnings:
+            note(f"Warning: {warning}")
         manifest = build_manifest(checkpoint.root, checkpoint.files).manifest
         self._sized[source] = sized_memory(checkpoint.info, manifest.size_bytes)
         uri = uri_in(self._bucket, name, manifest.digest)
-        note(f"{source} must be in the store before: ai-how model push {source} --name {name}")
+        push = for_this_site(f"ai-how model push {shlex.quote(source)} --name {name}")
+        note(f"{source} must be in the store before: {push}")
         return ServedModel(name=name, version=NOT_REGISTERED, uri=uri, digest=manifest.digest, info=checkpoint.info)
 
     def memory(self, source: str, base: str | None) -> ModelInMemory:
@@ -69,7 +75,8 @@ class ModelSources:
 
         if _is_local(source) and (base is None or _is_local(base)):
             try:
-                return read_model(Path(source), base=Path(base) if base else None).memory
+                below = Path(base).expanduser() if base else None
+                return read_model(Path(source).expanduser(), base=below).memory
             except SpecError:
                 # an architecture that planning does not know may well be one that vLLM does
                 return self._sized[base or source]
@@ -80,8 +87,8 @@ class ModelSources:
                 next_step=f"ai-how model push {source} --name NAME, then model_source: {_REGISTERED}NAME",
             )
         found = self._registered(source)
-        below = self._registered(base) if base else None
-        return registered_memory(found, self._open().access, base=below)
+        on = self._registered(base) if base else None
+        return registered_memory(found, self._open().access, base=on)
 
     def _registered(self, reference: str) -> RegisteredVersion:
         from ai_how.models.library import resolve
@@ -105,4 +112,7 @@ def _is_local(source: str) -> bool:
             f"{source} is not in the cluster's registry",
             next_step=f"ai-how model push {source} --name NAME, then model_source: {_REGISTERED}NAME",
         )
-    return not source.startswith(_REGISTERED) and Path(source).exists()
+    if source.startswith(_REGISTERED):
+        return False
+    # what can only be a path is not looked for in a registry
+    return source.startswith(_ONLY_PATHS) or Path(source).expanduser().exists()

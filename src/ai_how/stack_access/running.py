@@ -76,7 +76,13 @@ def cluster_with_stack(site: Site, asked: str | None = None) -> str:
     names = [name for name, cluster in site.planned_clusters.items() if cluster.has_stack]
     if asked is not None and asked not in names:
         said = f"with a stack: {', '.join(names)}" if names else "no cluster has one"
-        raise NotFoundError(f"cluster {asked!r} has no stack", evidence=said)
+        if asked not in site.planned_clusters:
+            there = ", ".join(site.planned_clusters) or "none"
+            raise NotFoundError(
+                f"site {site.name} has no cluster {asked!r}", evidence=f"there is: {there}", next_step="ai-how plan"
+            )
+        step = "name one that has" if names else "write it without stack: {enabled: false}; then: ai-how up"
+        raise NotFoundError(f"cluster {asked!r} has no stack", evidence=said, next_step=step)
     if not names:
         raise NotFoundError(
             f"no cluster of site {site.name} has a stack",
