@@ -71,20 +71,13 @@ def load_checks(path: Path) -> tuple[Check, ...]:
     document = _json_lines(text, path) if path.suffix in (".jsonl", ".ndjson") else parse(text, shown_path(path))
     if document.mistakes:
         raise _refusal(path, document.mistakes)
+    if document.get(("prompts",)) == []:
+        raise _refusal(path, [document.at_value(("prompts",), "has no prompts", "write - prompt: Hello below it")])
     checked = check(ChecksFile, document)
-    mistakes = [*checked.mistakes, *checked.unknown_keys]
+    mistakes = [*checked.mistakes, *checked.unknown_keys, *_bad_patterns(document)]
     if checked.value is None or mistakes:
         raise _refusal(path, in_order(mistakes))
-    checks = tuple(map(_check_of, checked.value.prompts))
-    mistakes = [
-        document.at_value(("prompts", place, "matches", which), f"is no regular expression: {problem}")
-        for place, one in enumerate(checks)
-        for which, pattern in enumerate(one.matches)
-        if (problem := _pattern_problem(pattern))
-    ]
-    if mistakes:
-        raise _refusal(path, mistakes)
-    return checks
+    return tuple(map(_check_of, checked.value.prompts))
 
 
 def problem(check: Check, answer: str) -> str:
@@ -116,6 +109,19 @@ def _json_lines(text: str, path: Path) -> Document:
     if not document.data["prompts"] and not document.mistakes:
         document.mistakes.append(Mistake(file=name, problem="is empty", remedy='write lines such as {"prompt": "Hi"}'))
     return document
+
+
+def _bad_patterns(document: Document) -> list[Mistake]:
+    """Patterns that are none, wherever there is a list of texts; what else is wrong is found by the schema."""
+    prompts = document.get(("prompts",))
+    found = []
+    for place, one in enumerate(prompts if isinstance(prompts, list) else ()):
+        patterns = one.get("matches") if isinstance(one, dict) else None
+        for which, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
+            if isinstance(pattern, str) and (wrong := _pattern_problem(pattern)):
+                key = ("prompts", place, "matches", which)
+                found.append(document.at_value(key, f"is no regular expression: {wrong}"))
+    return found
 
 
 def _pattern_problem(pattern: str) -> str:
