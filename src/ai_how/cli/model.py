@@ -265,10 +265,14 @@ def _served(site_path: Path | None) -> dict[str, list[Served]]:
         # one whose record is broken has no revisions, and nobody knows what it served
         revisions = endpoints.revisions(status.spec.name) if status.spec.model_uri else ()
         found[status.spec.name] = served = []
-        for spec in (revision.spec for revision in revisions):
-            served.append(Served(uri=spec.model_uri, digest=spec.model_digest))
+        newest = max((revision.number for revision in revisions), default=0)
+        for revision in revisions:
+            spec, beside = revision.spec, len(revisions) > 1 and revision.number == newest
+            # the new one of a rollout goes with it; the old one serves until the end
+            remedy = f"ai-how deploy {'rollback' if beside else 'delete'} {spec.name}"
+            served.append(Served(uri=spec.model_uri, digest=spec.model_digest, remedy=remedy))
             if spec.adapter_base_uri and spec.adapter_base_digest:
-                served.append(Served(uri=spec.adapter_base_uri, digest=spec.adapter_base_digest))
+                served.append(Served(uri=spec.adapter_base_uri, digest=spec.adapter_base_digest, remedy=remedy))
     return found
 
 

@@ -46,10 +46,14 @@ class _Looked:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """A version that an endpoint uses: the folder of its files, and their digest, which other versions may share."""
+    """A version that an endpoint uses: the folder of its files, and their digest, which other versions may share.
+
+    ``remedy`` is what to type so that the endpoint lets go of it.
+    """
 
     uri: str
     digest: str
+    remedy: str = ""
 
 
 def push(
@@ -151,12 +155,14 @@ def delete(version: RegisteredVersion, stores: Stores, *, in_use: Mapping[str, C
     Raises:
         ConflictError: an endpoint serves it.
     """
-    users = sorted(name for name, served in in_use.items() if any(one.uri == version.uri for one in served))
-    if users:
+    # where both revisions of a rollout use it, the old one counts: it stays
+    uses = {name: one for name, served in in_use.items() for one in reversed([*served]) if one.uri == version.uri}
+    if uses:
+        users = sorted(uses)
         raise ConflictError(
             f"{version.name}/{version.version} is served by {', '.join(users)}",
             evidence=f"its files are {version.uri}",
-            next_step=f"ai-how deploy delete {users[0]}, then delete the model",
+            next_step=f"{uses[users[0]].remedy or f'ai-how deploy delete {users[0]}'}, then delete the model",
         )
     registry = Registry(stores.registry_url)
     others = [other for other in registry.versions(version.name) if other.version != version.version]
