@@ -109,6 +109,7 @@ class EndpointClient:
         if answer.status < 300:
             return answer.json()
         data = answer.json()
-        said = data.get("error", {}).get("message", "") if isinstance(data, dict) else answer.text[:200]
+        refusal = data.get("error", {}) if isinstance(data, dict) else {"message": answer.text[:200]}
         kinds: Mapping[int, type[AiHowError]] = {400: SpecError, 404: NotFoundError, 409: ConflictError}
-        raise kinds.get(answer.status, ProviderError)(said or f"the gateway answered {answer.status}")
+        said = refusal.get("message") or f"the gateway answered {answer.status}"
+        raise kinds.get(answer.status, ProviderError)(said, next_step=refusal.get("next_step", ""))

@@ -16,7 +16,10 @@ _NO_RETRY = {"x-should-retry": "false"}
 
 
 class ApiError(Exception):
-    """A failed request: the HTTP status and what the answer says; ``kind`` is its type, by the status where None."""
+    """A failed request: the HTTP status and what the answer says; ``kind`` is its type, by the status where None.
+
+    ``next_step`` is not in OpenAI's form: our own command line shows it.
+    """
 
     def __init__(
         self,
@@ -27,6 +30,7 @@ class ApiError(Exception):
         param: str | None = None,
         kind: str | None = None,
         headers: Mapping[str, str] | None = None,
+        next_step: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -35,10 +39,13 @@ class ApiError(Exception):
         self.param = param
         self.kind = kind or _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.headers = dict(headers or {})
+        self.next_step = next_step
 
     def body(self) -> bytes:
         """The answer's JSON."""
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        if self.next_step:
+            error["next_step"] = self.next_step
         return json.dumps({"error": error}).encode()
 
     def event(self) -> bytes:

@@ -151,4 +151,5 @@ def _of_ours(error: AiHowError) -> ApiError:
         ConflictError: (409, "conflict"),
     }
     status, code = kinds.get(type(error), (500, "failed"))
-    return ApiError(status, code, ": ".join(part for part in (error.brief, error.evidence) if part))
+    message = ": ".join(part for part in (error.brief, error.evidence) if part)
+    return ApiError(status, code, message, next_step=error.next_step)

@@ -22,8 +22,8 @@ def with_spec(record: Record, spec: EndpointSpec, *, at: str) -> Record:
     anew = spec_digest(spec) != spec_digest(main.spec)
     if anew and len(record.revisions) > 1:
         raise ConflictError(
-            f"a rollout of {spec.name} is under way: ai-how deploy status {spec.name}",
-            evidence=f"end it first: ai-how deploy rollback {spec.name}",
+            f"a rollout of {spec.name} is under way",
+            next_step=f"ai-how deploy rollback {spec.name} ends it",
         )
     if anew:
         number = record.next_number
@@ -49,11 +49,13 @@ def with_revision(record: Record, spec: EndpointSpec, *, at: str) -> Record:
     """
     if len(record.revisions) > 1:
         raise ConflictError(
-            f"a rollout of {spec.name} is under way: ai-how deploy status {spec.name}",
-            evidence=f"end it first: ai-how deploy rollback {spec.name}",
+            f"a rollout of {spec.name} is under way",
+            next_step=f"ai-how deploy rollback {spec.name} ends it",
         )
     if record.main.spec.stopped:
-        raise ConflictError(f"the endpoint {spec.name!r} is stopped", evidence=f"ai-how deploy start {spec.name}")
+        raise ConflictError(
+            f"the endpoint {spec.name!r} is stopped", next_step=f"ai-how deploy start {spec.name} --wait"
+        )
     number = record.next_number
     added = RevisionRecord(number=number, first=number, share_percent=0, spec=replace(spec, stopped=False))
     return Record(
