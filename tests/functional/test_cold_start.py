@@ -86,6 +86,9 @@ def test_two_at_once_do_not_measure_each_other(site: SiteUnderTest) -> None:
 
 def test_one_that_is_stopped_is_not_started(site: SiteUnderTest) -> None:
     site.run("deploy", "stop", "tiny", "--wait")
+    wrong = site.run("deploy", "coldstart", "../x", code=1).stderr
+    assert "'../x' is no name of an endpoint" in wrong
+    assert "Next: ai-how deploy list" in wrong
     refused = site.run("deploy", "coldstart", "tiny", "--fresh", "--yes", code=None)
     assert refused.returncode != 0
     assert "endpoint tiny is stopped" in refused.stderr

@@ -70,13 +70,20 @@ def coldstart(
             )
         found = _afresh(status, serving, quiet=output == "json")
     else:
-        found = _last(name, serving)
+        found = _last(status.spec, serving)
     advice = advise(found, _served(status.spec, serving))
     _show(found, advice, name=name, html_file=html_file, target_s=serving.site.targets.cold_start_s, output=output)
 
 
-def _last(name: str, serving: ServingSite) -> Waterfall:
+def _last(spec: EndpointSpec, serving: ServingSite) -> Waterfall:
+    name = spec.name
     found = serving.endpoints.last_start(name)
+    if found is None and spec.stopped:
+        raise NotFoundError(
+            f"no start of endpoint {name} was seen",
+            evidence="it is stopped",
+            next_step=f"ai-how deploy start {name} --wait, then: ai-how deploy coldstart {name}",
+        )
     if found is None:
         raise NotFoundError(
             f"no start of endpoint {name} was seen",
@@ -113,6 +120,7 @@ def _served(spec: EndpointSpec, serving: ServingSite) -> Served:
         name=spec.name,
         engine=spec.engine,
         cluster=serving.site.provider != "local",
+        gpu=spec.hardware.accelerator != "cpu",
         min_replicas=spec.autoscaling.min_replicas,
         quantized=info.dtype.lower() not in _UNQUANTIZED,
     )

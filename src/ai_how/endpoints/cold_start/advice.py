@@ -26,6 +26,7 @@ class Served:
     cluster: bool
     min_replicas: int
     quantized: bool = False
+    gpu: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,8 @@ def _anywhere(found: Waterfall, served: Served) -> Iterator[Advice]:
             what="keep one replica ready",
             saves_at_most_s=(found.total_s or found.took_s(*StageName)) - found.took_s(StageName.ANSWER),
             how=f"ai-how deploy start {served.name} --min-replicas 1",
-            price="its memory and its GPU are held, also when nobody asks; ai-how cost shows what that is",
+            price=f"{'its memory and its GPU are' if served.gpu else 'its memory is'} held, also when nobody asks; "
+            "ai-how cost shows what that is",
             source="this start",
         )
 
