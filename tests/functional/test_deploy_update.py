@@ -172,7 +172,9 @@ def test_a_command_that_was_killed_leaves_a_rollout_that_can_be_seen_and_ended(s
     for words in (("update", "tiny", "--model", other), ("up", "--name", "tiny", "--model-path", f"model://{other}")):
         refused = site.run("deploy", *words, *(("--yes",) if words[0] == "update" else ()), code=1)
         assert "a rollout of tiny is under way" in refused.stderr
-        assert "deploy rollback tiny" in refused.stderr
+        assert "deploy rollback tiny" in refused.stderr.partition("Next: ")[2]
+    refused = site.run("model", "delete", other, "--yes", code=1)
+    assert "Next: ai-how deploy rollback tiny, then delete the model" in refused.stderr
     known = versions(site)
     refused = site.run("deploy", "up", "--name", "tiny", "--model-path", "v4", code=1)
     assert "a rollout of tiny is under way" in refused.stderr
@@ -230,11 +232,22 @@ def test_what_is_wrong_is_said(site: SiteUnderTest) -> None:
     asked = site.run("deploy", "update", "fixed", "--yes", code=1).stderr
     assert "which version of tiny should fixed serve?" in asked
     assert "--model model://tiny@champion" in asked
-    (site.folder / "deploy.yaml").write_text("model_source: model://tiny/2\nmodel_name: fixed\n")
+    file = "model_source: model://tiny/2\nmodel_name: other\nautoscaling: {min_replicas: 0, max_replicas: 2}\n"
+    (site.folder / "deploy.yaml").write_text(file)
     plan = site.run("deploy", "update", "fixed", "--config", "deploy.yaml", "--dry-run", "-o", "json").json()
     assert (plan["old"], plan["new"], plan["result"]) == ("tiny/1", "tiny/2", "dry run")
+    assert plan["autoscaling"] == {"min_replicas": 0, "max_replicas": 2}
+    shown = site.run("deploy", "update", "fixed", "--config", "deploy.yaml", "--dry-run")
+    assert "replicas   1..1 -> 0..2" in shown.stdout
+    assert "Warning: deploy.yaml:2:13: model_name: is other, and is not taken: the endpoint is fixed" in shown.stderr
+    refused = site.run("deploy", "up", "--model-path", "tiny/1", "--name", "fixed", code=1).stderr
+    assert "tiny/1 does not exist here" in refused
+    assert "Next: write model://tiny/1" in refused
+    assert "Next: leave --provider out\n" in site.run("deploy", "list", "--provider", "foo", code=1).stderr
     site.run("deploy", "stop", "fixed", "--wait")
     assert "is stopped" in site.run("deploy", "update", "fixed", "--model", "tiny/2", "--yes", code=1).stderr
+    refused = site.run("deploy", "rollback", "fixed", "--to", "1", "--yes", code=1).stderr
+    assert "Next: " in refused
     refused = site.run("deploy", "start", "fixed", "--min-replicas", "9", code=1).stderr
     assert "--min-replicas 9 is more than the most that endpoint fixed may have" in refused
     assert "its replicas are 1..1" in refused

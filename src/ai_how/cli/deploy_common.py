@@ -10,7 +10,7 @@ import click
 
 from ai_how.cli.next_step import for_this_site
 from ai_how.cli.output import note, print_json
-from ai_how.endpoints.types import PROVIDERS
+from ai_how.endpoints.types import OTHER_PROVIDERS, PROVIDERS
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
@@ -56,11 +56,12 @@ def check_name(name: str) -> str:
 
 
 def check_provider(provider: str | None) -> None:
-    if provider not in (None, *PROVIDERS):
+    if provider is not None and provider not in PROVIDERS:
         raise SpecError(
             f"provider {provider!r} is not ai-how's",
             evidence="ai-how serves on your own machines",
-            next_step=f"leave --provider out, or use: oumi deploy ... --provider {provider}",
+            next_step="leave --provider out"
+            + (f", or use: oumi deploy ... --provider {provider}" if provider.lower() in OTHER_PROVIDERS else ""),
         )
 
 
@@ -70,7 +71,9 @@ def endpoint_name(option: str | None, argument: str | None) -> str:
     name = option or argument
     if not name:
         raise SpecError("which endpoint?", next_step="name it, see them with: ai-how deploy list")
-    return check_name(name)
+    if not _NAME.fullmatch(name):
+        raise SpecError(f"{name!r} is no name of an endpoint", next_step="ai-how deploy list shows them")
+    return name
 
 
 def say_state(status: EndpointStatus) -> None:

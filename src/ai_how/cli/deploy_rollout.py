@@ -17,7 +17,7 @@ from ai_how.cli.output import note, print_json, print_table
 @click.command()
 @endpoint_options
 @click.option("--model", "-m", help="Version to roll out: model://name@alias, name/3, or a path that is pushed first.")
-@click.option("--config", "-c", type=click.Path(path_type=Path), help="Deploy file; its model and hardware are taken.")
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="Deploy file: model, hardware, autoscaling.")
 @click.option("--steps", default="10,50,100", show_default=True, help="Percent of the requests, step by step.")
 @click.option("--prompts", type=click.Path(path_type=Path), help="Answer checks: YAML or JSON lines.")
 @click.option("--duration", type=Number(0.5, 3600), default=30, show_default=True, help="Seconds a step, at least.")

@@ -13,6 +13,7 @@ import click
 from ai_how.cli.next_step import say_next
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.output import note, print_json
+from ai_how.errors import AiHowError, SpecError
 
 if TYPE_CHECKING:
     from ai_how.endpoints.ask import Answer
@@ -81,6 +82,7 @@ def _check_before_push(wanted: DeployFile, serving: ServingSite, *, quiet: bool)
     from ai_how.models.library import resolve
 
     name, stores, endpoints = wanted.model_name, serving.stores(), serving.endpoints
+    _check_is_path(wanted.model_source, stores)
     spec = serving.make_spec(
         name,
         foresee_with_progress(wanted.model_source, name=name, stores=stores, quiet=quiet),
@@ -91,6 +93,23 @@ def _check_before_push(wanted: DeployFile, serving: ServingSite, *, quiet: bool)
     there = next((status.spec for status in endpoints.list_endpoints() if status.spec.name == name), None)
     if there and not serves_alike(spec, there) and len(endpoints.revisions(name)) > 1:
         raise under_way(name)
+
+
+def _check_is_path(source: str, stores: Stores) -> None:
+    """A registered version that is named as if it were a path is told what to write."""
+    from ai_how.models.library import resolve
+
+    if "://" in source or Path(source).expanduser().exists():
+        return
+    try:
+        found = resolve(source, stores)
+    except AiHowError:
+        return  # it is no version either: that the path is wrong is said by who reads it
+    raise SpecError(
+        f"{source} does not exist here",
+        evidence=f"model {found.name}/{found.version} is registered",
+        next_step=f"write model://{source}",
+    )
 
 
 def push_model(source: str, name: str, *, stores: Stores, quiet: bool) -> RegisteredVersion:

@@ -118,7 +118,7 @@ def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec, *, push: boo
         raise SpecError(f"endpoint {asked.name} is stopped", next_step=f"ai-how deploy start {asked.name} --wait")
     file = None
     if asked.config is not None:
-        file, warnings = load_deploy_file(asked.config, model_path=asked.model, name=asked.name)
+        file, warnings = load_deploy_file(asked.config, model_path=asked.model, endpoint=asked.name)
         for warning in () if push else warnings:
             note(f"Warning: {warning}")
     version, reference = _find(site, file.model_source if file else asked.model, current, push=push)
@@ -202,6 +202,7 @@ def _show_plan(spec: EndpointSpec, current: EndpointSpec, settings: Settings, *,
                 "result": "dry run",
                 "old": _version(current),
                 "new": _version(spec),
+                "autoscaling": spec.autoscaling,
                 "steps": settings.steps,
                 "limits": limits,
                 "load": settings.load,
@@ -213,6 +214,9 @@ def _show_plan(spec: EndpointSpec, current: EndpointSpec, settings: Settings, *,
     click.echo(f"endpoint   {spec.name}")
     click.echo(f"model      {_version(current)} -> {_version(spec)}")
     click.echo(f"engine     {spec.engine} on {spec.hardware.count}x {spec.hardware.accelerator}, both at once")
+    was, will = current.autoscaling, spec.autoscaling
+    changed = f"{was.min_replicas}..{was.max_replicas} -> " if was != will else ""
+    click.echo(f"replicas   {changed}{will.min_replicas}..{will.max_replicas}")
     click.echo(f"steps      {steps} of the requests, each measured for {settings.load.duration_s:g} s or more")
     click.echo(f"targets    latency P95 < {limits.latency_p95_ms:g} ms, errors <= {limits.error_percent:g} %,")
     click.echo(f"           P95 at most {limits.slower_percent:g} % above the old revision's, noise considered")

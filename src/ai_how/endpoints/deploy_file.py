@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_how.endpoints.types import ANY_ACCELERATOR, PROVIDER, Autoscaling, Hardware
+from ai_how.endpoints.types import ANY_ACCELERATOR, OTHER_PROVIDERS, PROVIDER, Autoscaling, Hardware
 from ai_how.site.mistakes import Key, Mistake, in_order, spec_error
 from ai_how.site.yaml_lines import Document, Place, parse, read_text, shown_path
 
@@ -87,8 +87,10 @@ class DeployKeys(_Section):
 
 
 _REMARKS: dict[tuple[str, str | None], tuple[str, str]] = {
-    ("provider", "fireworks"): ("fireworks is another provider", f"write {PROVIDER} here for your own machines"),
-    ("provider", "parasail"): ("parasail is another provider", f"write {PROVIDER} here for your own machines"),
+    **{
+        ("provider", other): (f"{other} is another provider", f"write {PROVIDER} here for your own machines")
+        for other in OTHER_PROVIDERS
+    },
     ("model_source", None): ("has no value", "write model_source: and a path, or pass --model-path"),
     ("model_source", ""): ("has no value", "write model_source: and a path, or pass --model-path"),
     ("hardware.accelerator", ""): ("has no value", "write cpu, or a GPU such as nvidia_a100_80gb"),
@@ -102,8 +104,12 @@ def load_deploy_file(
     hardware: str | None = None,
     name: str | None = None,
     provider: str | None = None,
+    endpoint: str | None = None,
 ) -> tuple[DeployFile, list[Mistake]]:
     """Read and check a deploy file, with the flags that replace what it says; None for flags alone.
+
+    Args:
+        endpoint: An endpoint that is there and is changed: the name in the file does not count, and is warned of.
 
     Returns:
         What to deploy, and a warning for each unknown key: these are ignored, as Oumi does.
@@ -112,12 +118,13 @@ def load_deploy_file(
         SpecError: the evidence lists every mistake as ``file:line:column: message``.
     """
     document = _read(path)
+    other_name = _other_name(document, endpoint)
     _apply_flags(
         document,
         {
             ("model_source",): ("--model-path", model_path),
             ("hardware", "accelerator"): ("--hardware", hardware),
-            ("model_name",): ("--name", name),
+            ("model_name",): ("--name", endpoint or name),
             ("provider",): ("--provider", provider),
         },
     )
@@ -125,7 +132,14 @@ def load_deploy_file(
     deploy, mistakes, warnings = _check(document)
     if deploy is None:
         raise _refusal(path, mistakes)
-    return deploy, warnings
+    return deploy, in_order([*warnings, *other_name])
+
+
+def _other_name(document: Document, endpoint: str | None) -> list[Mistake]:
+    written = document.get(("model_name",))
+    if endpoint is None or written in (None, endpoint):
+        return []
+    return [document.at_value(("model_name",), f"is {written}, and is not taken: the endpoint is {endpoint}")]
 
 
 def _read(path: Path | None) -> Document:

@@ -25,6 +25,8 @@ class EndpointState(StrEnum):
 PROVIDER, KSERVE = "ai-how", "kserve"
 PROVIDERS = (PROVIDER, KSERVE)
 """What ``provider`` may be: whatever the site has, or KServe alone."""
+OTHER_PROVIDERS = ("fireworks", "parasail")
+"""Whom Oumi itself deploys to."""
 
 ANY_ACCELERATOR = "auto"
 """A wish, not a fact: a GPU where the machine has one, else the CPU."""
