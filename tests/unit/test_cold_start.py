@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_how.endpoints.cold_start.fresh import with_answer
+from ai_how.endpoints.cold_start.fresh import start_afresh, with_answer
 from ai_how.endpoints.cold_start.pod import go_seconds, waterfall_of_pod
 from ai_how.endpoints.cold_start.replica import Seen, marks_from_json, waterfall_of_replica
 from ai_how.endpoints.cold_start.vllm_log import read_start
 from ai_how.endpoints.cold_start.waterfall import Stage, StageName, Waterfall, from_json, waterfall
-from ai_how.errors import SpecError
+from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
+from ai_how.errors import ConflictError, SpecError
 from ai_how.kubernetes_api.times import epoch_s
+
+if TYPE_CHECKING:
+    from ai_how.endpoints.interface import Endpoints
 
 TIMES = st.none() | st.floats(-5, 500, allow_nan=False)
 STAGES = st.lists(
@@ -287,3 +291,13 @@ def test_a_start_that_nothing_tells_of_still_has_its_answer() -> None:
     found = with_answer(waterfall([], asked_at="", total_s=None), asked=ASKED, total_s=4)
     assert seconds(found) == {"first answer": 0}
     assert found.unmeasured_s == 4
+
+
+@pytest.mark.parametrize("state", [EndpointState.STARTING, EndpointState.STOPPING])
+def test_an_endpoint_that_is_about_to_change_is_not_started_afresh(state: EndpointState) -> None:
+    spec = EndpointSpec(name="m", model_name="m", model_version=1, model_uri="", model_digest="", engine="vllm")
+    found = EndpointStatus(spec=spec, state=state, url="")
+    untouched = cast("Endpoints", None)
+    with pytest.raises(ConflictError, match=f"endpoint m is {state}") as refused:
+        start_afresh(untouched, found, lambda: None, start_timeout_s=1, stop_timeout_s=1, on_state=lambda status: None)
+    assert "deploy status m --watch" in refused.value.next_step

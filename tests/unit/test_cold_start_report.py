@@ -56,6 +56,16 @@ def test_the_piece_that_saves_most_comes_first_and_each_says_its_price_and_sourc
     }
 
 
+def test_a_replica_that_is_kept_holds_a_gpu_only_where_it_has_one() -> None:
+    prices = [
+        piece.price
+        for gpu in (True, False)
+        for piece in advise(POD, replace(CLUSTER, gpu=gpu))
+        if piece.what == "keep one replica ready"
+    ]
+    assert ["GPU" in price for price in prices] == [True, False]
+
+
 def test_a_replica_that_is_kept_needs_no_advice_to_keep_one() -> None:
     assert "keep one replica ready" not in said(POD, replace(CLUSTER, min_replicas=1))
 
