@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ai_how.bench.rollout import moves
+from ai_how.cli.open_site import open_serving
 from tests.tiny_model import write_tiny_adapter, write_tiny_checkpoint
 
 from .site import SiteUnderTest, eventually
@@ -208,6 +210,23 @@ def test_ctrl_c_rolls_back(site: SiteUnderTest) -> None:
     assert "interrupted: this command was interrupted" in said
     eventually(lambda: len(revisions(site)) == 1)
     assert served(site) == before
+
+
+def test_a_rollback_that_was_broken_off_goes_on_when_it_is_typed_again(site: SiteUnderTest) -> None:
+    before = served(site)
+    target = next(one for one in reversed(history(site)) if one["spec"]["model_version"] != before)
+    endpoints = open_serving(site.file).endpoints
+    spec = next(one.spec for one in endpoints.journal("tiny").history if one.number == target["number"])
+    moves.begin(endpoints, spec, (100,), id_="back", back_to=target["number"])
+    shown = site.run("deploy", "status", "tiny").stdout
+    assert f"rollback   under way, to what revision {target['number']} served" in shown
+    assert "--resume" not in shown
+    assert "a rollback of tiny is under way" in site.run("deploy", "update", "tiny", "--resume", code=1).stderr
+    assert "a rollback of tiny is under way" in site.run("deploy", "rollback", "tiny", "--to", "99", code=1).stderr
+    done = site.run("deploy", "rollback", "tiny", "--yes")
+    assert "going on with the rollback" in done.stderr
+    assert served(site) == target["spec"]["model_version"]
+    assert len(revisions(site)) == 1
 
 
 def test_a_version_that_is_being_rolled_out_cannot_be_deleted(site: SiteUnderTest) -> None:

@@ -344,3 +344,29 @@ def test_going_back_to_what_cannot_start_changes_nothing(gateway: GatewayUnderTe
     assert gateway.chat().status == 200
     found: Any = outcomes(gateway)
     assert found[-1] == (3, "rolled back")
+
+
+def test_going_back_goes_on_where_it_was_broken_off(gateway: GatewayUnderTest) -> None:
+    gateway.put(version=2)
+    eventually(lambda: gateway.status()["state"] == "running" and len(gateway.engine_pids()) == 1)
+    endpoints = admin(gateway)
+    spec = endpoints.journal("m").history[0].spec
+    rollout = moves.begin(endpoints, spec, (100,), id_="back-1", back_to=1)
+    assert endpoints.journal("m").rollout == rollout
+    with pytest.raises(ConflictError, match="a rollback of m is under way") as refused:
+        moves.take_up(endpoints, "m", (100,), id_="other")
+    assert refused.value.next_step == "ai-how deploy rollback m    or end it: ai-how deploy rollback m --to 2"
+
+    def finish() -> None:
+        served.append(moves.finish_going_back(endpoints, "m", rollout, timeout_s=30, stopped=lambda: False)[1].number)
+
+    served: list[int] = []
+    both = [threading.Thread(target=finish) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert served == [3, 3]
+    assert shares(gateway) == {3: 100}
+    assert outcomes(gateway) == [(1, "replaced"), (2, "replaced"), (3, "serving")]
+    assert endpoints.journal("m").rollout is None

@@ -211,6 +211,11 @@ def test_what_people_read() -> None:
     ]
     assert "ai-how deploy rollback m" in lines[-1]
     assert "nothing was written down" in rollout_lines("m", revisions, None)[2]
+    assert rollout_lines("m", revisions, replace(ROLLOUT, back_to=7))[2:] == [
+        "rollback   under way, to what revision 7 served",
+        "           go on: ai-how deploy rollback m",
+        "           end it: ai-how deploy rollback m --to 1",
+    ]
     assert rollout_lines("m", revisions[:1], None) == []
     rows = history_rows(history(Journal(), revisions), revisions)
     assert [row[:4] for row in rows] == [("2", "unknown", "m/2", "10 %"), ("1", "unknown", "m/1", "90 %")]

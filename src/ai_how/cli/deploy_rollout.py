@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,10 @@ from ai_how.cli.deploy_common import check_provider, endpoint_name, endpoint_opt
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import Number, output_option, site_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from ai_how.endpoints.interface import Revision
+    from ai_how.endpoints.serving_site import ServingSite
 
 
 @click.command()
@@ -132,7 +137,8 @@ def rollback(
     """End the rollout under way, or go back to an earlier version.
 
     A rollout that is under way ends at once: the old revision still runs. Else
-    the earlier version is started again, and gets all requests when it is ready.
+    the earlier version is started again, and gets all requests when it is ready;
+    a rollback that was broken off goes on when it is typed again.
 
     \b
     Example:
@@ -146,24 +152,35 @@ def rollback(
     site = open_serving(site_path, provider=provider)
     name, endpoints = endpoint_name(endpoint_id, endpoint), site.endpoints
     endpoints.get(name)
-    pair = parts(endpoints.revisions(name), endpoints.journal(name).rollout)
-    if pair and to not in (None, pair[0].number):
-        raise moves.under_way(name)
-    if pair:
+    rollout = endpoints.journal(name).rollout
+    pair = parts(endpoints.revisions(name), rollout)
+    if pair and rollout and rollout.back_to and to in (None, rollout.back_to):
+        note(f"  going on with the rollback to what revision {rollout.back_to} served")
+        gone, kept = moves.finish_going_back(
+            endpoints, name, rollout, timeout_s=site.start_timeout_s, stopped=lambda: False
+        )
+    elif pair and to in (None, pair[0].number):
         moves.end_rollout(endpoints, name, why="ended by hand")
         kept, gone = pair
+    elif pair:
+        raise moves.under_way(name, rollout)
     else:
-        entry, present = moves.choose_earlier(endpoints, name, to=to)
-        version = f"{entry.spec.model_name}/{entry.spec.model_version}"
-        if not yes:
-            now = f"{present.spec.model_name}/{present.spec.model_version}"
-            again = f"ai-how deploy rollback {name} --to {entry.number} --yes"
-            confirm(f"Serve {version} again instead of {now}?", what="a rollback", otherwise=again)
-        note(f"  starting {version} as a new revision")
-        gone, kept = moves.go_back(
-            endpoints, name, to=entry.number, timeout_s=site.start_timeout_s, stopped=lambda: False
-        )
+        gone, kept = _go_back(site, name, to=to, yes=yes)
     if output == "json":
         print_json({"endpoint": name, "serves": kept, "removed": gone})
     else:
         click.echo(f"{name} serves {moves.label(kept)}; {moves.label(gone)} is removed")
+
+
+def _go_back(site: ServingSite, name: str, *, to: int | None, yes: bool) -> tuple[Revision, Revision]:
+    """Serve an earlier version again; the revision that went, and the one that serves now."""
+    from ai_how.bench.rollout import moves
+
+    entry, present = moves.choose_earlier(site.endpoints, name, to=to)
+    version = f"{entry.spec.model_name}/{entry.spec.model_version}"
+    if not yes:
+        now = f"{present.spec.model_name}/{present.spec.model_version}"
+        again = f"ai-how deploy rollback {name} --to {entry.number} --yes"
+        confirm(f"Serve {version} again instead of {now}?", what="a rollback", otherwise=again)
+    note(f"  starting {version} as a new revision")
+    return moves.go_back(site.endpoints, name, to=entry.number, timeout_s=site.start_timeout_s, stopped=lambda: False)

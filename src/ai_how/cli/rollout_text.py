@@ -37,6 +37,11 @@ def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout |
         lines.append(f"{'' if lines else 'revisions':<11}{words}")
     if rollout is None:
         lines.append("rollout    under way, of which nothing was written down")
+    elif rollout.back_to:
+        lines.append(f"rollback   under way, to what revision {rollout.back_to} served")
+        lines.append(f"           go on: ai-how deploy rollback {name}")
+        lines.append(f"           end it: ai-how deploy rollback {name} --to {rollout.old}")
+        return lines
     else:
         step = f"step {rollout.step} of {len(rollout.steps)}" if rollout.step else "starting"
         lines.append(f"rollout    {step}, last heard of {rollout.heard_at[:19].replace('T', ' ')} UTC")

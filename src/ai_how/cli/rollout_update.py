@@ -179,7 +179,7 @@ def _check_free(site: ServingSite, name: str) -> None:
     from ai_how.bench.rollout.moves import under_way
 
     if len(site.endpoints.revisions(name)) > 1:
-        raise under_way(name)
+        raise under_way(name, site.endpoints.journal(name).rollout)
 
 
 def _nothing_to_do(site: ServingSite, spec: EndpointSpec, current: EndpointSpec, *, asked: Asked, output: str) -> int:

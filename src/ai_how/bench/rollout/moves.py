@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -44,8 +45,13 @@ def label(revision: Revision) -> str:
     return f"revision {revision.number} ({revision.spec.model_name}/{revision.spec.model_version})"
 
 
-def begin(endpoints: RollingEndpoints, spec: EndpointSpec, steps: tuple[int, ...], *, id_: str) -> Rollout:
+def begin(
+    endpoints: RollingEndpoints, spec: EndpointSpec, steps: tuple[int, ...], *, id_: str, back_to: int = 0
+) -> Rollout:
     """Start a revision without a share, and write down that a rollout is under way.
+
+    Args:
+        back_to: The revision whose version is to serve again, where this is the way back to it.
 
     Raises:
         ConflictError: one is under way already.
@@ -53,18 +59,24 @@ def begin(endpoints: RollingEndpoints, spec: EndpointSpec, steps: tuple[int, ...
     name = spec.name
     revisions = endpoints.revisions(name)
     if len(revisions) > 1:
-        raise under_way(name)
+        raise under_way(name, endpoints.journal(name).rollout)
     (old,) = revisions
     new = endpoints.add_revision(spec)
     at = now()
-    rollout = Rollout(id=id_, old=old.number, new=new.number, steps=steps, started_at=at, heard_at=at)
+    rollout = Rollout(id=id_, old=old.number, new=new.number, steps=steps, started_at=at, heard_at=at, back_to=back_to)
     journal = _with_entries(endpoints.journal(name), (old, new), at=at)
     endpoints.keep_journal(name, replace(journal, rollout=rollout))
     return rollout
 
 
-def under_way(name: str) -> ConflictError:
+def under_way(name: str, rollout: Rollout | None = None) -> ConflictError:
     """The error that says what to do about a rollout that is there already."""
+    if rollout is not None and rollout.back_to:
+        return ConflictError(
+            f"a rollback of {name} is under way, to what revision {rollout.back_to} served",
+            evidence="see how far it is: ai-how deploy status " + name,
+            next_step=f"ai-how deploy rollback {name}    or end it: ai-how deploy rollback {name} --to {rollout.old}",
+        )
     return ConflictError(
         f"a rollout of {name} is under way",
         evidence="see how far it is: ai-how deploy status " + name,
@@ -82,6 +94,7 @@ def take_up(endpoints: RollingEndpoints, name: str, steps: tuple[int, ...], *, i
 
     Raises:
         NotFoundError: there is none.
+        ConflictError: it is a way back, of which nothing is measured.
     """
     journal = endpoints.journal(name)
     pair = parts(endpoints.revisions(name), journal.rollout)
@@ -89,6 +102,8 @@ def take_up(endpoints: RollingEndpoints, name: str, steps: tuple[int, ...], *, i
         raise NotFoundError(f"no rollout of {name} is under way", next_step=f"ai-how deploy update {name}")
     old, new = pair
     known = journal.rollout
+    if known is not None and known.back_to:
+        raise under_way(name, known)
     if known is not None and (known.old, known.new) == (old.number, new.number):
         steps = known.steps
     reached = max((share for share in steps if share <= new.share_percent), default=0)
@@ -153,9 +168,16 @@ def keep_only(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, w
     """One revision gets all requests, the other is drained and stopped; why is written down.
 
     Raises:
+        ConflictError: another command has removed the one to keep.
         TryAgainError: the place where it runs does not answer; doing it again finishes it.
     """
-    _again(lambda: endpoints.set_shares(name, {kept: 100, gone: 0}), name)
+
+    def give_all() -> None:
+        _find(endpoints, name, kept)
+        # the other one may have gone already, by another command that does the same
+        endpoints.set_shares(name, {kept: 100})
+
+    _again(give_all, name)
     _again(lambda: _write_end(endpoints, name, kept=kept, gone=gone, why=why), name)
     _again(lambda: _remove(endpoints, name, gone), name)
 
@@ -188,9 +210,27 @@ def go_back(
     """
     entry, present = choose_earlier(endpoints, name, to=to)
     spec = replace(entry.spec, stopped=False, autoscaling=present.spec.autoscaling)
-    rollout = begin(endpoints, spec, (100,), id_=f"back-{entry.number}")
+    rollout = begin(endpoints, spec, (100,), id_=f"back-{entry.number}", back_to=entry.number)
+    return finish_going_back(endpoints, name, rollout, timeout_s=timeout_s, stopped=stopped)
+
+
+def finish_going_back(
+    endpoints: RollingEndpoints, name: str, rollout: Rollout, *, timeout_s: float, stopped: Callable[[], bool]
+) -> tuple[Revision, Revision]:
+    """Go on with a way back, from wherever it is; more than one command may do so at once.
+
+    Returns:
+        The revision that went and the one that serves now.
+
+    Raises:
+        ProviderError: it cannot start; the present one goes on serving.
+        ConflictError: another command has ended it.
+    """
+    present, found = _find(endpoints, name, rollout.old), _find(endpoints, name, rollout.new)
     try:
         wait_until_ready(endpoints, name, rollout.new, timeout_s, stopped)
+    except ConflictError:
+        raise
     except AiHowError as error:
         keep_only(endpoints, name, kept=rollout.old, gone=rollout.new, why=error.brief)
         raise
@@ -200,8 +240,7 @@ def go_back(
     if stopped():
         keep_only(endpoints, name, kept=rollout.old, gone=rollout.new, why="interrupted")
         raise TryAgainError("interrupted", next_step=f"ai-how deploy rollback {name}")
-    found = _find(endpoints, name, rollout.new)
-    why = f"went back to what revision {entry.number} served"
+    why = f"went back to what revision {rollout.back_to} served"
     keep_only(endpoints, name, kept=rollout.new, gone=rollout.old, why=why)
     return present, found
 
@@ -254,7 +293,8 @@ def _with_entries(journal: Journal, revisions: tuple[Revision, Revision], *, at:
 
 def _remove(endpoints: RollingEndpoints, name: str, number: int) -> None:
     if any(one.number == number for one in endpoints.revisions(name)):
-        endpoints.remove_revision(name, number)
+        with suppress(NotFoundError):  # another command has removed it meanwhile
+            endpoints.remove_revision(name, number)
 
 
 def _find(endpoints: RollingEndpoints, name: str, number: int) -> Revision:

@@ -40,7 +40,10 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """The rollout under way: ``step`` counts from 0 (no share yet); ``heard_at``: when its command last wrote this."""
+    """The rollout under way: ``step`` counts from 0 (no share yet); ``heard_at``: when its command last wrote this.
+
+    ``back_to``: of a way back, the revision whose version is to serve again; 0 of a rollout, which is measured.
+    """
 
     id: str
     old: int
@@ -49,6 +52,7 @@ class Rollout:
     started_at: str
     heard_at: str
     step: int = 0
+    back_to: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
