@@ -201,15 +201,47 @@ def test_a_killed_rollout_can_be_gone_on_with(site: SiteUnderTest) -> None:
     assert "no rollout of tiny is under way" in nothing.stderr
 
 
-def test_ctrl_c_rolls_back(site: SiteUnderTest) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_roll_back(site: SiteUnderTest, number: signal.Signals) -> None:
     before = served(site)
     process = started(site, until="10 % of the requests")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted: this command was interrupted" in said
     eventually(lambda: len(revisions(site)) == 1)
     assert served(site) == before
+
+
+def test_a_closed_pipe_rolls_back(site: SiteUnderTest) -> None:
+    """As in ``ai-how deploy update ... 2>&1 | head -1``."""
+    before = served(site)
+    process = started(site, until="is started beside revision")
+    for stream in (process.stderr, process.stdout):
+        assert stream is not None
+        stream.close()
+    assert process.wait(90) == 130
+    eventually(lambda: len(revisions(site)) == 1)
+    assert served(site) == before
+    assert history(site)[-1]["why"] == "this command was interrupted"
+
+
+def test_a_report_that_cannot_be_kept_does_not_hide_the_outcome(site: SiteUnderTest) -> None:
+    reports, aside = site.root / "reports", site.root / "reports-aside"
+    if reports.exists():
+        reports.rename(aside)
+    reports.write_text("in the way")
+    target = "tiny/1" if served(site) != 1 else "tiny/2"
+    (site.folder / "never.yaml").write_text("prompts:\n  - prompt: Hello\n    contains: [no tiny model says this]\n")
+    try:
+        ended = site.run("deploy", "update", "tiny", "--model", target, "--prompts", "never.yaml", "--yes", code=3)
+    finally:
+        reports.unlink()
+        if aside.exists():
+            aside.rename(reports)
+    assert "rolled back: answer checks" in ended.stdout
+    assert "Warning: the report could not be kept: " in ended.stderr
+    assert "/reports" in ended.stderr
 
 
 def test_a_rollback_that_was_broken_off_goes_on_when_it_is_typed_again(site: SiteUnderTest) -> None:

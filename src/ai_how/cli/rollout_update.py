@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from ai_how.cli.confirm import confirm
-from ai_how.cli.interrupt import stop_on_signals
+from ai_how.cli.interrupt import say_if_heard, show_if_seen, stop_on_signals
 from ai_how.cli.next_step import say_next
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.output import note, print_json
-from ai_how.errors import NotFoundError, SpecError
+from ai_how.errors import AiHowError, NotFoundError, SpecError
 
 if TYPE_CHECKING:
     from ai_how.bench.rollout.report import Report
@@ -83,7 +83,7 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
     elif asked.dry_run:
         raise SpecError("--dry-run says what a new rollout would do", next_step="leave --resume out")
     report = _roll_out(site, asked.name, spec, current, settings=settings, quiet=output == "json")
-    _show(report, site, output=output)
+    show_if_seen(lambda: _show(report, site, output=output))
     return EXIT_CODES[report.result]
 
 
@@ -236,13 +236,20 @@ def _roll_out(
     client = Client.through(site.door(name), model=name, workload=workload, timeout_s=REQUEST_TIMEOUT_S)
 
     async def go() -> Report:
+        stop = stop_on_signals("rolling back")
+
+        def say(text: str) -> None:
+            # who does not hear how far it is cannot end it either
+            if not quiet and not say_if_heard(f"  {text}"):
+                stop.set()
+
         run = Run(
             endpoints=site.endpoints,
             name=name,
             client=client,
             settings=settings,
-            say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
-            stop=stop_on_signals("rolling back"),
+            say=say,
+            stop=stop,
         )
         return await (resume(run) if spec is None else roll_out(run, spec))
 
@@ -250,19 +257,35 @@ def _roll_out(
 
 
 def _show(report: Report, site: ServingSite, *, output: str) -> None:
-    from ai_how.apply.files import write_json
     from ai_how.bench.rollout.report import render_text, to_json
 
     file = site.reports_dir / f"{report.endpoint}-rollout-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    write_json(file, to_json(report))
+    trouble = _keep(report, file)
     if output == "json":
         print_json(to_json(report))
-        return
-    click.echo(render_text(report))
-    note(f"\nkept: {file}")
-    if report.result == "held":
+    else:
+        click.echo(render_text(report))
+    if trouble:
+        note(f"\nWarning: the report could not be kept: {trouble}")
+    elif output != "json":
+        note(f"\nkept: {file}")
+    if report.result == "held" and output != "json":
         name = report.endpoint
         say_next(f"ai-how deploy update {name} --resume    or: ai-how deploy rollback {name}")
+
+
+def _keep(report: Report, file: Path) -> str:
+    """Write the report; what went wrong, empty where nothing did: what was done to the endpoint counts more."""
+    from ai_how.apply.files import write_json
+    from ai_how.bench.rollout.report import to_json
+
+    try:
+        write_json(file, to_json(report))
+    except AiHowError as error:
+        return error.brief
+    except OSError as error:
+        return f"{error.strerror}: {error.filename or file}"
+    return ""
 
 
 def _version(spec: EndpointSpec) -> str:
