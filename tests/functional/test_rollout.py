@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from ai_how.bench.load import Client
 from ai_how.bench.rollout import moves
+from ai_how.bench.rollout import run as rollout_run
 from ai_how.bench.rollout.judgement import Limits
 from ai_how.bench.rollout.measure import Load
 from ai_how.bench.rollout.report import Report, render_text, to_json
@@ -250,6 +252,9 @@ async def test_what_was_not_measured_does_what_was_asked_for(
     rollout = admin(gateway).journal("m").rollout
     assert (rollout is not None) == (how == "hold")
     if how == "hold":
+        assert rollout is not None
+        assert rollout.held
+        assert not rollout.is_driven(datetime.now(UTC))
         gateway.tell_engines(latency_s=0.01)
         report = await go(gateway, 2, settings(duration_s=2), again=True)
         assert report.result == "promoted", render_text(report)
@@ -294,11 +299,36 @@ async def test_a_second_rollout_is_refused_and_the_first_can_be_ended_by_another
     rollout = admin(gateway).journal("m").rollout
     assert rollout is not None
     assert (rollout.old, rollout.new, rollout.step) == (1, 2, 1)
+    assert rollout.is_driven(datetime.now(UTC))
     assert await asyncio.to_thread(moves.end_rollout, admin(gateway), "m", why="by hand")
     with pytest.raises(ConflictError, match=r"by another command"):
         await first
     assert shares(gateway) == {1: 100}
     assert admin(gateway).journal("m").history[-1].why == "by hand"
+
+
+async def test_a_command_that_waits_is_heard_of(
+    gateway: GatewayUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout_run, "BEAT_S", 0.1)
+    gateway.options["m/2"] = ["--start-when", str(tmp_path / "never")]
+    (gateway.folder / "replicas" / "options.json").write_text(json.dumps(gateway.options))
+    stop, said = asyncio.Event(), list[str]()
+    rolling = asyncio.create_task(go(gateway, 2, settings(), said=said, stop=stop))
+    await has_said(rolling, said, "is started beside")
+    rollout = admin(gateway).journal("m").rollout
+    assert rollout is not None
+    long_ago = replace(rollout, heard_at="2020-01-01T00:00:00+00:00")
+    admin(gateway).keep_journal("m", replace(admin(gateway).journal("m"), rollout=long_ago))
+    assert not long_ago.is_driven(datetime.now(UTC))
+
+    def heard() -> bool:
+        found = admin(gateway).journal("m").rollout
+        return found is not None and found.is_driven(datetime.now(UTC))
+
+    await asyncio.to_thread(eventually, heard)
+    stop.set()
+    assert (await rolling).result == "interrupted"
 
 
 async def test_the_gateway_may_be_started_anew_in_the_middle(gateway: GatewayUnderTest) -> None:

@@ -84,6 +84,7 @@ def say_state(status: EndpointStatus) -> None:
 def show_status(status: EndpointStatus, site: ServingSite, output: str) -> None:
     """An endpoint with what is under way: revisions beside each other, an alias that has moved."""
     from dataclasses import asdict
+    from datetime import UTC, datetime
 
     from ai_how.cli.rollout_text import moved_line, rollout_lines
     from ai_how.errors import AiHowError
@@ -102,7 +103,8 @@ def show_status(status: EndpointStatus, site: ServingSite, output: str) -> None:
         print_json({**asdict(status), "revisions": revisions, "rollout": rollout})
         return
     show_endpoint(status, output)
-    for line in [*rollout_lines(name, revisions, rollout), *([for_this_site(newer)] if newer else [])]:
+    under_way = rollout_lines(name, revisions, rollout, now=datetime.now(UTC))
+    for line in [*under_way, *([for_this_site(newer)] if newer else [])]:
         click.echo(line)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ai_how.cli.confirm import confirm
 from ai_how.cli.deploy_common import check_provider, endpoint_name, endpoint_options, provider_option
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 @provider_option
 @site_option
 @output_option
+@click.pass_context
 def update(
+    ctx: click.Context,
     endpoint_id: str | None,
     endpoint: str | None,
     model: str | None,
@@ -65,28 +68,30 @@ def update(
 
     The new version runs beside the old one, gets a growing share of the requests,
     and is measured at each step. Without --model and --config: the version that
-    the alias it was deployed from now points at. Ends with code 0 when it was
-    promoted, 3 rolled back, 4 held.
+    the alias it was deployed from now points at. --resume keeps the options that
+    it was begun with. Ends with code 0 when it was promoted, 3 rolled back, 4 held.
 
     \b
     Example:
       ai-how deploy update my-model --model model://my-model@champion --yes
     """
     from ai_how.cli.rollout_update import Asked, Measuring, run_update
+    from ai_how.endpoints.rollout.journal import Options
 
     check_provider(provider)
     asked = Asked(
         name=endpoint_name(endpoint_id, endpoint), model=model, config=config, resume=resume, dry_run=dry_run, yes=yes
     )
-    measuring = Measuring(
-        steps=steps,
-        prompts=prompts,
+    options = Options(
+        prompts=str(prompts.absolute()) if prompts else "",
         duration_s=duration,
         concurrency=concurrency,
         slower_percent=slower_percent,
         strict=strict,
         on_unmeasured=on_unmeasured,
     )
+    typed = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    measuring = Measuring(steps=steps, options=options, typed=frozenset(typed))
     sys.exit(run_update(asked, measuring, site_path=site_path, provider=provider, output=output))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.journal import Entry, Rollout, parts
@@ -26,7 +27,7 @@ def history_rows(entries: Sequence[Entry], revisions: Sequence[Revision]) -> lis
     ]
 
 
-def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout | None) -> list[str]:
+def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout | None, *, now: datetime) -> list[str]:
     """What is under way; nothing where one revision serves alone."""
     if parts(revisions, rollout) is None:
         return []
@@ -44,8 +45,14 @@ def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout |
         return lines
     else:
         step = f"step {rollout.step} of {len(rollout.steps)}" if rollout.step else "starting"
-        lines.append(f"rollout    {step}, last heard of {rollout.heard_at[:19].replace('T', ' ')} UTC")
-    lines.append(f"           go on: ai-how deploy update {name} --resume")
+        heard = f"{'held' if rollout.held else 'last heard of'} {rollout.heard_at[:19].replace('T', ' ')} UTC"
+        if rollout.is_driven(now):
+            heard = f"by a command that was heard of {rollout.silent_s(now):.0f} s ago"
+        lines.append(f"rollout    {step}, {heard}")
+    driven = rollout is not None and rollout.is_driven(now)
+    lines.append(
+        f"           {'go on, should it have ended' if driven else 'go on'}: ai-how deploy update {name} --resume"
+    )
     lines.append(f"           end it: ai-how deploy rollback {name}")
     return lines
 

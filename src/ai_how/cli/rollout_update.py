@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ai_how.bench.rollout.report import Report
     from ai_how.bench.rollout.run import Settings
     from ai_how.endpoints.deploy_file import DeployFile
+    from ai_how.endpoints.rollout.journal import Options, Rollout
     from ai_how.endpoints.serving_site import ServingSite
     from ai_how.endpoints.types import EndpointSpec
     from ai_how.models.types import RegisteredVersion
@@ -43,15 +45,19 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Measuring:
-    """How each step is measured and judged, as typed."""
+    """How each step is measured and judged; ``typed`` names what was given on the command line."""
 
     steps: str
-    prompts: Path | None
-    duration_s: float
-    concurrency: int
-    slower_percent: float
-    strict: bool
-    on_unmeasured: str
+    options: Options
+    typed: frozenset[str]
+
+    def after(self, rollout: Rollout | None) -> Measuring:
+        """As the rollout under way was begun, but for what was typed now."""
+        if rollout is None:
+            return self
+        named = {item.name: item.name.removesuffix("_s") for item in fields(self.options)}
+        anew = {name: getattr(self.options, name) for name, option in named.items() if option in self.typed}
+        return replace(self, options=replace(rollout.options, **anew))
 
 
 def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, provider: str | None, output: str) -> int:
@@ -60,12 +66,16 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
     from ai_how.models.types import NOT_REGISTERED
 
     site = open_serving(site_path, provider=provider)
-    settings = _settings(site, measuring)
     if asked.resume and (asked.model or asked.config):
         raise SpecError(
             "--resume goes on with the version that is under way", next_step="leave --model or --config out"
         )
+    if asked.resume and asked.dry_run:
+        raise SpecError("--dry-run says what a new rollout would do", next_step="leave --resume out")
     current = site.endpoints.get(asked.name).spec
+    if asked.resume:
+        measuring = measuring.after(_to_resume(site, asked))
+    settings = _settings(site, measuring)
     # nothing is sent before all is checked and confirmed
     spec = None if asked.resume else _wanted(site, asked, current)
     if spec is not None:
@@ -80,11 +90,25 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
             confirm(question, what="a rollout", otherwise=f"ai-how deploy update {asked.name} ... --yes")
         if spec.model_version == NOT_REGISTERED:
             spec = _wanted(site, asked, current, push=True)
-    elif asked.dry_run:
-        raise SpecError("--dry-run says what a new rollout would do", next_step="leave --resume out")
     report = _roll_out(site, asked.name, spec, current, settings=settings, quiet=output == "json")
     show_if_seen(lambda: _show(report, site, output=output))
     return EXIT_CODES[report.result]
+
+
+def _to_resume(site: ServingSite, asked: Asked) -> Rollout | None:
+    """What was written down of the rollout to go on with, once that is confirmed."""
+    from ai_how.bench.rollout.moves import to_go_on_with
+
+    old, new, rollout = to_go_on_with(site.endpoints, asked.name)
+    if asked.yes:
+        return rollout
+    now = datetime.now(UTC)
+    question = f"Go on with rolling out {_version(new.spec)} to {asked.name}, which serves {_version(old.spec)}?"
+    if rollout is not None and rollout.is_driven(now):
+        note(f"A command that drives this rollout was heard of {rollout.silent_s(now):.0f} s ago.")
+        question = f"Take it over? {question}"
+    confirm(question, what="going on with a rollout", otherwise=f"ai-how deploy update {asked.name} --resume --yes")
+    return rollout
 
 
 def _settings(site: ServingSite, measuring: Measuring) -> Settings:
@@ -94,19 +118,21 @@ def _settings(site: ServingSite, measuring: Measuring) -> Settings:
     from ai_how.endpoints.rollout.checks import load_checks
     from ai_how.endpoints.rollout.steps import parse_steps
 
-    targets = site.site.targets
+    targets, options = site.site.targets, measuring.options
     return Settings(
         steps=parse_steps(measuring.steps),
-        load=Load(duration_s=measuring.duration_s, concurrency=measuring.concurrency),
+        load=Load(duration_s=options.duration_s, concurrency=options.concurrency),
         limits=Limits(
             latency_p95_ms=targets.latency_p95_ms,
             error_percent=targets.error_percent,
-            slower_percent=measuring.slower_percent,
-            strict=measuring.strict,
+            slower_percent=options.slower_percent,
+            strict=options.strict,
         ),
-        checks=load_checks(measuring.prompts) if measuring.prompts else (),
-        on_unmeasured=cast('Literal["hold", "promote", "rollback"]', measuring.on_unmeasured),
+        checks=load_checks(Path(options.prompts)) if options.prompts else (),
+        on_unmeasured=cast('Literal["hold", "promote", "rollback"]', options.on_unmeasured),
         start_timeout_s=site.start_timeout_s,
+        steps_anew="steps" in measuring.typed,
+        options=options,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ai_how.endpoints.cold_start.waterfall import from_json
 from ai_how.endpoints.interface import Revision
-from ai_how.endpoints.rollout.journal import Entry, Journal, Outcome, Rollout
+from ai_how.endpoints.rollout.journal import Entry, Journal, Options, Outcome, Rollout
 from ai_how.endpoints.types import (
     Autoscaling,
     EndpointSpec,
@@ -56,8 +56,13 @@ def journal_from_json(data: Mapping[str, Any]) -> Journal:
     rollout = data.get("rollout")
     return Journal(
         history=tuple(_entry(item) for item in data.get("history", ())),
-        rollout=Rollout(**{**_known(rollout, Rollout), "steps": tuple(rollout["steps"])}) if rollout else None,
+        rollout=_rollout(rollout) if rollout else None,
     )
+
+
+def _rollout(data: Mapping[str, Any]) -> Rollout:
+    options = Options(**_known(data.get("options", {}), Options))
+    return Rollout(**{**_known(data, Rollout), "steps": tuple(data["steps"]), "options": options})
 
 
 def _entry(data: Mapping[str, Any]) -> Entry:

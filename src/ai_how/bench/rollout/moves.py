@@ -15,6 +15,7 @@ from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.journal import (
     Entry,
     Journal,
+    Options,
     Outcome,
     RollingEndpoints,
     Rollout,
@@ -33,6 +34,7 @@ _TRIES = 45
 _PAUSE_S = 1.0
 """A gateway that died is back within seconds, on a busy machine within some more."""
 _POLL_S = 0.1
+_USUAL = Options()
 
 
 def now() -> str:
@@ -46,7 +48,13 @@ def label(revision: Revision) -> str:
 
 
 def begin(
-    endpoints: RollingEndpoints, spec: EndpointSpec, steps: tuple[int, ...], *, id_: str, back_to: int = 0
+    endpoints: RollingEndpoints,
+    spec: EndpointSpec,
+    steps: tuple[int, ...],
+    *,
+    id_: str,
+    back_to: int = 0,
+    options: Options = _USUAL,
 ) -> Rollout:
     """Start a revision without a share, and write down that a rollout is under way.
 
@@ -63,7 +71,16 @@ def begin(
     (old,) = revisions
     new = endpoints.add_revision(spec)
     at = now()
-    rollout = Rollout(id=id_, old=old.number, new=new.number, steps=steps, started_at=at, heard_at=at, back_to=back_to)
+    rollout = Rollout(
+        id=id_,
+        old=old.number,
+        new=new.number,
+        steps=steps,
+        started_at=at,
+        heard_at=at,
+        back_to=back_to,
+        options=options,
+    )
     journal = _with_entries(endpoints.journal(name), (old, new), at=at)
     endpoints.keep_journal(name, replace(journal, rollout=rollout))
     return rollout
@@ -84,13 +101,8 @@ def under_way(name: str, rollout: Rollout | None = None) -> ConflictError:
     )
 
 
-def take_up(endpoints: RollingEndpoints, name: str, steps: tuple[int, ...], *, id_: str) -> Rollout:
-    """Go on with the rollout that is under way: what is left of it, from the step that it was at.
-
-    A command that still drives it learns of this and leaves it alone.
-
-    Args:
-        steps: Of a rollout of which nothing was written down, because its command was killed before.
+def to_go_on_with(endpoints: RollingEndpoints, name: str) -> tuple[Revision, Revision, Rollout | None]:
+    """The rollout that is under way: the old revision, the new one, and what was written down of it.
 
     Raises:
         NotFoundError: there is none.
@@ -102,9 +114,37 @@ def take_up(endpoints: RollingEndpoints, name: str, steps: tuple[int, ...], *, i
         raise NotFoundError(f"no rollout of {name} is under way", next_step=f"ai-how deploy update {name}")
     old, new = pair
     known = journal.rollout
-    if known is not None and known.back_to:
+    if known is None or (known.old, known.new) != (old.number, new.number):
+        return old, new, None
+    if known.back_to:
         raise under_way(name, known)
-    if known is not None and (known.old, known.new) == (old.number, new.number):
+    return old, new, known
+
+
+def take_up(
+    endpoints: RollingEndpoints,
+    name: str,
+    steps: tuple[int, ...],
+    *,
+    id_: str,
+    anew: bool = False,
+    options: Options = _USUAL,
+) -> Rollout:
+    """Go on with the rollout that is under way: what is left of it, from the step that it was at.
+
+    A command that still drives it learns of this and leaves it alone.
+
+    Args:
+        steps: Of a rollout of which nothing was written down, because its command was killed before.
+        anew: These steps are wanted whatever was written down.
+        options: How it goes on.
+
+    Raises:
+        NotFoundError: there is none.
+        ConflictError: it is a way back, of which nothing is measured.
+    """
+    old, new, known = to_go_on_with(endpoints, name)
+    if known is not None and not anew:
         steps = known.steps
     reached = max((share for share in steps if share <= new.share_percent), default=0)
     rollout = Rollout(
@@ -114,8 +154,10 @@ def take_up(endpoints: RollingEndpoints, name: str, steps: tuple[int, ...], *, i
         steps=tuple(share for share in steps if share >= reached),
         started_at=known.started_at if known else new.spec.created_at,
         heard_at=now(),
+        options=options,
     )
-    endpoints.keep_journal(name, replace(_with_entries(journal, pair, at=now()), rollout=rollout))
+    journal = _with_entries(endpoints.journal(name), (old, new), at=now())
+    endpoints.keep_journal(name, replace(journal, rollout=rollout))
     return rollout
 
 
@@ -145,15 +187,15 @@ def step(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int, 
     """Give the new revision a share, the old one the rest.
 
     Raises:
-        ConflictError: the revision was removed meanwhile.
+        ConflictError: another command has ended it meanwhile, or goes on with it.
     """
+    hear(endpoints, name, rollout, number)
     _find(endpoints, name, rollout.new)
     endpoints.set_shares(name, {rollout.old: 100 - share, rollout.new: share})
-    hear(endpoints, name, rollout, number)
 
 
-def hear(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int) -> None:
-    """Write down that the rollout goes on, at which step.
+def hear(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int, *, held: bool = False) -> None:
+    """Write down that the rollout goes on, at which step, or that it is left there.
 
     Raises:
         ConflictError: another command has ended it meanwhile, or goes on with it.
@@ -161,7 +203,7 @@ def hear(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int) 
     journal = endpoints.journal(name)
     if journal.rollout is None or journal.rollout.id != rollout.id:
         raise ConflictError(f"the rollout of {name} was ended or taken over by another command")
-    endpoints.keep_journal(name, replace(journal, rollout=replace(rollout, step=number, heard_at=now())))
+    endpoints.keep_journal(name, replace(journal, rollout=replace(rollout, step=number, heard_at=now(), held=held)))
 
 
 def keep_only(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, why: str) -> None:

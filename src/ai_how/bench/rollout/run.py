@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -31,7 +32,7 @@ from ai_how.bench.rollout.measure import (
 from ai_how.bench.rollout.report import Report, Result, StepReport
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.checks import Check
-from ai_how.endpoints.rollout.journal import RollingEndpoints, Rollout
+from ai_how.endpoints.rollout.journal import BEAT_S, Options, RollingEndpoints, Rollout
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.errors import AiHowError, ConflictError
 
@@ -44,7 +45,10 @@ _LONGEST_WHY = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to roll out. ``on_unmeasured``: what to do where a step's figures do not decide."""
+    """How to roll out. ``on_unmeasured``: what to do where a step's figures do not decide.
+
+    ``options`` is what is kept of all this with the rollout; ``steps_anew``: these steps, also when it is gone on with.
+    """
 
     steps: tuple[int, ...]
     load: Load
@@ -52,6 +56,8 @@ class Settings:
     checks: tuple[Check, ...] = ()
     on_unmeasured: OnUnmeasured = "rollback"
     start_timeout_s: float = 600
+    steps_anew: bool = False
+    options: Options = field(default_factory=Options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +80,11 @@ class _Progress:
     new: Revision
     rollout: Rollout
     machine: Machine
+    step: int = 0
     steps: list[StepReport] = field(default_factory=list)
     checks: tuple[CheckResult, ...] = ()
     check_row: Row | None = None
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 async def roll_out(run: Run, spec: EndpointSpec) -> Report:
@@ -89,7 +97,9 @@ async def roll_out(run: Run, spec: EndpointSpec) -> Report:
     endpoints, name = run.endpoints, run.name
     # it takes a while to look at the machine, and once it starts the new revision would be part of what is seen
     machine = describe_machine()
-    began = await asyncio.to_thread(moves.begin, endpoints, spec, run.settings.steps, id_=secrets.token_hex(4))
+    began = await asyncio.to_thread(
+        moves.begin, endpoints, spec, run.settings.steps, id_=secrets.token_hex(4), options=run.settings.options
+    )
     run.say(f"revision {began.new} of {name} is started beside revision {began.old}")
     return await _go_on(run, began, machine)
 
@@ -101,8 +111,15 @@ async def resume(run: Run) -> Report:
         NotFoundError: there is none.
     """
     machine = describe_machine()
+    settings = run.settings
     rollout = await asyncio.to_thread(
-        moves.take_up, run.endpoints, run.name, run.settings.steps, id_=secrets.token_hex(4)
+        moves.take_up,
+        run.endpoints,
+        run.name,
+        settings.steps,
+        id_=secrets.token_hex(4),
+        anew=settings.steps_anew,
+        options=settings.options,
     )
     left = ", ".join(f"{share} %" for share in rollout.steps)
     run.say(f"going on with revision {rollout.new} of {run.name}: {left} of the requests")
@@ -113,7 +130,8 @@ async def _go_on(run: Run, rollout: Rollout, machine: Machine) -> Report:
     revisions = {one.number: one for one in await asyncio.to_thread(run.endpoints.revisions, run.name)}
     progress = _Progress(old=revisions[rollout.old], new=revisions[rollout.new], rollout=rollout, machine=machine)
     try:
-        ended = await _or_stop(_steps(run, progress), run.stop)
+        async with _heard_of(run, progress):
+            ended = await _or_stop(_steps(run, progress), run.stop)
     except ConflictError:
         # somebody else has ended it meanwhile: theirs is the last word
         raise
@@ -125,6 +143,26 @@ async def _go_on(run: Run, rollout: Rollout, machine: Machine) -> Report:
     result, why = ended or ("interrupted", "this command was interrupted")
     await asyncio.shield(_end(run, progress, result, why))
     return _report(run, progress, result, why)
+
+
+@asynccontextmanager
+async def _heard_of(run: Run, progress: _Progress) -> AsyncIterator[None]:
+    """Meanwhile it is written down every few seconds that this command drives the rollout."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            # who makes the steps meets the same error, and says it
+            with suppress(AiHowError):
+                async with progress.writing:
+                    await _whole(moves.hear, run.endpoints, run.name, progress.rollout, progress.step)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.wait((beating,))
 
 
 async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
@@ -141,7 +179,9 @@ async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
         if progress.check_row.outcome == "fail":
             return "rolled back", f"answer checks: {progress.check_row.note}"
     for number, share in enumerate(progress.rollout.steps, start=1):
-        await _whole(moves.step, run.endpoints, run.name, progress.rollout, number, share)
+        progress.step = number
+        async with progress.writing:
+            await _whole(moves.step, run.endpoints, run.name, progress.rollout, number, share)
         run.say(f"{share} % of the requests, measured for {settings.load.duration_s:g} s")
         found = await measure(
             old,
@@ -179,6 +219,7 @@ async def _end(run: Run, progress: _Progress, result: Result, why: str) -> None:
     old, new = progress.old.number, progress.new.number
     if result == "held":
         run.say(f"left at {progress.steps[-1].share_percent} %")
+        await asyncio.to_thread(moves.hear, run.endpoints, run.name, progress.rollout, progress.step, held=True)
     elif result == "promoted":
         await asyncio.to_thread(moves.keep_only, run.endpoints, run.name, kept=new, gone=old, why=why)
     else:

@@ -5,8 +5,10 @@ Whoever serves the endpoint keeps the journal with it, so that any command sees 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -15,6 +17,10 @@ from ai_how.endpoints.types import EndpointSpec
 
 KEPT = 20
 """How many revisions are remembered."""
+BEAT_S = 5.0
+"""So often a command that drives a rollout says that it does."""
+DRIVEN_S = 4 * BEAT_S
+"""One that was heard of within this time may still run: a busy machine is slow."""
 
 
 class Outcome(StrEnum):
@@ -39,9 +45,25 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a rollout's steps are measured and judged, as it was asked for; kept for the command that goes on with it.
+
+    ``prompts`` is the path of a file with answer checks, empty for none.
+    """
+
+    duration_s: float = 30
+    concurrency: int = 1
+    slower_percent: float = 10
+    strict: bool = False
+    on_unmeasured: str = "rollback"
+    prompts: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout:
     """The rollout under way: ``step`` counts from 0 (no share yet); ``heard_at``: when its command last wrote this.
 
+    ``held``: its command has left it at its share, for a person to decide.
     ``back_to``: of a way back, the revision whose version is to serve again; 0 of a rollout, which is measured.
     """
 
@@ -53,6 +75,20 @@ class Rollout:
     heard_at: str
     step: int = 0
     back_to: int = 0
+    held: bool = False
+    options: Options = field(default_factory=Options)
+
+    def silent_s(self, now: datetime) -> float:
+        """How long its command was not heard of, seconds; infinite where it has left it."""
+        try:
+            heard = datetime.fromisoformat(self.heard_at)
+        except ValueError:
+            return math.inf
+        return math.inf if self.held else max(0.0, (now - heard).total_seconds())
+
+    def is_driven(self, now: datetime) -> bool:
+        """Whether a command that drives it was heard of just now."""
+        return self.silent_s(now) < DRIVEN_S
 
 
 @dataclass(frozen=True, kw_only=True)
