@@ -103,7 +103,8 @@ def test_answers_that_are_not_as_wanted_roll_back(site: SiteUnderTest) -> None:
     (site.folder / "prompts.jsonl").write_text('{"prompt": "Hello"}\n')
     words = ("--model", "v3", "--prompts", "prompts.jsonl", "--steps", "100", "--concurrency", "2", "--yes", *MILD)
     done = site.run("deploy", "update", "tiny", *words)
-    assert "promoted: all targets held at 100 %" in done.stdout
+    assert "promoted: none of the targets failed at 100 %; " in done.stdout
+    assert "unclear: the figure holds or noise explains it" in " ".join(done.stdout.split())
     assert "registered as tiny/3" in done.stderr
     assert served(site) == 3
 

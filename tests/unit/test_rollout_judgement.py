@@ -17,7 +17,9 @@ from ai_how.bench.rollout.judgement import (
     error_row,
     judge,
     latency_row,
+    may_go_on,
     p95_ratio,
+    restart_row,
     share_interval,
     verdict,
 )
@@ -40,7 +42,20 @@ def seen(middle_ms: float, *, rounds: int = 5, each: int = 20, failed: int = 0, 
 
 
 def test_a_version_that_is_as_good_passes() -> None:
-    assert [row.outcome for row in judge(seen(100, seed=1), seen(100, seed=2), LIMITS)] == ["pass"] * 3
+    rows = judge(seen(100, seed=1, each=100), seen(100, seed=2, each=100), LIMITS)
+    assert [row.outcome for row in rows] == ["pass"] * 3
+    assert may_go_on(rows)
+
+
+def test_a_range_that_reaches_over_its_target_is_unclear_and_no_objection() -> None:
+    rows = judge(seen(100, seed=1, each=6), seen(100, seed=2, each=6), LIMITS)
+    assert [row.outcome for row in rows] == ["unclear"] * 3
+    assert may_go_on(rows)
+    failed = error_row(Observed(), seen(100, each=4, failed=1), 1)
+    assert failed.outcome == "unclear"
+    assert not may_go_on([failed]), "an error was seen, more than the target allows"
+    assert not may_go_on([restart_row(1)])
+    assert not may_go_on([Row(metric="x", target="", unit="")])
 
 
 def test_the_same_speed_hardly_ever_fails_and_twice_as_slow_always_does() -> None:
@@ -56,7 +71,8 @@ def test_rounds_that_differ_from_each_other_are_noise() -> None:
     old = tuple(tuple(100 * one * dice.lognormvariate(0, 0.1) for _ in range(20)) for one in (1, 1.5, 2, 2.5, 3))
     new = tuple(tuple(100 * one * dice.lognormvariate(0, 0.1) for _ in range(20)) for one in (1.1, 1.6, 2, 2.6, 3.2))
     row = comparison_row(Observed(rounds=old), Observed(rounds=new), 10)
-    assert row.outcome == "pass"
+    assert row.outcome == "unclear"
+    assert row.no_objection
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
@@ -90,8 +106,11 @@ def test_more_errors_are_never_judged_better(answered: int, failed: int, limit: 
     ("answered", "failed", "outcome"),
     [
         (19, 0, "not measured"),
-        (20, 0, "pass"),
-        (200, 2, "pass"),
+        (20, 0, "unclear"),
+        (380, 0, "unclear"),
+        (381, 0, "pass"),
+        (200, 2, "unclear"),
+        (2000, 8, "pass"),
         (19, 1, "unclear"),
         (3, 4, "fail"),
         (0, 3, "fail"),
@@ -126,6 +145,7 @@ def test_a_range_that_reaches_over_the_target_is_unclear() -> None:
     assert row.new is not None
     assert row.new >= 500
     assert row.outcome == "unclear"
+    assert not row.no_objection
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--on-unmeasured",
     type=click.Choice(["rollback", "hold", "promote"]),
-    default="rollback",
-    show_default=True,
-    help="What to do where the figures do not decide.",
+    help="Where figures do not decide. Default: back, or on where a range merely reaches over its target.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the rollout that is under way.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -56,7 +54,7 @@ def update(
     concurrency: int,
     slower_percent: float,
     strict: bool,
-    on_unmeasured: str,
+    on_unmeasured: str | None,
     resume: bool,
     dry_run: bool,
     yes: bool,
@@ -88,7 +86,7 @@ def update(
         concurrency=concurrency,
         slower_percent=slower_percent,
         strict=strict,
-        on_unmeasured=on_unmeasured,
+        on_unmeasured=on_unmeasured or "",
     )
     typed = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     measuring = Measuring(steps=steps, options=options, typed=frozenset(typed))

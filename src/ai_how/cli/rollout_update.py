@@ -129,7 +129,7 @@ def _settings(site: ServingSite, measuring: Measuring) -> Settings:
             strict=options.strict,
         ),
         checks=load_checks(Path(options.prompts)) if options.prompts else (),
-        on_unmeasured=cast('Literal["hold", "promote", "rollback"]', options.on_unmeasured),
+        on_unmeasured=cast('Literal["", "hold", "promote", "rollback"]', options.on_unmeasured),
         start_timeout_s=site.start_timeout_s,
         steps_anew="steps" in measuring.typed,
         options=options,

@@ -1,6 +1,7 @@
 """Whether a new revision may go on: its figures against the targets and against the old revision's. Pure.
 
-Nothing fails on noise, and what was not measured does not pass: each row says which of the two it is.
+Nothing fails on noise, and nothing passes by it: a range that reaches over its target is unclear, and what was not
+measured says so.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure of the new revision, and the old one's beside it. ``interval`` is the new one's, 95 % sure."""
+    """One figure of the new revision, and the old one's beside it. ``interval`` is the new one's, 95 % sure.
+
+    ``no_objection``: it is unclear, and nothing speaks against going on but that the range reaches over the target.
+    """
 
     metric: str
     target: str
@@ -76,6 +80,7 @@ class Row:
     interval: Interval | None = None
     outcome: Outcome = "not measured"
     note: str = ""
+    no_objection: bool = False
 
 
 def judge(old: Observed, new: Observed, limits: Limits) -> tuple[Row, ...]:
@@ -95,23 +100,37 @@ def verdict(rows: Sequence[Row]) -> Outcome:
     return "pass"
 
 
+def may_go_on(rows: Sequence[Row]) -> bool:
+    """Whether each row passes, or is unclear and nothing but its range speaks against it."""
+    return all(row.outcome == "pass" or row.no_objection for row in rows)
+
+
+def restart_row(restarts: int) -> Row:
+    """Engines of the new revision died and were started again, which clients may not have noticed: no pass."""
+    note = "its engine died and was started again; why says its log: ai-how deploy logs"
+    return Row(metric="restarts", target="0", unit="times", new=restarts, outcome="unclear", note=note)
+
+
 def error_row(old: Observed, new: Observed, limit_percent: float) -> Row:
     """Fails where more requests fail than the target allows, chance considered; any count can show that.
 
-    It passes by the share that was seen: to prove one in a hundred takes three hundred requests without an error.
+    It passes where chance cannot hide more than the target: one in a hundred takes 381 requests without an error.
     """
     interval = share_interval(new.failed, new.asked)
     share = 100 * new.failed / new.asked if new.asked else None
     kinds = ", ".join(f"{count}x {kind}" for kind, count in sorted(new.errors.items()))
     note = f"{new.failed} of {new.asked} requests" + (f": {kinds}" if kinds else "")
     outcome: Outcome = "unclear"
+    no_objection = False
     if interval is not None and interval[0] > limit_percent:
         outcome = "fail"
     elif new.asked < samples_needed(95):
         outcome = "not measured"
         note += f"; it takes {samples_needed(95)}"
-    elif share is not None and share <= limit_percent:
+    elif interval is not None and interval[1] <= limit_percent:
         outcome = "pass"
+    elif share is not None and share <= limit_percent:
+        no_objection = True
     else:
         note += "; too few requests to tell this from chance"
     if outcome == "fail" and new.said:
@@ -125,6 +144,7 @@ def error_row(old: Observed, new: Observed, limit_percent: float) -> Row:
         interval=interval,
         outcome=outcome,
         note=note,
+        no_objection=no_objection,
     )
 
 
@@ -133,13 +153,16 @@ def latency_row(old: Observed, new: Observed, limits: Limits) -> Row:
     limit, samples = limits.latency_p95_ms, new.latencies_ms
     value, before = percentile(samples, 95), percentile(old.latencies_ms, 95)
     interval = percentile_interval(samples, 95, worth=independent_worth(samples)) if value is not None else None
-    low = interval[0] if interval else None
+    low, high = interval or (None, None)
     outcome: Outcome = "unclear"
+    no_objection = False
     note = f"{len(samples)} answers"
     if value is None:
         outcome, note = "not measured", f"only {len(samples)} answers: P95 needs {samples_needed(95)}"
-    elif value < limit:
+    elif value < limit and high is not None and high < limit:
         outcome = "pass"
+    elif value < limit:
+        no_objection = True
     elif not limits.strict and before is not None and before >= limit:
         outcome = "pass"
         note += "; the old revision misses it too: judged by comparison (--strict forbids this)"
@@ -156,22 +179,24 @@ def latency_row(old: Observed, new: Observed, limits: Limits) -> Row:
         interval=interval,
         outcome=outcome,
         note=note,
+        no_objection=no_objection,
     )
 
 
 def comparison_row(old: Observed, new: Observed, slower_percent: float) -> Row:
-    """Fails where P95 has grown by more than is allowed, noise considered; what noise explains passes."""
+    """Fails where P95 has grown by more than is allowed, noise considered; what noise may explain is unclear."""
     limit = 1 + slower_percent / 100
     ratio, interval = p95_ratio(old.rounds, new.rounds)
     outcome: Outcome = "pass"
     note = "new to old, P95"
-    if ratio is None:
+    if ratio is None or interval is None:
         outcome = "not measured"
         note = f"it takes {LEAST_ROUNDS} rounds of both, and {samples_needed(95)} answers of each"
-    elif interval is not None and interval[0] > limit:
+    elif interval[0] > limit:
         outcome = "fail"
-    elif ratio > limit:
-        note += "; within noise"
+    elif interval[1] > limit:
+        outcome = "unclear"
+        note += "; within noise" if ratio > limit else ""
     return Row(
         metric="latency to old",
         target=f"<= {limit:.2f}",
@@ -180,6 +205,7 @@ def comparison_row(old: Observed, new: Observed, slower_percent: float) -> Row:
         interval=interval,
         outcome=outcome,
         note=note,
+        no_objection=outcome == "unclear",
     )
 
 
@@ -193,7 +219,9 @@ def share_interval(hits: int, count: int) -> tuple[float, float] | None:
     share, square = hits / count, _NORMAL_975**2
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = _NORMAL_975 / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
+    # at the ends exactly: the difference of two floats that should be alike is none of the method's
+    low = 0.0 if hits == 0 else max(0.0, middle - half)
+    return 100 * low, 100.0 if hits == count else 100 * min(1.0, middle + half)
 
 
 def p95_ratio(

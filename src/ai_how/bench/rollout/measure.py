@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ai_how.bench.load import Client, ask, open_session, run_phase
-from ai_how.bench.rollout.judgement import Limits, Observed, Row, judge, verdict
+from ai_how.bench.rollout.judgement import Limits, Observed, Row, judge, may_go_on, verdict
 from ai_how.bench.samples import Phase
 from ai_how.endpoints.ask import ask as ask_whole
 from ai_how.endpoints.door import Door
@@ -108,7 +108,14 @@ def check_row(results: Sequence[CheckResult]) -> Row:
 
 
 async def measure(
-    old: Client, new: Client, *, load: Load, limits: Limits, stop: asyncio.Event, heard: Callable[[], None]
+    old: Client,
+    new: Client,
+    *,
+    load: Load,
+    limits: Limits,
+    stop: asyncio.Event,
+    heard: Callable[[], None],
+    until_clear: bool = False,
 ) -> Measurement:
     """Measure both until the figures decide: at least as long as was asked, at most ``LONGEST`` times that.
 
@@ -116,6 +123,7 @@ async def measure(
 
     Args:
         heard: Called after each round.
+        until_clear: A range that reaches over its target, and nothing worse, decides nothing.
     """
     phases: tuple[list[Phase], list[Phase]] = ([], [])
     began = time.perf_counter()
@@ -136,7 +144,8 @@ async def measure(
         rows = judge(before, after, limits)
         found = Measurement(old=before, new=after, rows=rows, seconds=seconds)
         surely = rows[0].outcome == "fail"
-        decided = len(phases[0]) >= ROUNDS and verdict(rows) in ("pass", "fail")
+        enough = verdict(rows) in ("pass", "fail") or (not until_clear and may_go_on(rows))
+        decided = len(phases[0]) >= ROUNDS and enough
         if stop.is_set() or surely or decided or seconds >= LONGEST * load.duration_s:
             return found
 

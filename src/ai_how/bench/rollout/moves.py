@@ -183,6 +183,11 @@ def wait_until_ready(
         time.sleep(_POLL_S)
 
 
+def replicas(endpoints: RollingEndpoints, name: str, number: int) -> dict[str, int]:
+    """The restarts of each of a revision's replicas, by the replica's name."""
+    return {one.name: one.restarts for one in endpoints.get(name).replicas if one.revision == number}
+
+
 def step(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int, share: int) -> None:
     """Give the new revision a share, the old one the rest.
 

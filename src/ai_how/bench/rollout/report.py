@@ -83,8 +83,17 @@ def _notes(report: Report) -> list[str]:
     if report.check_row:
         rows.insert(0, (0, report.check_row))
     for share, row in rows:
-        if row.outcome != "pass" or "judged by" in row.note or "within noise" in row.note:
+        if row.no_objection:
+            continue
+        if row.outcome != "pass" or "judged by" in row.note:
             notes += _wrapped(f"{share} %, {row.metric}: {row.note}")
+    if any(row.no_objection for _, row in rows):
+        notes += _wrapped(
+            "unclear: the figure holds or noise explains it, but its range reaches over the target; "
+            "a longer --duration narrows it"
+        )
+    if any(row.interval and row.interval[1] is None for _, row in rows):
+        notes += _wrapped("a range that ends with -: too few answers to know its upper end")
     for result in report.checks:
         if result.problem:
             before = "; the old revision's too" if result.old_problem else ""

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +18,7 @@ from ai_how.bench.load import Client
 from ai_how.bench.machine import describe_machine, describe_software
 from ai_how.bench.result import Machine
 from ai_how.bench.rollout import moves
-from ai_how.bench.rollout.judgement import Limits, Row, verdict
+from ai_how.bench.rollout.judgement import Limits, Row, may_go_on, restart_row, verdict
 from ai_how.bench.rollout.measure import (
     CheckResult,
     Load,
@@ -36,7 +36,7 @@ from ai_how.endpoints.rollout.journal import BEAT_S, Options, RollingEndpoints, 
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.errors import AiHowError, ConflictError
 
-OnUnmeasured = Literal["hold", "promote", "rollback"]
+OnUnmeasured = Literal["", "hold", "promote", "rollback"]
 Say = Callable[[str], None]
 Value = TypeVar("Value")
 _LONGEST_WHY = 500
@@ -45,7 +45,8 @@ _LONGEST_WHY = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to roll out. ``on_unmeasured``: what to do where a step's figures do not decide.
+    """How to roll out. ``on_unmeasured``: what to do where a step's figures do not decide. Where nothing is said, what
+    is merely unclear by the width of its range goes on, and everything else that does not pass is rolled back.
 
     ``options`` is what is kept of all this with the rollout; ``steps_anew``: these steps, also when it is gone on with.
     """
@@ -54,7 +55,7 @@ class Settings:
     load: Load
     limits: Limits
     checks: tuple[Check, ...] = ()
-    on_unmeasured: OnUnmeasured = "rollback"
+    on_unmeasured: OnUnmeasured = ""
     start_timeout_s: float = 600
     steps_anew: bool = False
     options: Options = field(default_factory=Options)
@@ -81,6 +82,7 @@ class _Progress:
     rollout: Rollout
     machine: Machine
     step: int = 0
+    replicas: dict[str, int] = field(default_factory=dict)
     steps: list[StepReport] = field(default_factory=list)
     checks: tuple[CheckResult, ...] = ()
     check_row: Row | None = None
@@ -171,6 +173,7 @@ async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
         moves.wait_until_ready, run.endpoints, run.name, progress.new.number, settings.start_timeout_s, run.stop.is_set
     )
     old, new = (for_revision(run.client, one.number) for one in (progress.old, progress.new))
+    await _restarts(run, progress)
     await prove(new)
     if settings.checks:
         run.say(f"{len(settings.checks)} answer checks")
@@ -190,12 +193,37 @@ async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
             limits=settings.limits,
             stop=run.stop,
             heard=partial(moves.hear, run.endpoints, run.name, progress.rollout, number),
+            until_clear=settings.on_unmeasured in ("hold", "rollback"),
         )
+        restarts = await _restarts(run, progress)
+        if restarts:
+            found = replace(found, rows=(*found.rows, restart_row(restarts)))
         progress.steps.append(_step_report(share, found))
         decided = _decide(found.rows, share, settings)
         if decided is not None:
             return decided
-    return "promoted", f"all targets held at {', '.join(map(str, progress.rollout.steps))} %"
+    return "promoted", _promoted(progress)
+
+
+async def _restarts(run: Run, progress: _Progress) -> int:
+    """How often engines of the new revision died so far, as far as that can be told from scaling."""
+    there = await asyncio.to_thread(moves.replicas, run.endpoints, run.name, progress.new.number)
+    for name, count in there.items():
+        progress.replicas[name] = max(count, progress.replicas.get(name, 0))
+    bounds = progress.new.spec.autoscaling
+    scales = bounds.max_replicas > max(1, bounds.min_replicas)
+    replaced = 0 if scales else len(progress.replicas) - len(there)
+    return sum(progress.replicas.values()) + max(0, replaced)
+
+
+def _promoted(progress: _Progress) -> str:
+    at = f"at {', '.join(map(str, progress.rollout.steps))} %"
+    rows = [row for one in progress.steps for row in one.rows]
+    left = [row.outcome for row in rows if row.outcome != "pass"]
+    if not left:
+        return f"all targets held {at}"
+    words = " or ".join(sorted(set(left), reverse=True))
+    return f"none of the targets failed {at}; of {len(rows)} figures, {words}: {len(left)}"
 
 
 def _decide(rows: Sequence[Row], share: int, settings: Settings) -> tuple[Result, str] | None:
@@ -203,7 +231,9 @@ def _decide(rows: Sequence[Row], share: int, settings: Settings) -> tuple[Result
     outcome = verdict(rows)
     if outcome == "pass":
         return None
-    row = next(row for row in rows if row.outcome == outcome)
+    if not settings.on_unmeasured and may_go_on(rows):
+        return None
+    row = min((row for row in rows if row.outcome == outcome), key=lambda row: row.no_objection)
     figure = "" if row.new is None else f" {row.new:.3g} {row.unit}, target {row.target}"
     why = f"{row.metric}{figure} at {share} %"
     if outcome == "fail":

@@ -55,7 +55,7 @@ class Options:
     concurrency: int = 1
     slower_percent: float = 10
     strict: bool = False
-    on_unmeasured: str = "rollback"
+    on_unmeasured: str = ""
     prompts: str = ""
 
 
