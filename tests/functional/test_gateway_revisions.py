@@ -76,6 +76,19 @@ def test_requests_are_dealt_out_by_share_and_a_header_names_a_revision(gateway: 
     assert {replica["revision"] for replica in gateway.status()["replicas"]} == {1, 2}
 
 
+def test_where_one_revision_cannot_start_the_one_that_is_ready_answers(gateway: GatewayUnderTest) -> None:
+    admin = client(gateway)
+    assert add(gateway, version=3) == 2
+    admin.set_shares("m", {1: 50, 2: 50})
+    # some of these wait for the engine that never comes, until it has died often enough
+    assert Counter(who(gateway) for _ in range(10)) == {1: 10}
+    eventually(lambda: admin.revisions("m")[1].state == "error")
+    admin.set_shares("m", {1: 0, 2: 100})
+    assert Counter(who(gateway) for _ in range(10)) == {1: 10}
+    answer = gateway.post({"model": "m"}, **{REVISION_HEADER: "2"})
+    assert (answer.status, answer.json()["error"]["code"]) == (503, "endpoint_error"), "who names a revision means it"
+
+
 def test_a_revision_that_is_not_there_is_named(gateway: GatewayUnderTest) -> None:
     for asked in ("2", "0", "-1", "one", "1" * 40, "1.0"):
         answer = gateway.post({"model": "m"}, **{REVISION_HEADER: asked})

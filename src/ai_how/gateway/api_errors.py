@@ -57,6 +57,10 @@ class MovedError(ApiError):
     """The revision that a request waits for takes no more: it goes to the one whose turn it is now."""
 
 
+class CannotStartError(ApiError):
+    """The revision has no replica that answers, and does not get one: another revision may answer instead."""
+
+
 def wrong_key() -> ApiError:
     return ApiError(
         401,
@@ -103,9 +107,9 @@ def stopped(name: str) -> ApiError:
     return ApiError(503, "endpoint_stopped", message, param="model", headers=_NO_RETRY)
 
 
-def in_error(name: str, reason: str) -> ApiError:
+def in_error(name: str, reason: str) -> CannotStartError:
     message = f"The endpoint {name!r} cannot start: {reason}"
-    return ApiError(503, "endpoint_error", message, param="model", headers=_NO_RETRY)
+    return CannotStartError(503, "endpoint_error", message, param="model", headers=_NO_RETRY)
 
 
 def hold_timeout(name: str, waited_s: float) -> ApiError:

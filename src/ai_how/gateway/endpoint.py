@@ -86,16 +86,17 @@ class Endpoint:
         return sum(one.pool.in_flight for one in self._all())
 
     def choose(self, asked: str | None) -> Revision:
-        """The revision that answers a request.
+        """The revision that answers a request: the one whose turn it is, or another one where that cannot start.
 
         Args:
-            asked: The revision's number, where the request names one.
+            asked: The revision's number, where the request names one: then no other answers.
 
         Raises:
             ApiError: 404, there is no such revision.
         """
         if asked is None:
-            return self._at(self._turns.next())
+            chosen = self._at(self._turns.next())
+            return self._instead_of(chosen) if chosen.refusal() else chosen
         number = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0
         if number not in self.record.shares:
             raise api_errors.unknown_revision(self.name, asked, sorted(self.record.shares))
@@ -189,6 +190,15 @@ class Endpoint:
         replicas = [replica for one in self._all() for replica in one.pool.replicas.values()]
         newest = max(replicas, key=lambda replica: replica.since, default=None)
         return newest.name if newest else ""
+
+    def _instead_of(self, revision: Revision) -> Revision:
+        """An earlier revision, or one with a share, that is ready to answer; the same one where there is none."""
+        others = (
+            self._at(one.number)
+            for one in sorted(self.record.revisions, key=lambda one: -one.share_percent)
+            if one.share_percent or one.number < revision.number
+        )
+        return next((one for one in others if one.can_answer and not one.refusal()), revision)
 
     @property
     def _main(self) -> Revision:

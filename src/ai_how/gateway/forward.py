@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from ai_how.gateway import api_errors, engine_errors
-from ai_how.gateway.api_errors import MovedError
+from ai_how.gateway.api_errors import CannotStartError, MovedError
 from ai_how.gateway.exchange import REQUEST_ID, Exchange, standard_headers
 from ai_how.gateway.metrics import Metrics
 from ai_how.gateway.pool import Replica
@@ -83,7 +83,8 @@ class Forwarder:
         """Answer a request with what a replica answers.
 
         Args:
-            choose: The revision whose turn it is; asked again when the one that was chosen takes no more requests.
+            choose: The revision whose turn it is; asked again when the one that was chosen takes no more requests, or
+                cannot start.
 
         Raises:
             ApiError: no replica could take it, or the engine failed before the first byte of the answer was sent.
@@ -99,6 +100,12 @@ class Forwarder:
                 replica = await self._acquire(exchange, revision, deadline=deadline, first=waited)
             except MovedError:
                 waited, revision = True, choose()
+                continue
+            except CannotStartError:
+                waited, instead = True, choose()
+                if instead is revision or instead.refusal():
+                    raise
+                revision = instead
                 continue
             waited = True
             try:
