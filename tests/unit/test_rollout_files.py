@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_how.cli.rollout_text import history_rows, moved_line, rollout_lines
+from ai_how.cli.rollout_text import history_lines, history_rows, moved_line, rollout_lines
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.checks import Check, load_checks, problem
 from ai_how.endpoints.rollout.journal import (
@@ -98,7 +98,12 @@ def test_a_prompt_file_of_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("p.yaml", "prompts: []\n", "prompts"),
+        ("p.yaml", "prompts: []\n", "p.yaml:1:10: prompts: is empty"),
+        (
+            "p.yaml",
+            "prompts:\n  - prompt: x\n    matches: ['(']\n    max_tokens: 0\n",
+            "prompts[0].matches[0]: is no regular expression",
+        ),
         ("p.yaml", "", "is empty"),
         ("p.yaml", "prompts:\n  - contains: [x]\n", "prompt"),
         ("p.yaml", "prompts:\n  - prompt: x\n    containz: [y]\n", "containz"),
@@ -225,8 +230,13 @@ def test_what_people_read() -> None:
         "           end it: ai-how deploy rollback m --to 1",
     ]
     assert rollout_lines("m", revisions[:1], None, now=later) == []
-    rows = history_rows(history(Journal(), revisions), revisions)
-    assert [row[:4] for row in rows] == [("2", "unknown", "m/2", "10 %"), ("1", "unknown", "m/1", "90 %")]
+    entries = history(Journal(), revisions)
+    lines = history_lines([replace(entries[0], why="slow " * 30), entries[1]], revisions)
+    assert lines[0].split() == ["REVISION", "STARTED", "MODEL", "SHARE", "OUTCOME"]
+    assert lines[2] == "          " + ("slow " * 14).strip()
+    assert max(map(len, lines)) <= 80
+    rows = history_rows(entries, revisions)
+    assert [row[:4] for row in rows] == [("1", "unknown", "m/1", "90 %"), ("2", "unknown", "m/2", "10 %")]
 
 
 def test_an_alias_that_moved_is_told() -> None:

@@ -13,7 +13,8 @@ from ai_how.cli.confirm import confirm
 from ai_how.cli.deploy_common import check_provider, endpoint_name, endpoint_options, provider_option
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import Number, output_option, site_option, yes_option
-from ai_how.cli.output import note, print_json, print_table
+from ai_how.cli.output import note, print_json
+from ai_how.errors import NotFoundError
 
 if TYPE_CHECKING:
     from ai_how.endpoints.interface import Revision
@@ -107,7 +108,7 @@ def history(
     Example:
       ai-how deploy history my-model
     """
-    from ai_how.cli.rollout_text import history_rows
+    from ai_how.cli.rollout_text import history_lines
     from ai_how.endpoints.rollout.journal import history as all_of
 
     check_provider(provider)
@@ -118,7 +119,7 @@ def history(
     if output == "json":
         print_json(found)
     else:
-        print_table(("REVISION", "STARTED", "MODEL", "SHARE", "OUTCOME", "WHY"), history_rows(found, revisions))
+        click.echo("\n".join(history_lines(found, revisions)))
 
 
 @click.command()
@@ -178,9 +179,18 @@ def rollback(
 def _go_back(site: ServingSite, name: str, *, to: int | None, yes: bool) -> tuple[Revision, Revision]:
     """Serve an earlier version again; the revision that went, and the one that serves now."""
     from ai_how.bench.rollout import moves
+    from ai_how.models.library import resolve
 
     entry, present = moves.choose_earlier(site.endpoints, name, to=to)
     version = f"{entry.spec.model_name}/{entry.spec.model_version}"
+    try:
+        resolve(version, site.stores())
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"revision {entry.number} cannot serve again: {version} is not registered any more",
+            evidence=error.brief,
+            next_step=f"ai-how deploy history {name}, then: ai-how deploy rollback {name} --to REVISION",
+        ) from error
     if not yes:
         now = f"{present.spec.model_name}/{present.spec.model_version}"
         again = f"ai-how deploy rollback {name} --to {entry.number} --yes"

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from ai_how.cli.output import columns, wrap
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.journal import Entry, Rollout, parts
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.models.types import RegisteredVersion
 
+_HISTORY = ("REVISION", "STARTED", "MODEL", "SHARE", "OUTCOME")
+_INDENT = " " * 10
+
 
 def history_rows(entries: Sequence[Entry], revisions: Sequence[Revision]) -> list[tuple[str, ...]]:
-    """Newest first."""
+    """Newest last, each with its model, share and outcome."""
     shares = {revision.number: f"{revision.share_percent} %" for revision in revisions}
     return [
         (
@@ -21,10 +25,18 @@ def history_rows(entries: Sequence[Entry], revisions: Sequence[Revision]) -> lis
             f"{entry.spec.model_name}/{entry.spec.model_version}",
             shares.get(entry.number, "-"),
             str(entry.outcome),
-            entry.why,
         )
-        for entry in reversed(entries)
+        for entry in entries
     ]
+
+
+def history_lines(entries: Sequence[Entry], revisions: Sequence[Revision]) -> list[str]:
+    """A table, and under each revision why it serves or does no more, in 80 columns."""
+    header, *rows = columns([_HISTORY, *history_rows(entries, revisions)])
+    lines = [header]
+    for row, entry in zip(rows, entries, strict=True):
+        lines += [row, *wrap(entry.why, first=_INDENT, hanging=_INDENT)]
+    return lines
 
 
 def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout | None, *, now: datetime) -> list[str]:

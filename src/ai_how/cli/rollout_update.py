@@ -297,7 +297,9 @@ def _show(report: Report, site: ServingSite, *, output: str) -> None:
         note(f"\nkept: {file}")
     if report.result == "held" and output != "json":
         name = report.endpoint
-        say_next(f"ai-how deploy update {name} --resume    or: ai-how deploy rollback {name}")
+        # the same again for as long would be as unclear
+        longer = f"{min(4 * report.load.duration_s, 3600):g}"
+        say_next(f"ai-how deploy update {name} --resume --duration {longer}    or: ai-how deploy rollback {name}")
 
 
 def _keep(report: Report, file: Path) -> str:

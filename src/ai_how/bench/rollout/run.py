@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import textwrap
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -138,7 +139,7 @@ async def _go_on(run: Run, rollout: Rollout, machine: Machine) -> Report:
         # somebody else has ended it meanwhile: theirs is the last word
         raise
     except AiHowError as error:
-        ended = "rolled back", " ".join(f"{error.brief}. {error.evidence}".split())[:_LONGEST_WHY]
+        ended = "rolled back", _short(f"{error.brief}.\n{error.evidence}")
     except BaseException:
         await asyncio.shield(_end(run, progress, "interrupted", "this command failed"))
         raise
@@ -255,6 +256,11 @@ async def _end(run: Run, progress: _Progress, result: Result, why: str) -> None:
     else:
         run.say(f"back to revision {old}")
         await asyncio.to_thread(moves.keep_only, run.endpoints, run.name, kept=old, gone=new, why=why)
+
+
+def _short(said: str) -> str:
+    """In one line, what was said twice once."""
+    return textwrap.shorten(" ".join(dict.fromkeys(said.splitlines())), _LONGEST_WHY, placeholder=" ...")
 
 
 def _step_report(share: int, found: Measurement) -> StepReport:
