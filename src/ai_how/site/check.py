@@ -199,9 +199,7 @@ class _Words:
         if value is None:
             return "has no value", f"{below or f'write {takes}'}, or remove the line"
         if below:
-            return "is empty" if value == [] else f"is not {takes}", below + (
-                ", one a line" if takes == SECTION else ""
-            )
+            return f"is not {takes}", below + (", one a line" if takes == SECTION else "")
         if isinstance(value, dict | list):
             return f"is a {'section' if isinstance(value, dict) else 'list'}", f"write {takes}"
         written = shown(self.document.place(key).text or str(value))
