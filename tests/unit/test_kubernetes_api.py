@@ -335,7 +335,7 @@ def test_side_by_side_keeps_the_order_and_starts_nothing_after_an_error() -> Non
         release.wait(timeout=60)
 
     release = threading.Event()
-    threading.Timer(0.2, release.set).start()
+    threading.Timer(2, release.set).start()
     with pytest.raises(KeyboardInterrupt):
         side_by_side(work, range(1000))
     assert len(begun) < 100

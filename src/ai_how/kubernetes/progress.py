@@ -113,7 +113,9 @@ def _on_host(progress: Progress, host: str, kind: str, data: Mapping[str, Any]) 
 
 def message_of(result: Mapping[str, Any]) -> str:
     """What a failed task says, in at most twelve lines: its message, and what the command printed."""
-    broken = [one for one in result.get("results") or [] if isinstance(one, Mapping) and one.get("failed")]
+    results = result.get("results")
+    items = results if isinstance(results, list) else []
+    broken = [one for one in items if isinstance(one, Mapping) and one.get("failed")]
     if broken:
         return message_of(broken[0])
     parts: list[str] = []
