@@ -34,6 +34,7 @@ _TRIES = 45
 _PAUSE_S = 1.0
 """A gateway that died is back within seconds, on a busy machine within some more."""
 _POLL_S = 0.1
+_LAST_WORDS_S = 1.0
 _USUAL = Options()
 
 
@@ -177,7 +178,10 @@ def wait_until_ready(
         if found.state is EndpointState.RUNNING:
             return
         if found.state is EndpointState.ERROR:
-            raise ProviderError(f"revision {number} cannot start", evidence=found.message)
+            # what the engine said last is read a moment after it is given up
+            time.sleep(_LAST_WORDS_S)
+            last = _find(endpoints, name, number)
+            raise ProviderError(f"revision {number} cannot start", evidence=last.message or found.message)
         if time.monotonic() > deadline:
             raise TryAgainError(f"revision {number} is not ready after {timeout_s:g} s", evidence=found.message)
         time.sleep(_POLL_S)
