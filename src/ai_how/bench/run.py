@@ -13,6 +13,7 @@ from ai_how.bench.machine import describe_machine, describe_software
 from ai_how.bench.probes import cold_start, gpu_utilization, guarded, ready_replicas, remove_leftovers, scale_out
 from ai_how.bench.result import Level, Measured, Probe, Result, level_of
 from ai_how.bench.statistics import samples_for_interval, samples_needed
+from ai_how.bench.stopping import until_stopped
 from ai_how.bench.verdict import verdict
 from ai_how.endpoints.interface import Endpoints
 from ai_how.endpoints.types import EndpointStatus
@@ -173,15 +174,7 @@ async def _experiment(run: Run, name: str, start: Callable[[], Awaitable[Probe]]
 
 async def _or_stop(step: Coroutine[Any, Any, Value], stop: asyncio.Event) -> Value | None:
     """The step's result; None where ``stop`` was set first. A step that is stopped cleans up before this returns."""
-    task = asyncio.create_task(step)
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopped.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
+    task = await until_stopped(step, stop)
     return None if task.cancelled() else task.result()
 
 

@@ -31,6 +31,7 @@ from ai_how.bench.rollout.measure import (
     prove,
 )
 from ai_how.bench.rollout.report import Report, Result, StepReport
+from ai_how.bench.stopping import until_stopped
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.checks import Check
 from ai_how.endpoints.rollout.journal import BEAT_S, Options, RollingEndpoints, Rollout
@@ -297,15 +298,7 @@ def _report(run: Run, progress: _Progress, result: Result, why: str) -> Report:
 
 async def _or_stop(step: Coroutine[Any, Any, Value], stop: asyncio.Event) -> Value | None:
     """The step's result; None where ``stop`` was set first."""
-    task = asyncio.create_task(step)
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopped.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
+    task = await until_stopped(step, stop)
     return None if task.cancelled() or stop.is_set() else task.result()
 
 
