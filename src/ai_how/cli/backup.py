@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ai_how.cli.backup_look import list_backups, show, verify
-from ai_how.cli.backup_text import FOLDER, chosen, complete_id, data_of, held_text, open_store, warn_incomplete
+from ai_how.cli.backup_text import (
+    FOLDER,
+    chosen,
+    complete_id,
+    data_of,
+    held_text,
+    open_store,
+    print_restored,
+    warn_incomplete,
+)
 from ai_how.cli.confirm import confirm
 from ai_how.cli.next_step import for_this_site, say_next
 from ai_how.cli.nodes import cluster_option
@@ -179,13 +188,8 @@ def restore(
                 say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
                 progress=progress,
             )
-    if output == "json":
-        print_json({**data_of(manifest), "restored_to": provider.site.name, "notes": notes})
-        return
-    click.echo(f"site {provider.site.name} is restored from backup {manifest.id}: {held_text(manifest)}")
-    for line in notes:
-        note(f"note: {line}")
-    say_next("ai-how status")
+    site = provider.site.name
+    print_restored(manifest, site, f"site {site} is restored", notes, output=output, then="ai-how status")
 
 
 @backup.command()

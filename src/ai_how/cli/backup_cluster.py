@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ai_how.cli.backup_text import chosen, data_of, held_text
+from ai_how.cli.backup_text import chosen, data_of, held_text, print_restored
 from ai_how.cli.confirm import confirm
-from ai_how.cli.next_step import for_this_site, say_next
+from ai_how.cli.next_step import for_this_site
 from ai_how.cli.output import human_bytes, note, print_json
 from ai_how.cli.transfer import TransferProgress
 
@@ -68,13 +68,15 @@ def restore_cluster(
             say = (lambda _: None) if quiet else (lambda text: note(f"  {text}"))
             back.restore(source, manifest, store, say=say, progress=progress)
             events.append("site", "restore", "done", detail=manifest.id)
-    if quiet:
-        print_json({**data_of(manifest), "restored_to": provider.kubernetes.site.name, "notes": notes})
-        return
-    click.echo(f"registry and object store are restored from backup {manifest.id}: {held_text(manifest)}")
-    for line in (*notes, "the cluster keeps its own keys; those of the backup: docs/how-to/back-up.md"):
-        note(f"note: {line}")
-    say_next("ai-how model list")
+    print_restored(
+        manifest,
+        provider.kubernetes.site.name,
+        "registry and object store are restored",
+        notes,
+        output=output,
+        then="ai-how model list",
+        remark="the cluster keeps its own keys; those of the backup: docs/how-to/back-up.md",
+    )
 
 
 def _replaced(there: ExistingOnCluster) -> str:

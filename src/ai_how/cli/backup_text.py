@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ai_how.cli.output import human_bytes, note
+from ai_how.cli.next_step import say_next
+from ai_how.cli.output import human_bytes, note, print_json
 from ai_how.errors import NotFoundError, SpecError
 
 if TYPE_CHECKING:
@@ -65,6 +67,19 @@ def held_text(manifest: Manifest) -> str:
 def warn_incomplete(manifest: Manifest) -> None:
     for line in manifest.incomplete:
         note(f"warning: not whole in the site: {line}")
+
+
+def print_restored(
+    manifest: Manifest, site: str, done: str, notes: Sequence[str], *, output: str, then: str, remark: str = ""
+) -> None:
+    """Say that a backup was put back: what is well now, what to know of it, and what to do next."""
+    if output == "json":
+        print_json({**data_of(manifest), "restored_to": site, "notes": notes})
+        return
+    click.echo(f"{done} from backup {manifest.id}: {held_text(manifest)}")
+    for line in (*notes, *((remark,) if remark else ())):
+        note(f"note: {line}")
+    say_next(then)
 
 
 def data_of(manifest: Manifest) -> dict[str, Any]:
