@@ -155,11 +155,11 @@ def list_hardware(provider: str | None, model_id: str | None, site_path: Path | 
     from ai_how.site.load import has_site_file
 
     has_site = site_path is not None or has_site_file(Path.cwd())
-    found = open_serving(site_path, provider=provider).hardware() if has_site else _this_machine()
-    if model_id:
+    serving = open_serving(site_path, provider=provider) if has_site or model_id else None
+    found = _this_machine() if serving is None else serving.hardware()
+    if serving is not None and model_id:
         from ai_how.models.library import resolve
 
-        serving = open_serving(site_path, provider=provider)
         version = resolve(model_id, serving.stores())
         reasons = {hardware.accelerator: serving.why_not_on(hardware, version) for hardware in found}
         for accelerator, reason in reasons.items():

@@ -66,8 +66,3 @@ def revision_name(name: str, number: int) -> str:
 def service_name(name: str, number: int) -> str:
     """The Service and the Deployment that KServe makes of a revision."""
     return f"{revision_name(name, number)}-predictor"
-
-
-def host_label(name: str, namespace: str) -> str:
-    """The first part of an endpoint's host name, as KServe itself would build it."""
-    return f"{name}-{namespace}"

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ai_how.capacity.model_memory import ModelInMemory
 from ai_how.endpoints.ask import ask
 from ai_how.endpoints.door import Door
 from ai_how.endpoints.types import ANY_ACCELERATOR, Autoscaling, EndpointSpec, Hardware
@@ -61,6 +62,7 @@ class ClusterServing:
         self._stack = stack
         self._ways = ways
         self._planned: dict[str, Planned] = {}
+        self._memories: dict[tuple[RegisteredVersion, RegisteredVersion | None], ModelInMemory] = {}
 
     @property
     def site(self) -> Site:
@@ -101,7 +103,7 @@ class ClusterServing:
         one = Hardware(accelerator=hardware.accelerator)
         load = load_of(model, None, one, self._setting)
         try:
-            place(registered_memory(version, self.stores().access), self._setting.nodes, wanted=one, load=load)
+            place(self._memory(version), self._setting.nodes, wanted=one, load=load)
         except SpecError as error:
             return error.evidence.partition("\n")[0] or error.brief
         return ""
@@ -177,13 +179,20 @@ class ClusterServing:
         return plan_revision(
             name,
             _served(version),
-            memory=registered_memory(version, self.stores().access, base=base),
+            memory=self._memory(version, base),
             hardware=hardware,
             autoscaling=autoscaling,
             setting=self._setting_for(name),
             base=_served(base) if base else None,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    def _memory(self, version: RegisteredVersion, base: RegisteredVersion | None = None) -> ModelInMemory:
+        """As the model would be loaded; what the store says of it is read once."""
+        key = version, base
+        if key not in self._memories:
+            self._memories[key] = registered_memory(version, self.stores().access, base=base)
+        return self._memories[key]
 
     def _prepare(self, spec: EndpointSpec) -> Prepared:
         """As it was planned by this command, or else by what the registry knows of its model."""

@@ -53,9 +53,13 @@ def chart_images(charts: Iterable[Chart], supply: Supply, *, kubernetes: str) ->
         MissingToolError, SpecError: there is no Helm that will do.
         TryAgainError, ProviderError: a chart could not be fetched, or Helm cannot make its objects.
     """
+    wanted = tuple(charts)
+    if not wanted:
+        return ()
+    helm = supply.helm()
     found: dict[Image, None] = {}
-    for chart in charts:
-        for reference in images_of(_made(chart, supply.helm(), supply.chart(chart), kubernetes)):
+    for chart in wanted:
+        for reference in images_of(_made(chart, helm, supply.chart(chart), kubernetes)):
             name, _, pinned = reference.partition("@")
             found[Image(reference=name, digest=pinned or None)] = None
     return tuple(found)
