@@ -58,7 +58,7 @@ class Embedded:
 
     def __post_init__(self) -> None:
         url = f"http://127.0.0.1:{self.gateway.admin_port}"
-        self.endpoints = EndpointClient(admin_url=url, admin_key=SecretText(ADMIN_KEY))  # type: ignore[assignment]
+        self.endpoints = EndpointClient(admin_url=url, admin_key=SecretText(ADMIN_KEY))
 
     def ask(self, name: str, *, revision: int | None = None) -> tuple[int, int]:
         more = {} if revision is None else {REVISION_HEADER: str(revision)}
@@ -191,7 +191,6 @@ def test_what_sleeps_is_woken_by_a_request_that_waits(world: World) -> None:
 
 
 def test_revisions_stand_beside_each_other(world: World) -> None:
-    needs_revisions(world)
     endpoints = world.endpoints
     endpoints.put(spec(1))
     ready(world)
@@ -219,7 +218,6 @@ def test_revisions_stand_beside_each_other(world: World) -> None:
 
 
 def test_a_number_never_comes_again(world: World) -> None:
-    needs_revisions(world)
     world.endpoints.put(spec(1))
     ready(world)
     second = world.endpoints.add_revision(spec(2))
@@ -229,17 +227,11 @@ def test_a_number_never_comes_again(world: World) -> None:
 
 @pytest.mark.parametrize("wrong", [{1: 90}, {1: 60, 2: 60}, {1: 50, 7: 50}, {}])
 def test_shares_that_are_none_change_nothing(world: World, wrong: dict[int, int]) -> None:
-    needs_revisions(world)
     world.endpoints.put(spec(1))
     world.endpoints.add_revision(spec(2))
     with pytest.raises(SpecError):
         world.endpoints.set_shares("chat", wrong)
     assert shares(world) == {1: 100, 2: 0}
-
-
-def needs_revisions(world: World) -> None:
-    if not hasattr(world.endpoints, "add_revision"):
-        pytest.skip("this gateway has no revisions beside each other")
 
 
 def shares(world: World) -> dict[int, int]:
