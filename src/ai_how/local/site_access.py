@@ -31,7 +31,7 @@ def open_provider(site_path: Path | None) -> LocalProvider:
     """The local site of a site file; None looks for ai-how.yaml here and in the folders above.
 
     Raises:
-        SpecError: the site's provider has no registry and no gateway yet. Nothing has been done then.
+        SpecError: the site's models are served on a cluster. Nothing has been done then.
     """
     from ai_how.site.load import find_site, load_site
 
@@ -39,9 +39,9 @@ def open_provider(site_path: Path | None) -> LocalProvider:
     site = load_site(path)
     if site.provider != "local":
         raise SpecError(
-            f"provider {site.provider} serves no models in this version",
+            f"site {site.name} has no gateway of its own: its models are served on its cluster",
             evidence=f"{path}: provider: {site.provider}",
-            next_step="use a site with provider: local for models, endpoints and benchmarks",
+            next_step="ai-how deploy list",
         )
     return LocalProvider(site, path)
 
