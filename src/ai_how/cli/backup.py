@@ -14,6 +14,7 @@ from ai_how.cli.backup_text import (
     FOLDER,
     chosen,
     complete_id,
+    confirm_restore,
     data_of,
     held_text,
     open_store,
@@ -176,8 +177,7 @@ def restore(
             return
         if not there.empty and not yes:
             note(f"Site {provider.site.name} {replaced}. Its keys change too.")
-            otherwise = f"ai-how backup restore {folder} {manifest.id} --yes"
-            confirm(f"Replace that by backup {manifest.id}?", what="a restore", otherwise=otherwise)
+            confirm_restore(store, manifest)
         make_state_folder(provider.folder.root)
         with locked(provider.folder.lock), TransferProgress(quiet=quiet) as progress:
             back.restore(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ai_how.cli.backup_text import chosen, data_of, held_text, print_restored
-from ai_how.cli.confirm import confirm
+from ai_how.cli.backup_text import chosen, confirm_restore, data_of, held_text, print_restored
 from ai_how.cli.next_step import for_this_site
 from ai_how.cli.output import human_bytes, note, print_json
 from ai_how.cli.transfer import TransferProgress
@@ -60,8 +59,7 @@ def restore_cluster(
             return
         if not there.empty and not yes:
             note(f"Cluster {source.stack.cluster} {_replaced(there)}.")
-            otherwise = f"ai-how backup restore {store.root} {manifest.id} --yes"
-            confirm(f"Replace that by backup {manifest.id}?", what="a restore", otherwise=otherwise)
+            confirm_restore(store, manifest)
         events = EventLog(folder.events)
         with locked(folder.lock), TransferProgress(quiet=quiet) as progress:
             events.append("site", "restore", "started", detail=manifest.id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ai_how.cli.confirm import confirm
 from ai_how.cli.next_step import say_next
 from ai_how.cli.output import human_bytes, note, print_json
 from ai_how.errors import NotFoundError, SpecError
@@ -67,6 +68,12 @@ def held_text(manifest: Manifest) -> str:
 def warn_incomplete(manifest: Manifest) -> None:
     for line in manifest.incomplete:
         note(f"warning: not whole in the site: {line}")
+
+
+def confirm_restore(store: BackupStore, manifest: Manifest) -> None:
+    """Ask before what is there is replaced."""
+    otherwise = f"ai-how backup restore {store.root} {manifest.id} --yes"
+    confirm(f"Replace that by backup {manifest.id}?", what="a restore", otherwise=otherwise)
 
 
 def print_restored(

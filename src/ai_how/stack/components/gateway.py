@@ -1,6 +1,6 @@
 """The one way in: a Gateway with TLS, the certificates' issuer, and the routes to MLflow, Grafana and the console.
 
-Routes to models come with their endpoints. Source of the fields: Gateway API 1.5.1, NGINX Gateway Fabric's CRDs of 2.6.7.
+Routes to models come with their endpoints. Source of the fields: Gateway API 1.5.1, NGINX Gateway Fabric 2.6.7's CRDs.
 """
 
 from __future__ import annotations
