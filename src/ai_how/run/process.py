@@ -63,23 +63,7 @@ def run(
         ProviderError: it ended with another exit code than 0; the evidence is the end of its output.
     """
     words = tuple(str(word) for word in argv)
-    with contextlib.ExitStack() as files:
-        source = files.enter_context(input_file.open("rb")) if input_file else subprocess.PIPE
-        target = files.enter_context(output_file.open("wb")) if output_file else subprocess.PIPE
-        try:
-            process = subprocess.Popen(
-                words,
-                env={**os.environ, **(env or {})},
-                cwd=cwd,
-                stdin=source,
-                stdout=target,
-                stderr=subprocess.PIPE,
-            )
-        except FileNotFoundError as error:
-            raise MissingToolError(
-                f"{words[0]} is not installed",
-                next_step=f"install it, then check with: which {words[0]}",
-            ) from error
+    process = _started(words, env, cwd, input_file, output_file)
     given = None if input_file else stdin.encode()
     with process:
         _running.add(process)
@@ -106,6 +90,32 @@ def run(
             evidence="\n".join(tail),
         )
     return completed
+
+
+def _started(
+    words: tuple[str, ...],
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    input_file: Path | None,
+    output_file: Path | None,
+) -> subprocess.Popen[bytes]:
+    with contextlib.ExitStack() as files:
+        source = files.enter_context(input_file.open("rb")) if input_file else subprocess.PIPE
+        target = files.enter_context(output_file.open("wb")) if output_file else subprocess.PIPE
+        try:
+            return subprocess.Popen(
+                words,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                stdin=source,
+                stdout=target,
+                stderr=subprocess.PIPE,
+            )
+        except FileNotFoundError as error:
+            raise MissingToolError(
+                f"{words[0]} is not installed",
+                next_step=f"install it, then check with: which {words[0]}",
+            ) from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
