@@ -29,4 +29,4 @@ def test_the_example_is_planned(tmp_path: Path) -> None:
     # then only the stack: what `up` would do is not known, as the example's hosts are not there
     sizing, _, stack = said.stdout.partition("\nStack of cloud: ")
     assert sizing == (ROOT / "tests" / "golden" / "sizing" / "libvirt.txt").read_text()
-    assert stack.startswith("14 parts fit;")
+    assert stack.startswith("15 parts fit;")
