@@ -97,6 +97,31 @@ def test_a_rollout_is_taken_up_where_it_was_and_the_first_command_leaves_it(worl
     assert len(endpoints.journal("chat").history) == 2
 
 
+@pytest.mark.parametrize("kept", [1, 2])
+def test_what_a_command_left_that_was_killed_before_the_removal_is_removed(
+    world: World, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = served(world)
+    moves.begin(endpoints, spec(2), (100,), id_="x")
+    moves.wait_until_ready(endpoints, "chat", 2, START_S, never)
+
+    def killed(_: object, name: str, number: int) -> None:
+        raise KeyboardInterrupt(name, number)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(endpoints), "remove_revision", killed)
+        with pytest.raises(KeyboardInterrupt):
+            moves.keep_only(endpoints, "chat", kept=kept, gone=3 - kept, why="said")
+    assert shares(endpoints) == {kept: 100, 3 - kept: 0}
+    before = outcomes(endpoints)
+    left = moves.remove_outlived(endpoints, "chat")
+    assert left is not None
+    assert left.number == 3 - kept
+    assert shares(endpoints) == {kept: 100}
+    assert outcomes(endpoints) == before
+    assert moves.remove_outlived(endpoints, "chat") is None
+
+
 def test_a_version_that_cannot_start_is_told_and_taken_away(world: World) -> None:
     endpoints = served(world)
     rollout = moves.begin(endpoints, replace(spec(BAD_VERSION)), (100,), id_="x")

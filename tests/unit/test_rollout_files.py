@@ -204,26 +204,31 @@ def test_only_a_name_that_may_move_is_followed(reference: str, kept: str) -> Non
 def test_what_people_read() -> None:
     revisions = (revision(1, 90), revision(2, 10))
     later, soon = datetime(2026, 1, 2, 4, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC)
-    lines = rollout_lines("m", revisions, ROLLOUT, now=later)
+    lines = rollout_lines("m", revisions, Journal(rollout=ROLLOUT), now=later)
     assert lines[:3] == [
         "revisions  1  m/1  90 % of the requests  running",
         "           2  m/2  10 % of the requests  running",
         "rollout    step 1 of 2, last heard of 2026-01-02 03:04:05 UTC",
     ]
     assert "ai-how deploy rollback m" in lines[-1]
-    assert rollout_lines("m", revisions, ROLLOUT, now=soon)[2:4] == [
+    assert rollout_lines("m", revisions, Journal(rollout=ROLLOUT), now=soon)[2:4] == [
         "rollout    step 1 of 2, by a command that was heard of 2 s ago",
         "           go on, should it have ended: ai-how deploy update m --resume",
     ]
-    held = rollout_lines("m", revisions, replace(ROLLOUT, held=True), now=soon)
+    held = rollout_lines("m", revisions, Journal(rollout=replace(ROLLOUT, held=True)), now=soon)
     assert held[2] == "rollout    step 1 of 2, held 2026-01-02 03:04:05 UTC"
-    assert "nothing was written down" in rollout_lines("m", revisions, None, now=later)[2]
-    assert rollout_lines("m", revisions, replace(ROLLOUT, back_to=7), now=later)[2:] == [
+    assert "nothing was written down" in rollout_lines("m", revisions, Journal(), now=later)[2]
+    assert rollout_lines("m", revisions, Journal(rollout=replace(ROLLOUT, back_to=7)), now=later)[2:] == [
         "rollback   under way, to what revision 7 served",
         "           go on: ai-how deploy rollback m",
         "           end it: ai-how deploy rollback m --to 1",
     ]
-    assert rollout_lines("m", revisions[:1], None, now=later) == []
+    assert rollout_lines("m", revisions[:1], Journal(), now=later) == []
+    over = ended(begun(Journal(), 2, SPEC, at="t", outcome=Outcome.UNDER_WAY), 2, Outcome.ROLLED_BACK, at="t")
+    assert rollout_lines("m", (revision(1, 100), revision(2, 0)), over, now=later)[2:] == [
+        "rollout    ended, but the revision without requests was not removed yet",
+        "           remove it: ai-how deploy update m --resume",
+    ]
     entries = history(Journal(), revisions)
     lines = history_lines([replace(entries[0], why="slow " * 30), entries[1]], revisions)
     assert lines[0].split() == ["REVISION", "STARTED", "MODEL", "SHARE", "OUTCOME"]

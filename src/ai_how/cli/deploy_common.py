@@ -87,23 +87,24 @@ def show_status(status: EndpointStatus, site: ServingSite, output: str) -> None:
     from datetime import UTC, datetime
 
     from ai_how.cli.rollout_text import moved_line, rollout_lines
+    from ai_how.endpoints.rollout.journal import Journal
     from ai_how.errors import AiHowError
     from ai_how.models.library import resolve
 
     name, newer = status.spec.name, ""
     # a record that is broken has no revisions
     revisions = site.endpoints.revisions(name) if status.spec.model_uri else ()
-    rollout = site.endpoints.journal(name).rollout if len(revisions) > 1 else None
+    journal = site.endpoints.journal(name) if len(revisions) > 1 else Journal()
     if status.spec.model_ref:
         try:
             newer = moved_line(status.spec, resolve(status.spec.model_ref, site.stores()))
         except AiHowError as error:
             newer = f"newer      not known: {error.brief}"
     if output == "json":
-        print_json({**asdict(status), "revisions": revisions, "rollout": rollout})
+        print_json({**asdict(status), "revisions": revisions, "rollout": journal.rollout})
         return
     show_endpoint(status, output)
-    under_way = rollout_lines(name, revisions, rollout, now=datetime.now(UTC))
+    under_way = rollout_lines(name, revisions, journal, now=datetime.now(UTC))
     for line in [*under_way, *([for_this_site(newer)] if newer else [])]:
         click.echo(line)
 

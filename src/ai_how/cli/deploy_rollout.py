@@ -18,6 +18,7 @@ from ai_how.errors import NotFoundError
 
 if TYPE_CHECKING:
     from ai_how.endpoints.interface import Revision
+    from ai_how.endpoints.rollout.journal import RollingEndpoints
     from ai_how.endpoints.serving_site import ServingSite
 
 
@@ -156,9 +157,12 @@ def rollback(
     site = open_serving(site_path, provider=provider)
     name, endpoints = endpoint_name(endpoint_id, endpoint), site.endpoints
     endpoints.get(name)
+    finished = _finish_rollback(endpoints, name)
     rollout = endpoints.journal(name).rollout
     pair = parts(endpoints.revisions(name), rollout)
-    if pair and rollout and rollout.back_to and to in (None, rollout.back_to):
+    if finished and to in (None, finished[0].number):
+        kept, gone = finished
+    elif pair and rollout and rollout.back_to and to in (None, rollout.back_to):
         note(f"  going on with the rollback to what revision {rollout.back_to} served")
         gone, kept = moves.finish_going_back(
             endpoints, name, rollout, timeout_s=site.start_timeout_s, stopped=lambda: False
@@ -174,6 +178,19 @@ def rollback(
         print_json({"endpoint": name, "serves": kept, "removed": gone})
     else:
         click.echo(f"{name} serves {moves.label(kept)}; {moves.label(gone)} is removed")
+
+
+def _finish_rollback(endpoints: RollingEndpoints, name: str) -> tuple[Revision, Revision] | None:
+    """What a command that was killed had left of an ended rollout goes; where that was rolled back, no further step
+    back is asked for: the revision that stays and the one that went."""
+    from ai_how.bench.rollout import moves
+    from ai_how.endpoints.rollout.journal import Outcome
+
+    left = moves.remove_outlived(endpoints, name)
+    entry = endpoints.journal(name).entry(left.number) if left else None
+    if left is None or entry is None or entry.outcome is not Outcome.ROLLED_BACK:
+        return None
+    return endpoints.revisions(name)[0], left
 
 
 def _go_back(site: ServingSite, name: str, *, to: int | None, yes: bool) -> tuple[Revision, Revision]:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ai_how.cli.output import columns, wrap
 from ai_how.endpoints.interface import Revision
-from ai_how.endpoints.rollout.journal import Entry, Rollout, parts
+from ai_how.endpoints.rollout.journal import Entry, Journal, outlived, parts
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.models.types import RegisteredVersion
 
@@ -39,8 +39,9 @@ def history_lines(entries: Sequence[Entry], revisions: Sequence[Revision]) -> li
     return lines
 
 
-def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout | None, *, now: datetime) -> list[str]:
+def rollout_lines(name: str, revisions: tuple[Revision, ...], journal: Journal, *, now: datetime) -> list[str]:
     """What is under way; nothing where one revision serves alone."""
+    rollout = journal.rollout
     if parts(revisions, rollout) is None:
         return []
     lines: list[str] = []
@@ -48,6 +49,10 @@ def rollout_lines(name: str, revisions: tuple[Revision, ...], rollout: Rollout |
         version = f"{revision.spec.model_name}/{revision.spec.model_version}"
         words = f"{revision.number}  {version}  {revision.share_percent} % of the requests  {revision.state}"
         lines.append(f"{'' if lines else 'revisions':<11}{words}")
+    if outlived(revisions, journal):
+        lines.append("rollout    ended, but the revision without requests was not removed yet")
+        lines.append(f"           remove it: ai-how deploy update {name} --resume")
+        return lines
     if rollout is None:
         lines.append("rollout    under way, of which nothing was written down")
     elif rollout.back_to:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ai_how.bench.rollout.report import Report
     from ai_how.bench.rollout.run import Settings
     from ai_how.endpoints.deploy_file import DeployFile
+    from ai_how.endpoints.interface import Revision
     from ai_how.endpoints.rollout.journal import Options, Rollout
     from ai_how.endpoints.serving_site import ServingSite
     from ai_how.endpoints.types import EndpointSpec
@@ -62,6 +63,7 @@ class Measuring:
 
 def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, provider: str | None, output: str) -> int:
     """Roll out and report; the exit code."""
+    from ai_how.bench.rollout.moves import remove_outlived
     from ai_how.endpoints.deploy import serves_alike
     from ai_how.models.types import NOT_REGISTERED
 
@@ -73,6 +75,9 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
     if asked.resume and asked.dry_run:
         raise SpecError("--dry-run says what a new rollout would do", next_step="leave --resume out")
     current = site.endpoints.get(asked.name).spec
+    if asked.resume and (left := remove_outlived(site.endpoints, asked.name)) is not None:
+        _show_removed(asked.name, left, output=output)
+        return 0
     if asked.resume:
         measuring = measuring.after(_to_resume(site, asked))
     settings = _settings(site, measuring)
@@ -93,6 +98,15 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
     report = _roll_out(site, asked.name, spec, current, settings=settings, quiet=output == "json")
     show_if_seen(lambda: _show(report, site, output=output))
     return EXIT_CODES[report.result]
+
+
+def _show_removed(name: str, left: Revision, *, output: str) -> None:
+    from ai_how.bench.rollout.moves import label
+
+    if output == "json":
+        print_json({"endpoint": name, "removed": left})
+    else:
+        click.echo(f"the rollout of {name} had ended; {label(left)}, which was left of it, is removed")
 
 
 def _to_resume(site: ServingSite, asked: Asked) -> Rollout | None:
@@ -203,9 +217,11 @@ def _base(
 
 def _check_free(site: ServingSite, name: str) -> None:
     from ai_how.bench.rollout.moves import under_way
+    from ai_how.endpoints.rollout.journal import outlived
 
-    if len(site.endpoints.revisions(name)) > 1:
-        raise under_way(name, site.endpoints.journal(name).rollout)
+    revisions, journal = site.endpoints.revisions(name), site.endpoints.journal(name)
+    if len(revisions) > 1 and outlived(revisions, journal) is None:
+        raise under_way(name, journal.rollout)
 
 
 def _nothing_to_do(site: ServingSite, spec: EndpointSpec, current: EndpointSpec, *, asked: Asked, output: str) -> int:

@@ -22,7 +22,8 @@ class Replica:
     """One engine process and what the gateway knows of it.
 
     ``since``, ``ready_since`` and ``loaded_at`` (its health path answered) are the loop's times. ``warm`` once the
-    process has answered a request; ``doubt`` is set when it should be asked for its health now.
+    process has answered a request; ``doubt`` is set when it should be asked for its health now. ``heard`` once the
+    end of a failed one's log has been read.
     """
 
     process: ReplicaProcess
@@ -35,6 +36,7 @@ class Replica:
     restarts: int = 0
     pid: int | None = None
     message: str = ""
+    heard: bool = False
     doubt: asyncio.Event = field(default_factory=asyncio.Event)
     watch: asyncio.Task[None] | None = None
     leave: asyncio.Task[None] | None = None

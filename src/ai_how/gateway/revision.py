@@ -164,7 +164,7 @@ class Revision:
     @property
     def state(self) -> EndpointState:
         views = self._views()
-        return scaling.endpoint_state(
+        state = scaling.endpoint_state(
             views,
             stopped=self.spec.stopped or self.deleting,
             wanted=self._scale.wanted,
@@ -172,6 +172,9 @@ class Revision:
             was_ready=self._standing.was_ready,
             asked=self.starts.asked or any(view.current for view in views),
         )
+        dying = any(replica.state == "failed" and not replica.heard for replica in self.pool.replicas.values())
+        # who sees the error wants its reason with it, which is still being read
+        return EndpointState.STARTING if dying and state is EndpointState.ERROR else state
 
     def replica_statuses(self) -> tuple[ReplicaStatus, ...]:
         """The replicas as the admin API shows them."""
@@ -327,6 +330,7 @@ class Revision:
             replica.watch.cancel()
         if replica.state == "failed":
             tail = await leaving.last_words(replica, self._means)
+            replica.heard = True
             if replica.process.spec_digest == self.digest and tail:
                 self._standing.reason = f"{replica.name}: {replica.message}\n{tail}"
             self._refuse_if_in_error()

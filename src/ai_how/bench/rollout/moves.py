@@ -24,6 +24,7 @@ from ai_how.endpoints.rollout.journal import (
     ended,
     explained,
     history,
+    outlived,
     parts,
     serves,
 )
@@ -34,7 +35,6 @@ _TRIES = 45
 _PAUSE_S = 1.0
 """A gateway that died is back within seconds, on a busy machine within some more."""
 _POLL_S = 0.1
-_LAST_WORDS_S = 1.0
 _USUAL = Options()
 
 
@@ -66,6 +66,7 @@ def begin(
         ConflictError: one is under way already.
     """
     name = spec.name
+    remove_outlived(endpoints, name)
     revisions = endpoints.revisions(name)
     if len(revisions) > 1:
         raise under_way(name, endpoints.journal(name).rollout)
@@ -178,10 +179,7 @@ def wait_until_ready(
         if found.state is EndpointState.RUNNING:
             return
         if found.state is EndpointState.ERROR:
-            # what the engine said last is read a moment after it is given up
-            time.sleep(_LAST_WORDS_S)
-            last = _find(endpoints, name, number)
-            raise ProviderError(f"revision {number} cannot start", evidence=last.message or found.message)
+            raise ProviderError(f"revision {number} cannot start", evidence=found.message)
         if time.monotonic() > deadline:
             raise TryAgainError(f"revision {number} is not ready after {timeout_s:g} s", evidence=found.message)
         time.sleep(_POLL_S)
@@ -231,6 +229,14 @@ def keep_only(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, w
     _again(give_all, name)
     _again(lambda: _write_end(endpoints, name, kept=kept, gone=gone, why=why), name)
     _again(lambda: _remove(endpoints, name, gone), name)
+
+
+def remove_outlived(endpoints: RollingEndpoints, name: str) -> Revision | None:
+    """Finish the end of a rollout whose command was killed before it had removed a revision; that revision."""
+    left = outlived(endpoints.revisions(name), endpoints.journal(name))
+    if left is not None:
+        _again(lambda: _remove(endpoints, name, left.number), name)
+    return left
 
 
 def end_rollout(endpoints: RollingEndpoints, name: str, *, why: str) -> tuple[Revision, Revision] | None:

@@ -182,6 +182,14 @@ def parts(revisions: tuple[Revision, ...], rollout: Rollout | None) -> tuple[Rev
     return ordered[0], ordered[-1]
 
 
+def outlived(revisions: tuple[Revision, ...], journal: Journal) -> Revision | None:
+    """A revision whose end is written down and that is still there: who ended the rollout was killed before it went."""
+    if len(revisions) < 2 or journal.rollout is not None:
+        return None
+    over = {entry.number for entry in journal.history if entry.ended_at}
+    return next((one for one in revisions if one.share_percent == 0 and one.number in over), None)
+
+
 def may_move(reference: str) -> str:
     """What to remember of how a version was named: empty where it cannot come to mean another one."""
     name = reference.removeprefix("model://")
