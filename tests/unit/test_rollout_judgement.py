@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from ai_how.bench.rollout.judgement import (
 )
 from ai_how.bench.rollout.measure import Load, observed
 from ai_how.bench.rollout.report import Report, StepReport, render_text, to_json
+from ai_how.bench.rollout.report_html import render_html
 from ai_how.bench.samples import Phase, Sample
 from ai_how.bench.workload import Workload
 
@@ -216,3 +218,9 @@ def test_the_report_says_what_failed_with_its_figures() -> None:
     assert text.splitlines()[-1].startswith("rolled back: latency P95")
     assert max(map(len, text.splitlines())) <= 80
     assert to_json(report)["steps"][0]["rows"][1]["outcome"] == "fail"
+    shown = render_html(replace(report, endpoint="<m>", check_row=Row(metric="answer checks", target="", unit="")))
+    assert "<h1>&lt;m&gt;: revision 1 (m/1) to revision 2 (m/2)</h1>" in shown
+    assert '<td class="fail">fail</td>' in shown
+    assert '<td class="not">not measured</td>' in shown
+    assert "P95 of a whole answer at each step" in shown
+    assert "Nothing was measured." in render_html(replace(report, steps=()))

@@ -310,7 +310,7 @@ def _show(report: Report, site: ServingSite, *, output: str) -> None:
     if trouble:
         note(f"\nWarning: the report could not be kept: {trouble}")
     elif output != "json":
-        note(f"\nkept: {file}")
+        note(f"\nkept: {file} and .html")
     if report.result == "held" and output != "json":
         name = report.endpoint
         # the same again for as long would be as unclear
@@ -320,11 +320,13 @@ def _show(report: Report, site: ServingSite, *, output: str) -> None:
 
 def _keep(report: Report, file: Path) -> str:
     """Write the report; what went wrong, empty where nothing did: what was done to the endpoint counts more."""
-    from ai_how.apply.files import write_json
+    from ai_how.apply.files import write_atomic, write_json
     from ai_how.bench.rollout.report import to_json
+    from ai_how.bench.rollout.report_html import render_html
 
     try:
         write_json(file, to_json(report))
+        write_atomic(file.with_suffix(".html"), render_html(report))
     except AiHowError as error:
         return error.brief
     except OSError as error:

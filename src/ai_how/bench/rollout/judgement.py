@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["pass", "fail", "unclear", "not measured"]
 
+LATENCY = "latency P95"
 BOOTSTRAPS = 1000
 _BATCH = 100
 LEAST_ROUNDS = 3
@@ -171,7 +172,7 @@ def latency_row(old: Observed, new: Observed, limits: Limits) -> Row:
     else:
         note += "; its 95 % range reaches over the target"
     return Row(
-        metric="latency P95",
+        metric=LATENCY,
         target=f"< {limit:g} ms",
         unit="ms",
         new=value,

@@ -57,72 +57,82 @@ def to_json(report: Report) -> dict[str, Any]:
 def render_text(report: Report) -> str:
     """The report for people, in 80 columns."""
     lines = [f"{report.endpoint}: {report.old} -> {report.new}", ""]
-    table: list[tuple[str, ...]] = [("STEP", "FIGURE", "OLD", "NEW", "95 % RANGE", "TARGET", "")]
-    if report.check_row:
-        table.append(_row("0 %", report.check_row))
-    for step in report.steps:
-        table += [_row(f"{step.share_percent} %", row) for row in step.rows]
-    lines += _columns(table) if len(table) > 1 else ["nothing was measured"]
-    notes = _notes(report)
-    lines += ["", *notes] if notes else []
-    lines += ["", _asked(report), ""]
+    found = rows_by_step(report)
+    table = [("STEP", "FIGURE", "OLD", "NEW", "95 % RANGE", "TARGET", ""), *(_row(share, row) for share, row in found)]
+    lines += _columns(table) if found else ["nothing was measured"]
+    said = [line for lines_of_one in notes(report) for line in lines_of_one]
+    lines += ["", *said] if said else []
+    lines += ["", *asked(report), ""]
     lines += _wrapped(f"{report.result}: {report.why}")
     return "\n".join(lines)
 
 
-def _row(step: str, row: Row) -> tuple[str, ...]:
-    low, high = row.interval or (None, None)
-    between = "" if row.interval is None else f"{_figure(low)} to {_figure(high)}"
-    return step, row.metric, _figure(row.old), _figure(row.new), between, row.target, row.outcome
-
-
-def _notes(report: Report) -> list[str]:
-    """What must be known of a row that does not simply pass."""
-    notes = []
+def rows_by_step(report: Report) -> list[tuple[int, Row]]:
+    """All rows in the order in which they were decided, each with the new revision's share in percent."""
     rows = [(step.share_percent, row) for step in report.steps for row in step.rows]
-    if report.check_row:
-        rows.insert(0, (0, report.check_row))
+    return [(0, report.check_row), *rows] if report.check_row else rows
+
+
+def between(row: Row) -> str:
+    """A row's range; empty where there is none."""
+    if row.interval is None:
+        return ""
+    low, high = row.interval
+    return f"{figure_text(low)} to {figure_text(high)}"
+
+
+def notes(report: Report) -> list[list[str]]:
+    """What must be known of rows that do not simply pass: one list of lines for each note."""
+    found = []
+    rows = rows_by_step(report)
     for share, row in rows:
         if row.no_objection:
             continue
         if row.outcome != "pass" or "judged by" in row.note:
-            notes += _wrapped(f"{share} %, {row.metric}: {row.note}")
+            found.append(_wrapped(f"{share} %, {row.metric}: {row.note}"))
     if any(row.no_objection for _, row in rows):
-        notes += _wrapped(
-            "unclear: the figure holds or noise explains it, but its range reaches over the target; "
-            "a longer --duration narrows it"
+        found.append(
+            _wrapped(
+                "unclear: the figure holds or noise explains it, but its range reaches over the target; "
+                "a longer --duration narrows it"
+            )
         )
     if any(row.interval and row.interval[1] is None for _, row in rows):
-        notes += _wrapped("a range that ends with -: too few answers to know its upper end")
+        found.append(_wrapped("a range that ends with -: too few answers to know its upper end"))
     for result in report.checks:
         if result.problem:
             before = "; the old revision's too" if result.old_problem else ""
-            notes += _wrapped(f"check {result.prompt[:60]!r}: {result.problem}{before}; it said {result.answer[:80]!r}")
-    return notes
+            said = f"{result.problem}{before}; it said {result.answer[:80]!r}"
+            found.append(_wrapped(f"check {result.prompt[:60]!r}: {said}"))
+    return found
 
 
-def _asked(report: Report) -> str:
+def asked(report: Report) -> list[str]:
+    """What was measured, with what, from where: lines of one paragraph."""
     workload, machine = report.workload, report.machine
     kind = "chat" if workload.chat else "completion"
     answers = sum(step.new_answers for step in report.steps), sum(step.old_answers for step in report.steps)
-    return "\n".join(
-        _wrapped(
-            f"measured with {answers[0]} answers of the new and {answers[1]} of the old revision: {kind} prompts of "
-            f"about {workload.prompt_words} words, {workload.output_tokens} tokens out, {report.load.concurrency} at "
-            f"once, in rounds by turns; asked from {machine.cpu}, {machine.cores:g} cores, load average "
-            f"{machine.load_average_before:g} before"
-        )
+    return _wrapped(
+        f"measured with {answers[0]} answers of the new and {answers[1]} of the old revision: {kind} prompts of "
+        f"about {workload.prompt_words} words, {workload.output_tokens} tokens out, {report.load.concurrency} at "
+        f"once, in rounds by turns; asked from {machine.cpu}, {machine.cores:g} cores, load average "
+        f"{machine.load_average_before:g} before"
     )
+
+
+def figure_text(value: float | None) -> str:
+    """A figure with three digits; a dash where it was not measured."""
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _row(share: int, row: Row) -> tuple[str, ...]:
+    return f"{share} %", row.metric, figure_text(row.old), figure_text(row.new), between(row), row.target, row.outcome
 
 
 def _wrapped(text: str) -> list[str]:
     import textwrap
 
     return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:
