@@ -1,6 +1,8 @@
 # Two commands to know: `make demo` and `make test`. Both set up everything they need.
 PYTHON ?= python3
 BIN := .venv/bin
+# files of tests side by side
+JOBS ?= logical --maxprocesses 4
 export PYTHON
 
 .PHONY: help demo demo-down test unit lint format bench lock docs clean
@@ -19,7 +21,7 @@ demo-down: ## Remove everything that the demo made
 
 test: ## Set up and run all tests
 	@scripts/setup dev
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --cov --cov-report=term -n $(JOBS) --dist loadfile $(ARGS)
 
 unit: ## Only the quick tests: no processes, no sockets
 	@scripts/setup dev
