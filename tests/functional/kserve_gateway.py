@@ -22,7 +22,7 @@ from .certificates import Pair
 from .kserve_controller import SPACE, KServe
 
 KEY = "sk-of-the-cluster"
-HOLD_S = 20.0
+HOLD_S = 50.0
 Object = dict[str, Any]
 
 
