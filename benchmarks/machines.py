@@ -1,7 +1,8 @@
-"""From nothing to machines that can be worked on: ours, and virt-install on the same image, network and seeds.
+"""From nothing to machines that can be worked on: ours, and virt-install and kcli on the same image, network and seeds.
 
 Needs root and libvirt; everything happens on a private libvirt host in a network namespace. Machines are emulated, so
-times are those of this processor and its load, which are printed. Bounded by ``--limit`` seconds a step.
+times are those of this processor and its load, which are printed; on a busy machine the processor's time, that of QEMU
+and of the program that made the machines, says more than the clock. Bounded by ``--limit`` seconds a step.
 Usage: python benchmarks/machines.py [-o json] [--machines N...] [--image NAME] [--without-peer] [--limit S]
 """
 
@@ -11,11 +12,13 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+import psutil  # noqa: E402
 from tests.functional.libvirt_host import LibvirtHost, new_host, why_not  # noqa: E402
 from tests.functional.libvirt_site import MachineSite  # noqa: E402
 
@@ -61,11 +65,25 @@ def site_of(host: LibvirtHost, base: Path, *, name: str, machines: int, image: s
     return made
 
 
-def timed(site: MachineSite, *words: str, limit_s: float) -> dict[str, float]:
-    """How long a command took, and the load while it did."""
-    began = time.perf_counter()
-    site.run(*words, timeout_s=limit_s)
-    return {"seconds": round(time.perf_counter() - began, 1), "load": round(os.getloadavg()[0], 1)}
+class Clock:
+    """Seconds by the clock and of the processor since it was made, and the load."""
+
+    def __init__(self, host: LibvirtHost) -> None:
+        self.host = host
+        self.began, self.used_s = time.perf_counter(), self._used_s()
+
+    def read(self) -> dict[str, float]:
+        return {
+            "seconds": round(time.perf_counter() - self.began, 1),
+            "processor_s": round(self._used_s() - self.used_s, 1),
+            "load": round(os.getloadavg()[0], 1),
+        }
+
+    def _used_s(self) -> float:
+        """Of the programs that were run so far, and of the machines that run now."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        machines = [psutil.Process(pid).cpu_times() for pid in self.host.processes("qemu-system")]
+        return ended.ru_utime + ended.ru_stime + sum(used.user + used.system for used in machines)
 
 
 def ours(host: LibvirtHost, base: Path, *, machines: int, image: str, limit_s: float) -> dict[str, Any]:
@@ -74,47 +92,52 @@ def ours(host: LibvirtHost, base: Path, *, machines: int, image: str, limit_s: f
     found: dict[str, Any] = {}
     steps = {"up": "up", "up, nothing to do": "up", "destroy": "destroy"}
     for name, command in steps.items():
-        took = timed(site, command, "--yes", limit_s=limit_s)
+        clock = Clock(host)
+        site.run(command, "--yes", timeout_s=limit_s)
+        took = clock.read()
+        if command == "destroy":
+            # what the machines used until then has gone with them
+            del took["processor_s"]
         found |= tell(f"ai-how {name}, {machines}", took)
     return found
 
 
 def theirs(
-    host: LibvirtHost, base: Path, *, machines: int, image: str, limit_s: float, in_turn: bool
+    host: LibvirtHost, base: Path, *, peer: str, machines: int, image: str, limit_s: float, in_turn: bool = False
 ) -> dict[str, Any]:
-    """virt-install on a network, an image and seeds that are there already: only what it does is timed."""
-    name = f"{'turn' if in_turn else 'peer'}{machines}"
+    """A peer on a network, an image and seeds that are there already: only what it does is timed."""
+    name = f"{'turn' if in_turn else peer}{machines}"
     site = site_of(host, base, name=name, machines=machines, image=image, start="manual")
     site.run("up", "--yes", timeout_s=limit_s)
-    provider = site.provider()
-    wishes = list(provider.look.wanted.machines.values())
+    wishes = list(site.provider().look.wanted.machines.values())
     deadline = time.monotonic() + limit_s
-    began = time.perf_counter()
+    clock = Clock(host)
     for wish in wishes:
-        install(site, wish)
+        PEERS[peer](site, wish)
         if in_turn:
             wait(site, wish, deadline)
     with ThreadPoolExecutor(max_workers=len(wishes)) as pool:
         list(pool.map(lambda wish: wait(site, wish, deadline), wishes))
-    took = {"seconds": round(time.perf_counter() - began, 1), "load": round(os.getloadavg()[0], 1)}
+    took = clock.read()
     connect = open_connection(host.uri)
     for wish in wishes:
         domain = connect.lookupByName(f"theirs-{wish.machine.node}")
         domain.destroy()
         domain.undefine()
-        (site.storage / name / f"theirs-{wish.machine.node}.qcow2").unlink()
+    for disk in (site.storage / name).glob("theirs-*"):
+        disk.unlink()
     site.destroy()
     how = "each when the one before is ready" if in_turn else "one after another, then waited for"
-    return tell(f"virt-install, {machines}, {how}", took)
+    return tell(f"{peer}, {machines}, {how}", took)
 
 
 def tell(what: str, took: dict[str, float]) -> dict[str, Any]:
     """Said at once too: a run that is broken off is not for nothing."""
-    print(f"{what}: {took['seconds']:.1f} s, load {took['load']:.1f}", file=sys.stderr)
+    print(f"{what}: {json.dumps(took)}", file=sys.stderr)
     return {what: took}
 
 
-def install(site: MachineSite, wish: MachineWish) -> None:
+def by_virt_install(site: MachineSite, wish: MachineWish) -> None:
     folder = site.storage / site.name
     disk = folder / f"theirs-{wish.machine.node}.qcow2"
     size = str(wish.machine.disks[0].size_bytes)
@@ -127,9 +150,36 @@ def install(site: MachineSite, wish: MachineWish) -> None:
     words += ["--check", "mac_in_use=off"]
     words += ["--disk", f"path={disk},bus=virtio", "--disk", f"path={folder / wish.machine.seed},device=cdrom"]
     words += ["--network", f"network={nic.network},mac={nic.mac},model=virtio", "--graphics", "none"]
-    done = subprocess.run([*words, "--noautoconsole"], check=False, capture_output=True, text=True)
+    peer_run([*words, "--noautoconsole"])
+
+
+def by_kcli(site: MachineSite, wish: MachineWish) -> None:
+    """kcli with settings of its own in a home of its own; JSON is YAML."""
+    nic, home = wish.machine.nics[0], site.folder / "kcli"
+    machine = {
+        **{"memory": 1024, "numcpus": 1, "machine": "q35", "cpumodel": "qemu64", "vnc": False, "nested": False},
+        "disks": [wish.machine.disks[0].size_bytes // 2**30],
+        "nets": [{"name": nic.network, "mac": nic.mac}],
+        # the seed that is there: kcli's own names network cards by guess
+        **{"cloudinit": False, "iso": wish.machine.seed},
+    }
+    client = {"type": "kvm", "url": site.host.uri, "pool": wish.machine.pool, "virttype": "qemu"}
+    (home / ".kcli").mkdir(parents=True, exist_ok=True)
+    (home / ".kcli" / "config.yml").write_text(json.dumps({"default": {"client": "here"}, "here": client}))
+    asked = home / f"{wish.machine.node}.yml"
+    asked.write_text(json.dumps(machine))
+    words = ["kcli", "create", "vm", "-i", wish.image.volume, "--paramfile", str(asked)]
+    peer_run([*words, f"theirs-{wish.machine.node}"], HOME=str(home))
+
+
+PEERS: dict[str, Callable[[MachineSite, MachineWish], None]] = {"virt-install": by_virt_install, "kcli": by_kcli}
+GET = {"virt-install": "apt-get install virtinst", "kcli": "pip install kcli, where Python finds libvirt's module"}
+
+
+def peer_run(words: list[str], **environment: str) -> None:
+    done = subprocess.run(words, env={**os.environ, **environment}, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise SystemExit(f"virt-install ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{words[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
 def wait(site: MachineSite, wish: MachineWish, deadline: float) -> None:
@@ -171,33 +221,50 @@ def main() -> None:
     except NotFoundError as error:
         print(f"not measured: {error}")
         return
-    result: dict[str, Any] = {"conditions": conditions(image), "results": {}}
+    absent = {peer: why for peer in PEERS if (why := why_no_peer(peer, left_out=asked.without_peer))}
+    result: dict[str, Any] = {"conditions": conditions(image), "results": {}, "peers": absent}
     base = Path(tempfile.mkdtemp(prefix="ahbench-", dir="/tmp"))
     host = new_host(base)
-    common = {"image": image, "limit_s": asked.limit}
     try:
         host.start()
-        with_peer = not asked.without_peer and shutil.which("virt-install") is not None
-        if not with_peer:
-            result["peer"] = "not measured: " + ("left out" if asked.without_peer else "virt-install is not installed")
-        for number in asked.machines:
-            result["results"] |= ours(host, base, machines=number, **common)
-            if with_peer:
-                result["results"] |= theirs(host, base, machines=number, in_turn=False, **common)
-            if with_peer and asked.in_turn and number > 1:
-                result["results"] |= theirs(host, base, machines=number, in_turn=True, **common)
+        result["results"] = measured(
+            host, base, asked, image=image, peers=[peer for peer in PEERS if peer not in absent]
+        )
     finally:
         host.stop()
         shutil.rmtree(base, ignore_errors=True)
     print(json.dumps(result, indent=1) if asked.output == "json" else as_text(result))
 
 
+def why_no_peer(peer: str, *, left_out: bool) -> str:
+    """Why a peer is not measured; empty where it is."""
+    if left_out:
+        return "not measured: left out"
+    return "" if shutil.which(peer) else f"not measured: {peer} is not installed; {GET[peer]}"
+
+
+def measured(
+    host: LibvirtHost, base: Path, asked: argparse.Namespace, *, image: str, peers: list[str]
+) -> dict[str, Any]:
+    common = {"image": image, "limit_s": asked.limit}
+    found: dict[str, Any] = {}
+    for number in asked.machines:
+        found |= ours(host, base, machines=number, **common)
+        for peer in peers:
+            found |= theirs(host, base, peer=peer, machines=number, **common)
+        if "virt-install" in peers and asked.in_turn and number > 1:
+            found |= theirs(host, base, peer="virt-install", machines=number, in_turn=True, **common)
+    return found
+
+
 def as_text(result: dict[str, Any]) -> str:
     lines = [f"{name}: {value}" for name, value in result["conditions"].items()]
     width = max(len(name) for name in result["results"])
-    lines += ["", f"{'':{width}}  seconds  load"]
-    lines += [f"{name:{width}}  {one['seconds']:7.1f}  {one['load']:4.1f}" for name, one in result["results"].items()]
-    return "\n".join([*lines, *([f"peer: {result['peer']}"] if "peer" in result else [])])
+    lines += ["", f"{'':{width}}  seconds  processor  load"]
+    for name, one in result["results"].items():
+        used = f"{one['processor_s']:9.1f}" if "processor_s" in one else f"{'':9}"
+        lines.append(f"{name:{width}}  {one['seconds']:7.1f}  {used}  {one['load']:4.1f}")
+    return "\n".join([*lines, *(f"{peer}: {why}" for peer, why in result["peers"].items())])
 
 
 if __name__ == "__main__":
