@@ -30,6 +30,22 @@ packer {
   }
 }
 """
+_VARIABLES = """\
+variable "accelerator" {
+  type    = string
+  default = "kvm"
+}
+
+variable "output" {
+  type    = string
+  default = "output"
+}
+
+variable "compress" {
+  type    = bool
+  default = true
+}
+"""
 
 
 def packer_files(recipe: Recipe, *, base: str, base_sha256: str, script: str) -> dict[str, str]:
@@ -43,35 +59,14 @@ def packer_files(recipe: Recipe, *, base: str, base_sha256: str, script: str) ->
 
 
 def _template(recipe: Recipe, *, base: str, base_sha256: str) -> str:
-    packages = " ".join(recipe.all_packages)
-    provision = " ".join(["sudo", *provision_words(recipe, _UPLOADED)])
-    install = [
-        "set -e",
-        f"packages={json.dumps(packages)}",
-        # what is there already needs no network
-        "dpkg-query --show $packages >/dev/null 2>&1 && exit 0",
-        *([] if recipe.components == ("main",) else [_areas(recipe)]),
-        "sudo apt-get update",
-        "sudo DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $packages",
-    ]
+    head = f"# Rendered from recipe {recipe.name} by: ai-how image packer {recipe.name}\n"
+    return f"{head}{_VARIABLES}\n{_source(recipe, base=base, base_sha256=base_sha256)}\n{_build(recipe)}"
+
+
+def _source(recipe: Recipe, *, base: str, base_sha256: str) -> str:
+    """The machine that the image is made in."""
     forget = f"userdel --force --remove {USER}; rm -f /etc/sudoers.d/90-cloud-init-users; systemctl poweroff"
     return f"""\
-# Rendered from recipe {recipe.name} by: ai-how image packer {recipe.name}
-variable "accelerator" {{
-  type    = string
-  default = "kvm"
-}}
-
-variable "output" {{
-  type    = string
-  default = "output"
-}}
-
-variable "compress" {{
-  type    = bool
-  default = true
-}}
-
 source "qemu" "image" {{
   accelerator          = var.accelerator
   disk_image           = true
@@ -101,12 +96,18 @@ source "qemu" "image" {{
   output_directory     = var.output
   vm_name              = "{recipe.image_name}.qcow2"
 }}
+"""
 
+
+def _build(recipe: Recipe) -> str:
+    """What is done in it, and what is taken from it beside its disk."""
+    provision = " ".join(["sudo", *provision_words(recipe, _UPLOADED)])
+    return f"""\
 build {{
   sources = ["source.qemu.image"]
 
   provisioner "shell" {{
-    inline = {_lines(install)}
+    inline = {_lines(_install(recipe))}
   }}
   provisioner "file" {{
     source      = "{SCRIPT}"
@@ -127,6 +128,19 @@ build {{
   }}
 }}
 """
+
+
+def _install(recipe: Recipe) -> list[str]:
+    """Shell commands that install the recipe's packages."""
+    return [
+        "set -e",
+        f"packages={json.dumps(' '.join(recipe.all_packages))}",
+        # what is there already needs no network
+        "dpkg-query --show $packages >/dev/null 2>&1 && exit 0",
+        *([] if recipe.components == ("main",) else [_areas(recipe)]),
+        "sudo apt-get update",
+        "sudo DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $packages",
+    ]
 
 
 def _lines(words: list[str]) -> str:
