@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from ai_how.errors import NotFoundError  # noqa: E402
 from ai_how.machines.connection import open_connection  # noqa: E402
 from ai_how.machines.desired import MachineWish  # noqa: E402
 from ai_how.machines.images.store import ImageStore  # noqa: E402
+from ai_how.machines.ready import question  # noqa: E402
 
 NODES = """
   lab:
@@ -183,11 +185,11 @@ def peer_run(words: list[str], **environment: str) -> None:
 
 
 def wait(site: MachineSite, wish: MachineWish, deadline: float) -> None:
-    """Until cloud-init has finished, asked for as a script of a user's would."""
+    """Until cloud-init has finished, asked for as ai-how does."""
     argv = site.provider().target(wish).argv(connect_timeout_s=15)
     while time.monotonic() < deadline:
-        asked = site.host.inside(*argv, "--", "cloud-init status --wait")
-        if subprocess.run(asked, check=False, capture_output=True).returncode in (0, 2):
+        asked = site.host.inside(*argv, "--", shlex.join(["sh", "-c", question()]))
+        if subprocess.run(asked, check=False, capture_output=True).returncode == 0:
             return
         time.sleep(1)
     raise SystemExit(f"{wish.machine.node} did not come up in time")
