@@ -26,6 +26,7 @@ from ai_how.rollout.stacks_of_site import SiteStacks, SupplyOf
 from ai_how.run.ssh import SshTarget
 from ai_how.site.kubernetes import Kubernetes
 from ai_how.site.spec import Site
+from tests.fake_cluster import admin_conf
 from tests.kubernetes_nodes import VERSIONS, nodes_of
 
 KUBESPRAY = "2.31.0"
@@ -41,6 +42,27 @@ _PLAYBOOK = """
 _SLOW = """
     - name: Wait for a word
       raw: while test -e FOLDER/wait; do sleep 0.1; done
+"""
+_FACTS = """
+- name: Facts
+  hosts: k8s_cluster
+  gather_facts: true
+  tasks:
+    - name: Be root
+      command: id -u
+      register: who
+    - name: Keep what was learnt
+      delegate_to: localhost
+      become: false
+      copy:
+        dest: "FOLDER/{{ inventory_hostname }}.json"
+        content: "{{ {'host': ansible_hostname, 'uid': who.stdout, 'addresses': ansible_all_ipv4_addresses,
+          'memory_mb': ansible_memtotal_mb, 'planned': ip} | to_json }}"
+    - name: Leave what kubeadm would
+      when: inventory_hostname in groups['kube_control_plane']
+      block:
+        - file: {path: /etc/kubernetes, state: directory, mode: "0700"}
+        - copy: {dest: /etc/kubernetes/admin.conf, content: "{{ lookup('file', 'FOLDER/admin.conf') }}", mode: "0600"}
 """
 SUDO = """#!/bin/sh
 # Becomes nobody else: runs the command.
@@ -70,6 +92,14 @@ def write_checkout(folder: Path, notes: Path) -> Path:
     defaults.parent.mkdir(parents=True)
     defaults.write_text("".join(f"{name}:\n" for name in names))
     return folder
+
+
+def write_facts_checkout(folder: Path) -> Path:
+    """The same for machines that boot: ``cluster.yml`` leaves ``folder/NODE.json`` and an administrator's file."""
+    checkout = write_checkout(folder / "checkout", folder)
+    (checkout / "cluster.yml").write_text(_FACTS.replace("FOLDER", str(folder)))
+    (folder / "admin.conf").write_text(admin_conf())
+    return checkout
 
 
 def write_sudo(folder: Path) -> Path:

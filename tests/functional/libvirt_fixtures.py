@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -48,9 +49,11 @@ def dry_site(libvirt_host: LibvirtHost, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="session")
-def boot_image() -> BootImage:
+def boot_image(tmp_path_factory: pytest.TempPathFactory) -> BootImage:
     """The image that tests boot; on a machine that does not have it yet, built once, which takes minutes."""
-    return bootable_image()
+    own = tmp_path_factory.getbasetemp()
+    # where tests run side by side, each process has a folder of its own in that of the run
+    return bootable_image(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture(scope="session")

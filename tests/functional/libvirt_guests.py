@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ from ai_how.machines.images.store import ImageStore
 from .libvirt_site import MachineSite
 from .site import AI_HOW
 
+OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 FOUR_MACHINES = """
   cloud:
     image: IMAGE
@@ -32,12 +34,23 @@ FOUR_MACHINES = """
   hpc:
     kind: hpc
     image: IMAGE
+    firmware: FIRMWARE
     subnet: 192.168.211.0/24
     nodes:
       - {role: hpc-controller, vcpus: 1, memory_gib: 1, disk_gib: 4}
-"""
+""".replace("FIRMWARE", "uefi" if OVMF.exists() else "bios")
 NODES = ("cloud-control-plane-1", "cloud-cpu-worker-1", "cloud-cpu-worker-2", "hpc-controller-1")
-
+TWO_OF_FOUR = """
+  cloud:
+    image: IMAGE
+    subnet: 192.168.210.0/24
+    kubernetes: KUBERNETES
+    stack: {enabled: false}
+    nodes:
+      - {role: control-plane, vcpus: 1, memory_gib: 1, disk_gib: 5}
+      - {role: cpu-worker, vcpus: 1, memory_gib: 1, disk_gib: 4, models_disk_gib: 1}
+"""
+"""What is left of them for what two prove as well as four."""
 
 BUILD_TIMEOUT_S = 1800
 SSH_FAILED = 255
@@ -52,11 +65,26 @@ class BootImage:
     built: bool
 
 
-def bootable_image() -> BootImage:
+def bootable_image(run: Path) -> BootImage:
     """``$AI_HOW_TEST_IMAGE``, else cloud-minimal as its recipe is now, built where it is not there.
 
     Skips the test where a program that builds it is not installed. A build that fails is an error.
+
+    Args:
+        run: A folder of this run of the tests: the first of its processes finds or builds the image, the others wait.
     """
+    kept = run / "boot-image.json"
+    with (run / "boot-image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.exists():
+            known = json.loads(kept.read_text())
+            return BootImage(name=known["name"], path=Path(known["path"]), built=known["built"])
+        image = _bootable_image()
+        kept.write_text(json.dumps({"name": image.name, "path": str(image.path), "built": image.built}))
+        return image
+
+
+def _bootable_image() -> BootImage:
     named = os.environ.get("AI_HOW_TEST_IMAGE")
     if named:
         image = ImageStore(shared_cache() / "images").find(named)
