@@ -23,8 +23,9 @@ def question(*, run: str = "/run/cloud-init", patience_s: int = _PATIENCE_S) -> 
     """What a machine is asked: a shell script that ends when cloud-init has finished, or after ``patience_s``.
 
     It looks for the files that cloud-init leaves instead of asking ``cloud-init status``: that loads all of cloud-init
-    a second time while the first is at work, a tenth of the whole start where it is emulated. Not for longer than
-    ``patience_s``, so that a machine that went off, or the user's Ctrl-C, does not stay unnoticed.
+    a second time while the first is at work, a tenth of the whole start where it is emulated, and longer than
+    ``patience_s`` where the host is busy too. Not for longer than that, so that a machine that went off, or the
+    user's Ctrl-C, does not stay unnoticed.
 
     It prints cloud-init's status file and ends with 0; prints nothing where there is no cloud-init, or where it is
     disabled; ends with 124 where it is still at work, and as ``cloud-init status`` where a part of it has failed.
