@@ -237,6 +237,14 @@ class Store:
         if live is not None and path and _inside(live, path) != _inside(after, path):
             raise _invalid(kind, after, [(".".join(path), "field is immutable")])
 
+        if (
+            kind.kind == "Secret"
+            and live is not None
+            and live.get("immutable")
+            and live.get("data") != after.get("data")
+        ):
+            raise _invalid(kind, after, [("data", "field is immutable when `immutable` is set")])
+
     def _check(self, kind: ServedKind, sent: Object, *, apply: bool) -> None:
         name = sent["metadata"]["name"]
         plain = {key: value for key, value in sent.items() if key not in ("apiVersion", "kind")}

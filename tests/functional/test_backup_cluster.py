@@ -173,7 +173,8 @@ def test_a_cluster_is_kept_and_comes_back(kept: Kept, tmp_path: Path) -> None:
     assert len(kept.versions()) == 2
     assert "wants to be confirmed" in str(kept.refused("restore", str(kept.folder)))
     said = kept.run("restore", str(kept.folder), "--yes")
-    assert "registry and object store are restored" in said and "keeps its own keys" in said
+    assert "Secrets, object store and registry are restored" in said
+    assert "Secret models/object-store is made" in said and "hush" not in said
     assert kept.versions() == before and kept.keys() == objects
     assert artifacts.get("1/run/metrics.txt") == b"loss 0.1"
     # tables still belong to the registry's own user

@@ -17,6 +17,7 @@ from ai_how.backups.databases import PostgresServer, dump_postgresql, external_s
 from ai_how.backups.manifest import SITE_FILE, ModelVersion
 from ai_how.backups.on_nodes import database_pod, save_etcd
 from ai_how.backups.source import kept_version
+from ai_how.errors import TryAgainError
 from ai_how.kubernetes.nodes import CONTROL_PLANE
 from ai_how.kubernetes.with_kubernetes import WithKubernetes
 from ai_how.kubernetes_api.connection import Patience
@@ -32,7 +33,7 @@ from ai_how.stack_access.stores import open_cluster_stores
 
 MLFLOW = "mlflow"
 ETCD = "etcd/snapshot.db"
-_PATIENCE = Patience(total_s=60)
+PATIENCE = Patience(total_s=60)
 _ALONE = ("state.json", "events.jsonl")
 
 
@@ -68,15 +69,19 @@ class ClusterSource:
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """The stack's Secrets, a snapshot of etcd, what was applied and done, the site file."""
-        for namespace, name in kept_secrets(self.stack):
-            found = self._secret(namespace, name)
-            if found is not None:
-                yield f"secrets/{namespace}/{name}.json", found
+        yield from self.secrets()
         yield ETCD, self._etcd()
         for name in _ALONE:
             if (self.folder.root / name).exists():
                 yield name, (self.folder.root / name).read_bytes()
         yield SITE_FILE, self.site_file.read_bytes()
+
+    def secrets(self) -> Iterator[tuple[str, bytes]]:
+        """The Secrets alone, as ``files`` has them."""
+        for namespace, name in kept_secrets(self.stack):
+            found = self._secret(namespace, name)
+            if found is not None:
+                yield f"secrets/{namespace}/{name}.json", found
 
     def _secret(self, namespace: str, name: str) -> bytes | None:
         """A Secret as it can be applied again; None where it is not there."""
@@ -89,11 +94,10 @@ class ClusterSource:
 
     def _etcd(self) -> bytes:
         machines = self.stack.machines
-        node = next(
-            node
-            for node in machines.nodes
-            if node.role == CONTROL_PLANE and node.name in machines.there and node.name not in machines.off
-        )
+        running = (node for node in machines.nodes if node.name in machines.there and node.name not in machines.off)
+        node = next((node for node in running if node.role == CONTROL_PLANE), None)
+        if node is None:
+            raise TryAgainError(f"no control plane of cluster {machines.cluster} is on", next_step="ai-how up")
         with tempfile.TemporaryDirectory(prefix="ai-how-") as folder:
             save_etcd(node, Path(folder) / "snapshot")
             return (Path(folder) / "snapshot").read_bytes()
@@ -119,7 +123,21 @@ def open_cluster_source(
     Raises:
         As ``open_running_stack`` and ``open_cluster_stores``.
     """
-    with open_running_stack(provider, cluster, patience=_PATIENCE) as stack, open_cluster_stores(stack) as stores:
+    with (
+        open_running_stack(provider, cluster, patience=PATIENCE) as stack,
+        source_of(stack, folder, site_file) as source,
+    ):
+        yield source
+
+
+@contextmanager
+def source_of(stack: RunningStack, folder: SiteFolder, site_file: Path) -> Iterator[ClusterSource]:
+    """A running stack as what a backup keeps, its stores open for the time of the block.
+
+    Raises:
+        As ``open_cluster_stores``.
+    """
+    with open_cluster_stores(stack) as stores:
         yield ClusterSource(stack, stores, folder, site_file)
 
 

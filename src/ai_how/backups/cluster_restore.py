@@ -1,105 +1,217 @@
-"""Puts a backup into a cluster whose stack runs: the store's objects first, then the registry's database.
+"""Puts a backup into a cluster whose stack runs: Secrets first, then the store's objects, then the registry's database.
 
-In that order a version that the registry shows has its files. Every step may be done again: what was sent stays, and
-the database is replaced all at once or not at all. Keys of the cluster are not touched: what runs there has read them.
+In that order what runs has the keys that everything afterwards is done with, and a version that the registry shows has
+its files. Every step may be done again: what was sent stays, and the database is replaced all at once or not at all.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ai_how.apply.provider import Say
 from ai_how.backups.cluster import MLFLOW, ClusterSource, external_database
+from ai_how.backups.cluster_restarts import (
+    Restart,
+    carry_out,
+    plan_restart,
+    plan_restarts,
+    refuse_ownerless,
+    renew_certificate,
+    stale_certificate,
+)
+from ai_how.backups.cluster_secrets import SecretBack, Way, plan_secrets, write_secrets
 from ai_how.backups.databases import load_postgresql
 from ai_how.backups.manifest import Manifest
 from ai_how.backups.on_nodes import database_pod
 from ai_how.backups.put_back import ObjectsBack
 from ai_how.backups.store import BackupStore
-from ai_how.errors import ConflictError, ProviderError
+from ai_how.errors import AiHowError, ConflictError, ProviderError
 from ai_how.models.meter import Progress
-from ai_how.stack.components import object_store
+from ai_how.stack.components import mlflow, object_store
+from ai_how.stack.manifests import NAME_LABEL
+from ai_how.stack.setting import MLOPS
+from ai_how.stack_access.running import RunningStack
 
+OBJECTS, DATABASE, SECRETS = "objects", "database", "secrets"
+PARTS = (SECRETS, OBJECTS, DATABASE)
+"""What can be put back, in the order in which it is."""
 _CLUSTERS = ("libvirt", "inventory")
 _KEPT_FREE = 0.12
 """Share of its volume that a store on a node's own disk keeps free (``stack.components.seaweedfs``)."""
+_TICK_S = 1.1
+"""The API's times have whole seconds: what is made after this is seen to be newer than what was made before it."""
+OpenSource = Callable[[], AbstractContextManager[ClusterSource]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExistingOnCluster:
-    """What of a cluster a restore replaces."""
+    """What of a cluster a restore replaces; ``unknown`` says why its stores could not be asked."""
 
-    models: int
-    objects: int
-    size_bytes: int
+    models: int = 0
+    objects: int = 0
+    size_bytes: int = 0
+    unknown: str = ""
 
     @property
     def empty(self) -> bool:
-        return not (self.models or self.objects)
+        return not (self.models or self.objects or self.unknown)
 
 
-def existing(source: ClusterSource) -> ExistingOnCluster:
+@dataclass(frozen=True, kw_only=True)
+class SecretsPlan:
+    """What happens to the Secrets, and what has to be restarted for them. Without values."""
+
+    secrets: tuple[SecretBack, ...] = ()
+    restarts: tuple[Restart, ...] = ()
+    renews_certificate: bool = False
+
+    @property
+    def changes(self) -> bool:
+        ways = {one.way for one in self.secrets}
+        return bool(ways & {Way.MAKE, Way.REPLACE} or self.restarts or self.renews_certificate)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One for each Secret and each restart."""
+        signed = ("the gateway's certificate is signed again",) if self.renews_certificate else ()
+        return (*map(str, self.secrets), *signed, *(f"{one.owner} is restarted" for one in self.restarts))
+
+
+def existing(open_source: OpenSource) -> ExistingOnCluster:
     """What is there. Changes nothing."""
-    listed = [found for bucket in source.buckets for found in bucket.listing()]
-    size = sum(found.size_bytes for found in listed)
-    return ExistingOnCluster(models=len(source.models()), objects=len(listed), size_bytes=size)
+    try:
+        with open_source() as source:
+            listed = [found for bucket in source.buckets for found in bucket.listing()]
+            size = sum(found.size_bytes for found in listed)
+            return ExistingOnCluster(models=len(source.models()), objects=len(listed), size_bytes=size)
+    except AiHowError as error:
+        # its stores are broken, or half restored: that is when a restore is wanted
+        return ExistingOnCluster(unknown=error.brief)
 
 
-def check_fits(source: ClusterSource, manifest: Manifest) -> None:
-    """Make sure that the cluster can take the backup.
+def check_fits(stack: RunningStack, manifest: Manifest, *, parts: Sequence[str] = PARTS) -> None:
+    """Make sure that the cluster can take these parts of the backup.
 
     Raises:
         ConflictError: it cannot; the next step says what to write in the site file.
         ProviderError: its store's volume is too small.
     """
-    setting = source.stack.setting
+    setting = stack.setting
     if manifest.provider not in _CLUSTERS:
-        raise _other("provider", manifest.provider, source.provider, next_step="name a backup of a cluster")
-    if manifest.buckets != object_store.buckets(setting):
+        raise _other("provider", manifest.provider, stack.site.provider, next_step="name a backup of a cluster")
+    stored = {OBJECTS, DATABASE} & set(parts)
+    if stored and manifest.buckets != object_store.buckets(setting):
         # the registry names the files by their bucket
         ours = setting.stack.object_store.bucket
-        name = f"clusters.{source.stack.cluster}.stack.object_store.bucket"
+        name = f"clusters.{stack.cluster}.stack.object_store.bucket"
         raise _other(name, manifest.buckets[0], ours, next_step=f"write {name}: {manifest.buckets[0]}; then: ai-how up")
     kept, ours = manifest.versions.get(MLFLOW, ""), setting.version(MLFLOW)
-    if kept != ours:
-        # tables belong to one version, and only MLflow's own command changes them
+    if DATABASE in parts and _numbers(kept) > _numbers(ours):
+        # an older one's tables are changed when the server starts; no server reads a newer one's
         raise _other("MLflow", kept, ours, next_step=f"write pins: {{mlflow: '{kept}'}}; then: ai-how up")
-    _check_room(source, manifest)
+    if OBJECTS in parts:
+        _check_room(stack, manifest)
 
 
-def _check_room(source: ClusterSource, manifest: Manifest) -> None:
-    wanted = source.stack.setting.stack.object_store
+def _check_room(stack: RunningStack, manifest: Manifest) -> None:
+    wanted = stack.setting.stack.object_store
     needed = sum(one.size_bytes for one in manifest.objects)
     room = int(wanted.size_gib * 2**30 * (1 - _KEPT_FREE))
     if wanted.type != "external" and needed > room:
         raise ProviderError(
-            f"the object store of cluster {source.stack.cluster} is too small for backup {manifest.id}",
+            f"the object store of cluster {stack.cluster} is too small for backup {manifest.id}",
             evidence=f"its objects are {needed / 2**30:.1f} GiB; {room / 2**30:.1f} of {wanted.size_gib} can be used",
             next_step="restore into a cluster with a larger stack.object_store.size_gib",
         )
 
 
+def secrets_plan(stack: RunningStack, manifest: Manifest, store: BackupStore) -> SecretsPlan:
+    """What putting the Secrets back would do. Changes nothing.
+
+    Raises:
+        NotFoundError: a pod would have to be restarted that nothing makes again.
+    """
+    secrets = plan_secrets(stack, manifest, store)
+    restarts = plan_restarts(stack, secrets)
+    refuse_ownerless(restarts)
+    return SecretsPlan(secrets=secrets, restarts=restarts, renews_certificate=stale_certificate(stack.api, secrets))
+
+
 def restore(
-    source: ClusterSource, manifest: Manifest, store: BackupStore, *, say: Say, progress: Progress | None = None
+    stack: RunningStack,
+    manifest: Manifest,
+    store: BackupStore,
+    *,
+    open_source: OpenSource,
+    parts: Sequence[str] = PARTS,
+    say: Say,
+    progress: Progress | None = None,
 ) -> None:
-    """Make registry and store what the backup says; it has been verified, and the caller holds the site's lock.
+    """Make the cluster what the backup says; it has been verified, and the caller holds the site's lock.
+
+    Args:
+        open_source: Opens the cluster's stores: with the keys that are there when it is called.
 
     Raises:
         InterruptionError: Ctrl-C; what was sent stays.
         ProviderError: what is there afterwards is not what the backup says.
     """
-    say("putting back the objects")
+    if SECRETS in parts:
+        _put_secrets(stack, manifest, store, say)
+    if OBJECTS in parts or DATABASE in parts:
+        with open_source() as source:
+            _put_data(source, manifest, store, parts=parts, say=say, progress=progress)
+    if DATABASE in parts:
+        if manifest.versions.get(MLFLOW) != stack.setting.version(MLFLOW):
+            say("MLflow changes the tables of its older version")
+            carry_out(stack, plan_restart(stack, MLOPS, f"{NAME_LABEL}={mlflow.APP}"), say=say)
+        with open_source() as source:
+            _check_registry(source, manifest)
+
+
+def _put_secrets(stack: RunningStack, manifest: Manifest, store: BackupStore, say: Say) -> None:
+    planned = secrets_plan(stack, manifest, store)
+    if not planned.changes:
+        say("the Secrets are as in the backup")
+        return
+    write_secrets(stack.api, planned.secrets, say=say)
+    time.sleep(_TICK_S)
+    if planned.renews_certificate:
+        renew_certificate(stack.api, say=say)
+    # by the ages that there are now: also of what a broken-off restore has left
+    carry_out(stack, secrets_plan(stack, manifest, store).restarts, say=say)
+
+
+def _put_data(
+    source: ClusterSource,
+    manifest: Manifest,
+    store: BackupStore,
+    *,
+    parts: Sequence[str],
+    say: Say,
+    progress: Progress | None,
+) -> None:
     back = ObjectsBack(store, source.buckets, manifest.objects, progress)
-    back.run()
-    say("putting back the database")
-    dump, server = store.path(manifest.database.sha256), external_database(source.stack)
-    if server is None:
-        database_pod(source.stack).load(dump)
-    else:
-        load_postgresql(server, dump)
-    if source.stack.setting.stack.object_store.type != "external":
+    if OBJECTS in parts:
+        say("putting back the objects")
+        back.run()
+    if DATABASE in parts:
+        say("putting back the database")
+        dump, server = store.path(manifest.database.sha256), external_database(source.stack)
+        if server is None:
+            database_pod(source.stack).load(dump)
+        else:
+            load_postgresql(server, dump)
+    if OBJECTS in parts and source.stack.setting.stack.object_store.type != "external":
         # what else lies in a store of the user's may be somebody else's
         for bucket, key in back.extra():
             bucket.delete([key])
+
+
+def _check_registry(source: ClusterSource, manifest: Manifest) -> None:
     shown = source.models()
     if shown != manifest.models:
         raise ProviderError(
@@ -107,6 +219,10 @@ def restore(
             evidence=f"{len(shown)} versions, {len(manifest.models)} in backup {manifest.id}",
             next_step=f"ai-how logs stack/{source.stack.cluster}/mlflow, then run the same command again",
         )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in version.split(".")[:3] if word.isdecimal())
 
 
 def _other(what: str, kept: str, ours: str, *, next_step: str) -> ConflictError:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from ai_how.local.restore import Existing
 
 _which_cluster = cluster_option("Which one, where several have a stack.")
+# spelled out here so that `--help` and completion import no reader; a test holds them to the library's
+_PARTS = ("secrets", "objects", "database")
+_ETCD = "etcd"
 
 
 @click.group()
@@ -126,6 +129,13 @@ def create(
 @site_option
 @yes_option
 @click.option("--dry-run", is_flag=True, help="Verify, and only say what would be replaced.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice((*_PARTS, _ETCD)),
+    metavar="PART",
+    help=f"Of a cluster only this, may be repeated: {', '.join(_PARTS)}; or alone: {_ETCD}.",
+)
 @_which_cluster
 @output_option
 def restore(
@@ -133,6 +143,7 @@ def restore(
     name: str | None,
     site_path: Path | None,
     yes: bool,
+    only: tuple[str, ...],
     cluster: str | None,
     output: str,
     *,
@@ -143,11 +154,14 @@ def restore(
     The backup is verified first. The site may be another one, on another
     machine, empty or never made: it is brought up. What it has of models,
     artifacts, endpoints, reports and keys is replaced, after a question. A
-    cluster must be up; it gets models and artifacts, and keeps its own keys.
+    cluster must be up; it gets the stack's Secrets, models and artifacts, and
+    what has read a Secret is restarted. The snapshot of etcd goes back only
+    with --only etcd, onto the cluster that it was taken on.
 
     \b
     Example:
       ai-how backup restore /mnt/backups
+      ai-how backup restore /mnt/backups --only secrets --dry-run
       ai-how backup show /mnt/backups --site-file > ai-how.yaml
     """
     from ai_how.apply.files import make_state_folder
@@ -160,9 +174,15 @@ def restore(
     provider, store = _open(site_path), open_store(folder)
     if not isinstance(provider, LocalProvider):
         with _ctrl_c():
-            restore_cluster(provider, store, name, cluster=cluster, yes=yes, dry_run=dry_run, output=output)
+            restore_cluster(provider, store, name, cluster=cluster, only=only, yes=yes, dry_run=dry_run, output=output)
         return
     _refuse_cluster(provider, cluster)
+    if only:
+        raise SpecError(
+            f"site {provider.site.name} is put back as a whole",
+            evidence="its database and its store know the keys that were kept with them; --only is for clusters",
+            next_step="leave --only out",
+        )
     manifest = chosen(store, name, site=provider.site.name)
     back.check_fits(provider, manifest)
     back.check_room(provider, manifest)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -15,10 +15,13 @@ from ai_how.cli.transfer import TransferProgress
 
 if TYPE_CHECKING:
     from ai_how.backups.cluster import ClusterSource
-    from ai_how.backups.cluster_restore import ExistingOnCluster
+    from ai_how.backups.cluster_restore import ExistingOnCluster, SecretsPlan
     from ai_how.backups.manifest import Manifest
     from ai_how.backups.store import BackupStore
     from ai_how.kubernetes.with_kubernetes import WithKubernetes
+    from ai_how.stack_access.running import RunningStack
+
+_WORDS = {"secrets": "Secrets", "objects": "object store", "database": "registry"}
 
 
 @contextmanager
@@ -37,6 +40,7 @@ def restore_cluster(
     name: str | None,
     *,
     cluster: str | None,
+    only: Sequence[str],
     yes: bool,
     dry_run: bool,
     output: str,
@@ -45,48 +49,67 @@ def restore_cluster(
     from ai_how.apply.events import EventLog
     from ai_how.apply.lock import locked
     from ai_how.backups import cluster_restore as back
+    from ai_how.backups.cluster import PATIENCE, site_name, source_of
     from ai_how.backups.verify import verify
+    from ai_how.stack_access.running import open_running_stack
 
     quiet, folder = output == "json", provider.kubernetes.folder
-    with open_source(provider, cluster) as source, store.held(writing=False):
-        manifest = chosen(store, name, site=source.site)
-        back.check_fits(source, manifest)
+    parts = [part for part in back.PARTS if part in only] if only else list(back.PARTS)
+    with open_running_stack(provider, cluster, patience=PATIENCE) as stack, store.held(writing=False):
+
+        def opened() -> AbstractContextManager[ClusterSource]:
+            return source_of(stack, folder, provider.kubernetes.site_file)
+
+        manifest = chosen(store, name, site=site_name(stack))
+        back.check_fits(stack, manifest, parts=parts)
         with TransferProgress(quiet=quiet) as progress:
             notes = verify(store, manifest, progress=progress)
-        there = back.existing(source)
+        planned = back.secrets_plan(stack, manifest, store) if back.SECRETS in parts else back.SecretsPlan()
+        there = back.existing(opened)
         if dry_run:
-            _print_restore(manifest, source, there, output)
+            _print_restore(manifest, stack, there, planned, output)
             return
         if not there.empty and not yes:
-            note(f"Cluster {source.stack.cluster} {_replaced(there)}.")
+            note("\n".join([f"Cluster {stack.cluster} {_replaced(there)}.", *planned.lines]))
             confirm_restore(store, manifest)
         events = EventLog(folder.events)
         with locked(folder.lock), TransferProgress(quiet=quiet) as progress:
             events.append("site", "restore", "started", detail=manifest.id)
             say = (lambda _: None) if quiet else (lambda text: note(f"  {text}"))
-            back.restore(source, manifest, store, say=say, progress=progress)
+            back.restore(stack, manifest, store, open_source=opened, parts=parts, say=say, progress=progress)
             events.append("site", "restore", "done", detail=manifest.id)
     print_restored(
         manifest,
         provider.kubernetes.site.name,
-        "registry and object store are restored",
+        _done(parts),
         notes,
         output=output,
-        then="ai-how model list",
-        remark="the cluster keeps its own keys; those of the backup: docs/how-to/back-up.md",
+        then="ai-how model list" if back.DATABASE in parts else "ai-how status",
     )
+
+
+def _done(parts: Sequence[str]) -> str:
+    words = [_WORDS[part] for part in parts]
+    text = ", ".join(words[:-1]) + (" and " if words[:-1] else "") + words[-1]
+    return f"{text} {'is' if parts in (['objects'], ['database']) else 'are'} restored"
 
 
 def _replaced(there: ExistingOnCluster) -> str:
     if there.empty:
         return "is empty"
+    if there.unknown:
+        return f"cannot say what it has ({there.unknown})"
     return f"has {there.models} model versions, {there.objects} objects ({human_bytes(there.size_bytes)})"
 
 
-def _print_restore(manifest: Manifest, source: ClusterSource, there: ExistingOnCluster, output: str) -> None:
+def _print_restore(
+    manifest: Manifest, stack: RunningStack, there: ExistingOnCluster, planned: SecretsPlan, output: str
+) -> None:
     replaced = _replaced(there)
     if output == "json":
-        print_json({**data_of(manifest), "site_now": replaced})
+        print_json({**data_of(manifest), "site_now": replaced, "secrets": list(planned.lines)})
         return
     click.echo(f"backup {manifest.id} is sound: {held_text(manifest)}")
-    click.echo(for_this_site(f"cluster {source.stack.cluster} {replaced}; nothing was changed"))
+    for line in planned.lines:
+        click.echo(f"  {line}")
+    click.echo(for_this_site(f"cluster {stack.cluster} {replaced}; nothing was changed"))
