@@ -25,6 +25,7 @@ from ai_how.kubernetes_api.objects import Ref
 from ai_how.models.registry import Registry
 from ai_how.models.s3 import Bucket
 from ai_how.models.types import Stores
+from ai_how.site.spec import Site
 from ai_how.stack.components import database, object_store
 from ai_how.stack.setting import MLOPS
 from ai_how.stack.stack import render_parts
@@ -32,7 +33,8 @@ from ai_how.stack_access.running import RunningStack, open_running_stack, read_s
 from ai_how.stack_access.stores import open_cluster_stores
 
 MLFLOW = "mlflow"
-ETCD = "etcd/snapshot.db"
+ETCD, AUTHORITY = "etcd/snapshot.db", "etcd/authority.pem"
+"""The snapshot, and the certificate of the authority of the cluster that it is of."""
 PATIENCE = Patience(total_s=60)
 _ALONE = ("state.json", "events.jsonl")
 
@@ -48,7 +50,7 @@ class ClusterSource:
 
     @property
     def site(self) -> str:
-        return site_name(self.stack)
+        return name_of_backups(self.stack.site, self.stack.cluster)
 
     @property
     def provider(self) -> str:
@@ -68,9 +70,10 @@ class ClusterSource:
         return tuple(Bucket(replace(self.stores.access, bucket=name)) for name in names)
 
     def files(self) -> Iterator[tuple[str, bytes]]:
-        """The stack's Secrets, a snapshot of etcd, what was applied and done, the site file."""
+        """The stack's Secrets, a snapshot of etcd and whose it is, what was applied and done, the site file."""
         yield from self.secrets()
         yield ETCD, self._etcd()
+        yield AUTHORITY, self.stack.api.connection.access.authority_pem.encode("ascii")
         for name in _ALONE:
             if (self.folder.root / name).exists():
                 yield name, (self.folder.root / name).read_bytes()
@@ -141,10 +144,10 @@ def source_of(stack: RunningStack, folder: SiteFolder, site_file: Path) -> Itera
         yield ClusterSource(stack, stores, folder, site_file)
 
 
-def site_name(stack: RunningStack) -> str:
+def name_of_backups(site: Site, cluster: str) -> str:
     """Under which name a cluster's backups are listed: the site's, with the cluster's where there are several."""
-    several = sum(cluster.has_stack for cluster in stack.site.planned_clusters.values()) > 1
-    return f"{stack.site.name}-{stack.cluster}" if several else stack.site.name
+    several = sum(each.has_stack for each in site.planned_clusters.values()) > 1
+    return f"{site.name}-{cluster}" if several else site.name
 
 
 def kept_secrets(stack: RunningStack) -> list[tuple[str, str]]:

@@ -52,14 +52,14 @@ class DatabasePod:
         """
         to.touch(mode=0o600)
         words = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--dbname={database.DATABASE}"]
-        _on_node(self.node, ["crictl", "exec", self.container_id, *words], what="dump the database", output_file=to)
+        on_node(self.node, ["crictl", "exec", self.container_id, *words], what="dump the database", output_file=to)
 
     def load(self, file: Path) -> None:
         """Put a dump into the database, all of it or nothing; what the dump has is replaced."""
         words = ["pg_restore", "--clean", "--if-exists", "--no-owner", "--no-privileges", f"--role={database.USER}"]
         words += ["--single-transaction", "--exit-on-error", f"--dbname={database.DATABASE}"]
         call = ["crictl", "exec", "-i", self.container_id, *words]
-        _on_node(self.node, call, what="load the database", input_file=file)
+        on_node(self.node, call, what="load the database", input_file=file)
 
 
 def database_pod(stack: RunningStack) -> DatabasePod:
@@ -86,19 +86,29 @@ def save_etcd(node: ClusterNode, to: Path) -> None:
         ProviderError, TryAgainError: the node or etcd does not do it.
     """
     to.touch(mode=0o600)
-    _on_node(node, ["sh", "-c", _SNAPSHOT], what="take a snapshot of etcd", output_file=to)
+    on_node(node, ["sh", "-c", _SNAPSHOT], what="take a snapshot of etcd", output_file=to)
     if not to.stat().st_size:
         raise ProviderError(f"the snapshot of etcd on {node.name} is empty", next_step=f"ai-how vm ssh {node.name}")
 
 
-def _on_node(
+def on_node(
     node: ClusterNode,
     words: Sequence[str],
     *,
     what: str,
     input_file: Path | None = None,
     output_file: Path | None = None,
-) -> None:
+) -> str:
+    """Run a program on a node as root, found where Kubespray puts its own too; gives what it printed.
+
+    Args:
+        what: What cannot be done where it fails, for the message.
+        input_file, output_file: As of ``run.process.run``.
+
+    Raises:
+        TryAgainError: the node does not answer.
+        ProviderError: the program failed; the evidence is the end of what it said.
+    """
     # root needs no sudo, and may have none
     head = [] if node.access.user == "root" else ["sudo", "-n"]
     call = [*head, "sh", "-c", _WITH_PATH, "sh", *words]
@@ -117,6 +127,7 @@ def _on_node(
             evidence=f"{words[0]} ended with exit code {done.returncode}: {_end(done.stderr)}",
             next_step="ai-how status",
         )
+    return done.stdout
 
 
 def _end(text: str) -> str:

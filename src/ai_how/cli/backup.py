@@ -168,12 +168,22 @@ def restore(
     from ai_how.apply.lock import locked
     from ai_how.backups.verify import verify as verify_backup
     from ai_how.cli.backup_cluster import restore_cluster
+    from ai_how.cli.backup_etcd import restore_etcd_of
     from ai_how.local import restore as back
     from ai_how.local.provider import LocalProvider
 
     provider, store = _open(site_path), open_store(folder)
     if not isinstance(provider, LocalProvider):
+        if _ETCD in only and len(only) > 1:
+            raise SpecError(
+                "etcd is put back alone",
+                evidence="it holds every object of the cluster, its Secrets too",
+                next_step="ai-how backup restore --help",
+            )
         with _ctrl_c():
+            if _ETCD in only:
+                restore_etcd_of(provider, store, name, cluster=cluster, yes=yes, dry_run=dry_run, output=output)
+                return
             restore_cluster(provider, store, name, cluster=cluster, only=only, yes=yes, dry_run=dry_run, output=output)
         return
     _refuse_cluster(provider, cluster)

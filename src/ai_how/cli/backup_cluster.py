@@ -49,7 +49,7 @@ def restore_cluster(
     from ai_how.apply.events import EventLog
     from ai_how.apply.lock import locked
     from ai_how.backups import cluster_restore as back
-    from ai_how.backups.cluster import PATIENCE, site_name, source_of
+    from ai_how.backups.cluster import PATIENCE, name_of_backups, source_of
     from ai_how.backups.verify import verify
     from ai_how.stack_access.running import open_running_stack
 
@@ -60,7 +60,7 @@ def restore_cluster(
         def opened() -> AbstractContextManager[ClusterSource]:
             return source_of(stack, folder, provider.kubernetes.site_file)
 
-        manifest = chosen(store, name, site=site_name(stack))
+        manifest = chosen(store, name, site=name_of_backups(stack.site, stack.cluster))
         back.check_fits(stack, manifest, parts=parts)
         with TransferProgress(quiet=quiet) as progress:
             notes = verify(store, manifest, progress=progress)

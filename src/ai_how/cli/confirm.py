@@ -24,6 +24,21 @@ def confirm(question: str, *, what: str, otherwise: str, default: bool = False) 
         raise SpecError("nothing was done")
 
 
+def confirm_by_name(name: str, *, kind: str, what: str, otherwise: str) -> None:
+    """Ask for a name to be typed: for what cannot be taken back.
+
+    Args:
+        kind: Whose name it is: ``site``.
+        what, otherwise: As of ``confirm``.
+
+    Raises:
+        SpecError: another name was typed, or there is no terminal to ask at.
+    """
+    want_terminal(what, otherwise=otherwise)
+    if click.prompt(f"Type the {kind}'s name ({name}) to go on", err=True) != name:
+        raise SpecError("the name does not match: nothing was done")
+
+
 def want_terminal(what: str, *, otherwise: str) -> None:
     """Make sure that somebody can be asked.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from ai_how.cli.apply import carry_out, print_plan
-from ai_how.cli.confirm import confirm, want_terminal
+from ai_how.cli.confirm import confirm, confirm_by_name
 from ai_how.cli.doctor_servers import print_servers, servers_of_plan
 from ai_how.cli.next_step import for_this_site, say_next
 from ai_how.cli.nodes import cluster_option
@@ -243,9 +243,7 @@ def destroy(site_path: Path | None, yes: bool) -> None:
                 [f"This removes all that ai-how made for site {name}, and its data in {root}.", *provider.losses()]
             )
         )
-        want_terminal("destroy", otherwise="ai-how destroy --yes")
-        if click.prompt(f"Type the site's name ({name}) to go on", err=True) != name:
-            raise SpecError("the name does not match: nothing was removed")
+        confirm_by_name(name, kind="site", what="destroy", otherwise="ai-how destroy --yes")
     with locked(provider.folder.lock):
         foreign = provider.remove(note)
     click.echo(f"site {name} is removed")

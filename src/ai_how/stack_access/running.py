@@ -93,6 +93,18 @@ def cluster_with_stack(site: Site, asked: str | None = None) -> str:
     return asked or names[0]
 
 
+def machines_of(provider: WithKubernetes, cluster: str) -> ClusterMachines:
+    """The machines of a cluster; its API server is not asked.
+
+    Raises:
+        NotFoundError: it is not there yet.
+    """
+    found = next((each for each in provider.clusters() if each.cluster == cluster), None)
+    if found is None:
+        raise NotFoundError(f"there is no cluster {cluster!r} yet", next_step="ai-how up")
+    return found
+
+
 @contextmanager
 def open_running_stack(
     provider: WithKubernetes, cluster: str | None = None, *, patience: Patience | None = None
@@ -105,9 +117,7 @@ def open_running_stack(
     """
     kubernetes = provider.kubernetes
     name = cluster_with_stack(kubernetes.site, cluster)
-    machines = next((each for each in provider.clusters() if each.cluster == name), None)
-    if machines is None:
-        raise NotFoundError(f"there is no cluster {name!r} yet", next_step="ai-how up")
+    machines = machines_of(provider, name)
     setting = setting_of(kubernetes.site, name, kubernetes.versions)
     with open_cluster_api(kubernetes, machines, patience=patience) as api:
         yield RunningStack(
