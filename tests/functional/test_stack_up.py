@@ -399,6 +399,17 @@ def test_what_others_changed_is_seen_and_mended_or_left_to_them(ready: Lab) -> N
     assert "was changed by other hands (revision 2, ours was 1)" in ready.plan()[POSTGRES]
 
 
+def test_another_version_whose_data_has_no_way_back_is_told_before(ready: Lab) -> None:
+    provider = ready.provider()
+    wish = next(each for each in provider.stacks.wishes["cloud"] if each.part.name == "mlflow")
+    provider.state.record(wish.name, {**wish.settings, "version": "3.5.1"})
+    note = next(each for each in ready.provider().plan().notes if each.startswith("MLflow"))
+    assert f"3.5.1 -> {wish.part.version}: its tables are changed" in note and "ai-how backup create" in note
+    provider.state.record(wish.name, {**wish.settings, "digest": "another"})
+    assert not any(each.startswith("MLflow") for each in ready.provider().plan().notes)
+    provider.state.record(wish.name, None)
+
+
 def test_a_lost_state_file_makes_nothing_anew(ready: Lab) -> None:
     ready.apply("cloudnative-pg")
     state = ready.provider().state

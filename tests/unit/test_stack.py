@@ -77,11 +77,11 @@ def test_our_pods_keep_to_the_level_of_their_namespace(parts: tuple[Part, ...]) 
 
 def test_our_pods_say_what_they_need_and_what_ends_them(parts: tuple[Part, ...]) -> None:
     for thing, template in pods_of([thing for part in parts for thing in part.component.objects]):
-        for container in template["spec"]["containers"]:
+        for container in (*template["spec"].get("initContainers", ()), *template["spec"]["containers"]):
             resources = container["resources"]
             assert {"cpu", "memory"} <= set(resources["requests"]), thing["metadata"]["name"]
             assert "memory" in resources["limits"] and "cpu" not in resources["limits"]
-            if thing["kind"] != "Job":
+            if thing["kind"] != "Job" and container in template["spec"]["containers"]:
                 assert "readinessProbe" in container
 
 
@@ -116,7 +116,7 @@ def test_secrets_are_made_in_the_cluster_and_in_no_object(parts: tuple[Part, ...
     }
     assert objects_of(parts, "Secret") == []
     for thing, template in pods_of([thing for part in parts for thing in part.component.objects]):
-        for container in template["spec"]["containers"]:
+        for container in (*template["spec"].get("initContainers", ()), *template["spec"]["containers"]):
             for variable in container.get("env", ()):
                 found = variable.get("valueFrom", {}).get("secretKeyRef")
                 if found is None:

@@ -181,9 +181,18 @@ class SiteStacks:
             for wish in self.wishes[cluster]:
                 if wish.name in new:
                     yield from (f"{wish.part.title}: {note}" for note in wish.part.notes)
+        yield from self._version_notes(actions)
         for look in self._looks.values():
             for seen in look.parts.values():
                 yield from seen.left
+
+    def _version_notes(self, actions: Sequence[Action]) -> Iterator[str]:
+        recorded = self.recorded()
+        changed = {action.resource for action in actions if action.verb is Verb.UPDATE and action.resource in recorded}
+        for wish in (wish for wishes in self.wishes.values() for wish in wishes if wish.name in changed):
+            before = recorded[wish.name].get("version")
+            if wish.part.version_note and before != wish.part.version:
+                yield f"{wish.part.title} {before} -> {wish.part.version}: {wish.part.version_note}"
 
     def watch(self, tell: Tell) -> None:
         """Have progress told."""

@@ -88,6 +88,8 @@ class Part:
     node_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that nodes with GPUs get when it is applied: added to theirs, the nodes are not ours."""
     notes: tuple[str, ...] = ()
+    version_note: str = ""
+    """What to know before another version takes the place of one that runs."""
 
     @property
     def name(self) -> str:

@@ -25,6 +25,19 @@ SERVER = Request(cpu_m=250, memory_mib=1024, limit_mib=2048)
 WORKERS = 2
 TEMPORARY_GIB = 10
 """Artifacts that pass through the server lie here meanwhile."""
+MIGRATION = """\
+import os, sys
+import sqlalchemy
+address = os.environ["MLFLOW_BACKEND_STORE_URI"]
+if not sqlalchemy.inspect(sqlalchemy.create_engine(address)).has_table("alembic_version"):
+    print("the database is empty: the server makes its tables")
+    sys.exit()
+os.execv(sys.executable, [sys.executable, "-m", "mlflow", "db", "upgrade", address])
+"""
+"""Changes the tables of an older version before the server starts, which would refuse them; done twice, it is the same.
+
+PostgreSQL changes tables in a transaction: one that is broken off has changed nothing. The address has no password.
+"""
 
 
 def render(setting: Setting) -> Part:
@@ -48,6 +61,8 @@ def render(setting: Setting) -> Part:
         backups=(Backup(kind="secrets", namespace=MLOPS, items=(LOGIN,)),) if asked else (),
         images=(used,),
         notes=(note,) if note else (),
+        version_note="its tables are changed when it starts, and no older version reads them afterwards: "
+        "make a backup first: ai-how backup create FOLDER",
     )
 
 
@@ -115,6 +130,14 @@ def _environment(setting: Setting) -> dict[str, Any]:
 
 def _deployment(setting: Setting, used: str) -> Object:
     labels = {NAME_LABEL: APP, database.CLIENTS: "true"}
+    migration = container(
+        "migration",
+        used,
+        command=("python", "-c", MIGRATION),
+        request=SERVER,
+        env=_environment(setting),
+        mounts={"tmp": "/tmp"},  # noqa: S108 - a path in the container
+    )
     server = container(
         "server",
         used,
@@ -141,6 +164,7 @@ def _deployment(setting: Setting, used: str) -> Object:
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "securityContext": pod_security(USER),
+                    "initContainers": [migration],
                     "containers": [server],
                     "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": f"{TEMPORARY_GIB}Gi"}}],
                 },
