@@ -288,6 +288,9 @@ def test_a_site_is_kept_while_it_serves_and_comes_back_elsewhere(site: SiteUnder
     site.run("deploy", "delete", "tiny", "--force")
     site.run("model", "delete", "tiny", "--yes")
     site.run("model", "push", "../tiny.gguf", "--name", "later")
+    renewed = site.run("key", "renew", "alice", "--yes").stdout.strip()
+    assert renewed != key and site.run("key", "show", "alice").stdout.strip() == renewed
+    assert "no key called 'bob'" in site.run("key", "renew", "bob", "--yes", code=1).stderr
     site.run("key", "revoke", "alice")
     refused = site.run("backup", "restore", backups, code=1).stderr
     assert "2 model versions" in refused

@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from ai_how.bench.load import Client, run_phase
 from ai_how.bench.workload import Workload
 from ai_how.cli.app import root
 from ai_how.endpoints.ask import ask
 from ai_how.endpoints.door import Door
-from ai_how.errors import ConflictError, NotFoundError, ProviderError, TryAgainError
+from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.models.types import SecretText
 from ai_how.stack_access.door import ClusterDoor, open_cluster_door
 from ai_how.stack_access.running import open_running_stack
@@ -184,6 +184,39 @@ def test_the_key_of_a_cluster_is_shown_and_listed_and_stays(
         assert isinstance(error, ConflictError) and "vLLM" in error.evidence, error
     kept = [path for path in (lab.folder / ".ai-how").rglob("*") if path.is_file()]
     assert not any(KEY in path.read_text(errors="replace") for path in kept)
+
+
+def test_the_key_of_a_cluster_is_made_anew_and_endpoints_read_it(
+    lab: StackOnLoopback, gateway: TlsGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ai_how.cli.open_site.provider_of", lab.provider)
+    secret = {"secretKeyRef": {"name": "ai-how-api-keys", "key": "default"}}
+    for name, variable in (("old", [{"name": "VLLM_API_KEY", "valueFrom": secret}]), ("other", [])):
+        container = {"name": "c", "image": "x:1", "env": variable}
+        replicas = ("replicas", "readyReplicas", "updatedReplicas", "availableReplicas")
+        status = {"observedGeneration": 1, **dict.fromkeys(replicas, 1)}
+        template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}
+        spec = {"selector": {"matchLabels": {"app": name}}, "template": template}
+        thing = {"metadata": {"name": name, "namespace": "models"}, "spec": spec, "status": status}
+        lab.put("deployments", "models", thing, group="apps")
+        owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": "1", "controller": True}
+        metadata = {"name": f"{name}-1", "namespace": "models", "ownerReferences": [owner]}
+        lab.put("pods", "models", {"metadata": metadata, "spec": template["spec"], "status": {"phase": "Running"}})
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(root, ["key", *words, "--site", str(lab.site_file)])
+
+    asked = run("renew", "default")
+    assert isinstance(asked.exception, SpecError) and "Deployment models/old is restarted" in asked.stderr
+    assert "other" not in asked.stderr and asked.exception.next_step.endswith("default --yes")
+    assert isinstance(run("renew", "alice", "--yes").exception, NotFoundError)
+    assert run("show").stdout == f"{KEY}\n"
+    done = run("renew", "default", "--yes")
+    assert done.exit_code == 0, vars(done.exception or Exception())
+    assert done.stdout == run("show").stdout != f"{KEY}\n" and len(done.stdout.strip()) == 48
+    assert done.stdout.strip() not in done.stderr
+    pods = lab.endpoint.client().list_objects("v1", "Pod", "models").items
+    assert [each["metadata"]["name"] for each in pods] == ["other-1"]
 
 
 def test_a_cluster_without_its_key_is_told(lab: StackOnLoopback) -> None:

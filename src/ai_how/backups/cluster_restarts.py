@@ -1,87 +1,35 @@
-"""Has what read a Secret at its start read it again: pods that use one and are older than it are made anew.
+"""What has to follow Secrets that were put back: restarts, and the certificate that the authority among them signs.
 
-By their ages a restore that was broken off knows what is left to do. A pod is deleted, not rolled: while an old pod is
-on a node, its kubelet may hand the old content of an immutable Secret to a new one.
+By the ages of pods a restore that was broken off knows what is left to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 from ai_how.apply.provider import Say
 from ai_how.backups.cluster_secrets import SecretBack, Way
-from ai_how.errors import NotFoundError
 from ai_how.kubernetes_api.client import Client
-from ai_how.kubernetes_api.objects import ApiObject, Ref
-from ai_how.kubernetes_api.states import state_of
-from ai_how.kubernetes_api.times import epoch_s
+from ai_how.kubernetes_api.objects import Ref
 from ai_how.kubernetes_api.waiting import wait_until_gone, wait_until_well
 from ai_how.stack.components import gateway
 from ai_how.stack.setting import CERT_MANAGER, GATEWAY
-from ai_how.stack.stack import render_parts
+from ai_how.stack_access.restarts import WELL_S, Restart, restarts_for
 from ai_how.stack_access.running import RunningStack
 
-_WELL_S = 1800
-"""An engine loads its model again."""
-_GONE_S = 900
-"""A pod answers what it was sent before it goes."""
-_OWNERS = ("Deployment", "StatefulSet", "DaemonSet")
-_ENDED = ("Succeeded", "Failed")
+_GONE_S = 60
 _AUTHORITY = Ref(api_version="v1", kind="Secret", namespace=CERT_MANAGER, name=gateway.AUTHORITY)
 _CERTIFICATE = Ref(api_version="v1", kind="Secret", namespace=GATEWAY, name=gateway.CERTIFICATE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Restart:
-    """What keeps some pods, and those of them that are made anew. ``was_well``: only then it is waited for."""
-
-    owner: Ref
-    pods: Mapping[Ref, str] = field(default_factory=dict)
-    was_well: bool = True
-
-
 def plan_restarts(stack: RunningStack, planned: Sequence[SecretBack]) -> tuple[Restart, ...]:
-    """What has to be restarted for these Secrets, in the order of the stack's parts. Changes nothing."""
-    found: dict[Ref, dict[Ref, str]] = {}
-    for one in planned:
-        if one.way is Way.LEAVE:
-            continue
-        made_s = _made_s(stack.api.get(one.ref)) if one.way is Way.SAME else None
-        for pod in _pods(stack.api, one.ref.namespace):
-            age_s = _made_s(pod)
-            if uses(pod, one.ref.name) and (made_s is None or age_s is None or age_s <= made_s):
-                ref = Ref(api_version="v1", kind="Pod", namespace=one.ref.namespace, name=pod["metadata"]["name"])
-                found.setdefault(_owner(stack.api, pod, ref), {})[ref] = str(pod["metadata"]["uid"])
-    return _ordered(stack, found)
-
-
-def plan_restart(stack: RunningStack, namespace: str, labels: str) -> tuple[Restart, ...]:
-    """A restart of all pods with these labels. Changes nothing."""
-    found: dict[Ref, dict[Ref, str]] = {}
-    for pod in _pods(stack.api, namespace, labels):
-        ref = Ref(api_version="v1", kind="Pod", namespace=namespace, name=pod["metadata"]["name"])
-        found.setdefault(_owner(stack.api, pod, ref), {})[ref] = str(pod["metadata"]["uid"])
-    return _ordered(stack, found)
-
-
-def carry_out(stack: RunningStack, restarts: Sequence[Restart], *, say: Say) -> None:
-    """Restart, one owner after the other, and wait for each.
+    """What has to be restarted for these Secrets. Changes nothing.
 
     Raises:
-        NotWellError: one did not become well; the evidence says why. The same command goes on from there.
+        NotFoundError: as ``restarts_for``.
     """
-    for one in restarts:
-        say(f"restarting {one.owner}")
-        for pod, uid in one.pods.items():
-            stack.api.delete(pod, uid=uid)
-        for pod, uid in one.pods.items():
-            wait_until_gone(stack.api, pod, uid=uid, timeout_s=_GONE_S)
-        if not one.was_well:
-            say(f"{one.owner} was not well before: it is not waited for")
-        elif one.owner.kind != "Pod":
-            wait_until_well(stack.api, one.owner, timeout_s=_WELL_S)
+    changes = {one.ref: one.way is not Way.SAME for one in planned if one.way is not Way.LEAVE}
+    return restarts_for(stack, changes)
 
 
 def stale_certificate(client: Client, planned: Sequence[SecretBack]) -> bool:
@@ -109,77 +57,6 @@ def renew_certificate(client: Client, *, say: Say) -> None:
         uid = str(live["metadata"]["uid"])
         client.delete(_CERTIFICATE, uid=uid)
         wait_until_gone(client, _CERTIFICATE, uid=uid, timeout_s=_GONE_S)
-    wait_until_well(client, _CERTIFICATE, timeout_s=_WELL_S)
+    wait_until_well(client, _CERTIFICATE, timeout_s=WELL_S)
     certificate = Ref(api_version="cert-manager.io/v1", kind="Certificate", namespace=GATEWAY, name=gateway.CERTIFICATE)
-    wait_until_well(client, certificate, timeout_s=_WELL_S)
-
-
-def uses(pod: ApiObject, secret: str) -> bool:
-    """Whether a pod reads a Secret of its namespace. Pure."""
-    return secret in set(_named(pod.get("spec") or {}))
-
-
-def _named(spec: Mapping[str, Any]) -> Iterator[str]:
-    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
-        for variable in container.get("env") or ():
-            yield ((variable.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name", "")
-        for source in container.get("envFrom") or ():
-            yield (source.get("secretRef") or {}).get("name", "")
-    for volume in spec.get("volumes") or ():
-        yield (volume.get("secret") or {}).get("secretName", "")
-        for source in (volume.get("projected") or {}).get("sources") or ():
-            yield (source.get("secret") or {}).get("name", "")
-
-
-def _pods(client: Client, namespace: str, labels: str = "") -> list[dict[str, Any]]:
-    found = client.list_objects("v1", "Pod", namespace, labels=labels).items
-    return [pod for pod in found if (pod.get("status") or {}).get("phase") not in _ENDED]
-
-
-def _made_s(thing: ApiObject | None) -> float | None:
-    return epoch_s((thing or {}).get("metadata", {}).get("creationTimestamp"))
-
-
-def _owner(client: Client, pod: ApiObject, ref: Ref) -> Ref:
-    """What makes a pod anew: the Deployment behind a ReplicaSet, else what owns it; itself where nothing does."""
-    found, thing = ref, pod
-    while found.kind not in _OWNERS:
-        entry = next((each for each in thing["metadata"].get("ownerReferences") or () if each.get("controller")), None)
-        if entry is None:
-            return found
-        found = Ref(
-            api_version=str(entry["apiVersion"]),
-            kind=str(entry["kind"]),
-            namespace=ref.namespace,
-            name=str(entry["name"]),
-        )
-        thing = client.get(found) or {"metadata": {}}
-    return found
-
-
-def _ordered(stack: RunningStack, found: Mapping[Ref, Mapping[Ref, str]]) -> tuple[Restart, ...]:
-    awaited = [each for part in render_parts(stack.setting) for each in part.component.awaited]
-    places = {(each.kind, each.namespace, each.name): place for place, each in enumerate(awaited)}
-    last = len(places)
-    owners = sorted(found, key=lambda ref: (places.get((ref.kind, ref.namespace, ref.name), last), ref))
-    return tuple(Restart(owner=owner, pods=found[owner], was_well=_is_well(stack.api, owner)) for owner in owners)
-
-
-def _is_well(client: Client, owner: Ref) -> bool:
-    live = client.get(owner)
-    return live is not None and state_of(live).is_well
-
-
-def refuse_ownerless(restarts: Sequence[Restart]) -> None:
-    """Make sure that everything that has to be restarted comes back by itself.
-
-    Raises:
-        NotFoundError: a pod has no owner.
-    """
-    alone = [str(one.owner) for one in restarts if one.owner.kind == "Pod"]
-    if alone:
-        raise NotFoundError(
-            "pods use a Secret that would be replaced, and nothing would make them again",
-            evidence=", ".join(alone),
-            next_step="delete them, then run the same command again",
-        )
+    wait_until_well(client, certificate, timeout_s=WELL_S)

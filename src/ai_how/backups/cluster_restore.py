@@ -13,15 +13,7 @@ from dataclasses import dataclass
 
 from ai_how.apply.provider import Say
 from ai_how.backups.cluster import MLFLOW, ClusterSource, external_database
-from ai_how.backups.cluster_restarts import (
-    Restart,
-    carry_out,
-    plan_restart,
-    plan_restarts,
-    refuse_ownerless,
-    renew_certificate,
-    stale_certificate,
-)
+from ai_how.backups.cluster_restarts import plan_restarts, renew_certificate, stale_certificate
 from ai_how.backups.cluster_secrets import SecretBack, Way, plan_secrets, write_secrets
 from ai_how.backups.databases import load_postgresql
 from ai_how.backups.manifest import Manifest
@@ -33,6 +25,7 @@ from ai_how.models.meter import Progress
 from ai_how.stack.components import mlflow, object_store
 from ai_how.stack.manifests import NAME_LABEL
 from ai_how.stack.setting import MLOPS
+from ai_how.stack_access.restarts import TICK_S, Restart, carry_out, restart_of
 from ai_how.stack_access.running import RunningStack
 
 OBJECTS, DATABASE, SECRETS = "objects", "database", "secrets"
@@ -41,8 +34,6 @@ PARTS = (SECRETS, OBJECTS, DATABASE)
 _CLUSTERS = ("libvirt", "inventory")
 _KEPT_FREE = 0.12
 """Share of its volume that a store on a node's own disk keeps free (``stack.components.seaweedfs``)."""
-_TICK_S = 1.1
-"""The API's times have whole seconds: what is made after this is seen to be newer than what was made before it."""
 OpenSource = Callable[[], AbstractContextManager[ClusterSource]]
 
 
@@ -136,7 +127,6 @@ def secrets_plan(stack: RunningStack, manifest: Manifest, store: BackupStore) ->
     """
     secrets = plan_secrets(stack, manifest, store)
     restarts = plan_restarts(stack, secrets)
-    refuse_ownerless(restarts)
     return SecretsPlan(secrets=secrets, restarts=restarts, renews_certificate=stale_certificate(stack.api, secrets))
 
 
@@ -167,7 +157,7 @@ def restore(
     if DATABASE in parts:
         if manifest.versions.get(MLFLOW) != stack.setting.version(MLFLOW):
             say("MLflow changes the tables of its older version")
-            carry_out(stack, plan_restart(stack, MLOPS, f"{NAME_LABEL}={mlflow.APP}"), say=say)
+            carry_out(stack, restart_of(stack, MLOPS, f"{NAME_LABEL}={mlflow.APP}"), say=say)
         with open_source() as source:
             _check_registry(source, manifest)
 
@@ -178,7 +168,7 @@ def _put_secrets(stack: RunningStack, manifest: Manifest, store: BackupStore, sa
         say("the Secrets are as in the backup")
         return
     write_secrets(stack.api, planned.secrets, say=say)
-    time.sleep(_TICK_S)
+    time.sleep(TICK_S)
     if planned.renews_certificate:
         renew_certificate(stack.api, say=say)
     # by the ages that there are now: also of what a broken-off restore has left

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ai_how.cli.options import output_option, site_option
+from ai_how.cli.confirm import confirm
+from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
 from ai_how.errors import ConflictError, NotFoundError, SpecError
 
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def key() -> None:
-    """Create, list and revoke API keys of the gateway.
+    """Create, list, renew and revoke API keys of the gateway.
 
     A change counts at once; nothing has to be restarted. Endpoints on a cluster
-    share one key, which is made there: it can be shown and listed.
+    share one key, which is made there: it can be shown, listed and renewed, and
+    they are restarted for a new one.
 
     \b
     Example:
@@ -86,8 +88,8 @@ def show(name: str | None, site_path: Path | None) -> None:
       curl -H "Authorization: Bearer $(ai-how key show)" ...
     """
     keys, default = _keys(site_path)
-    if name is not None and name not in keys:
-        raise NotFoundError(f"there is no key called {name!r}", evidence=f"there are: {', '.join(sorted(keys))}")
+    if name is not None:
+        _known(name, keys)
     click.echo(keys[name] if name else default)
 
 
@@ -138,13 +140,74 @@ def revoke(name: str, site_path: Path | None) -> None:
     _refuse_on_cluster(site_path)
     access = open_gateway(site_path)
     keys = _read(access.api_keys_file)
-    if name not in keys:
-        raise NotFoundError(f"there is no key called {name!r}", evidence=f"there are: {', '.join(sorted(keys))}")
+    _known(name, keys)
     if len(keys) == 1:
         raise ConflictError("this is the only key", next_step="make another one first: ai-how key create NAME")
     del keys[name]
     write_json(access.api_keys_file, keys)
     note(f"key {name} is revoked")
+
+
+@key.command()
+@click.argument("name")
+@site_option
+@yes_option
+def renew(name: str, site_path: Path | None, *, yes: bool) -> None:
+    """Give the key called NAME a new value and print it; the old one is invalid.
+
+    Endpoints on a cluster are restarted, one after the other: vLLM reads the
+    key when it starts. Their clients wait or fail meanwhile.
+
+    \b
+    Example:
+      ai-how key renew default
+    """
+    import secrets
+
+    from ai_how.apply.files import write_json
+    from ai_how.local.site_access import open_gateway
+
+    cluster = _cluster(site_path)
+    if cluster is not None:
+        click.echo(_renew_on_cluster(cluster, name, yes=yes))
+        return
+    access = open_gateway(site_path)
+    keys = _read(access.api_keys_file)
+    _known(name, keys)
+    if not yes:
+        confirm(f"End the present key {name}?", what="a new key", otherwise=f"ai-how key renew {name} --yes")
+    keys[name] = f"sk-{secrets.token_urlsafe(32)}"
+    write_json(access.api_keys_file, keys)
+    click.echo(keys[name])
+
+
+def _renew_on_cluster(cluster: WithKubernetes, name: str, *, yes: bool) -> str:
+    from ai_how.apply.events import EventLog
+    from ai_how.apply.lock import locked
+    from ai_how.stack_access.keys import read_api_keys, renew_api_key, restarts_of_renewal
+    from ai_how.stack_access.running import open_running_stack
+
+    folder = cluster.kubernetes.folder
+    with open_running_stack(cluster) as stack:
+        _known(name, read_api_keys(stack))
+        planned = restarts_of_renewal(stack)
+        note("\n".join(f"{one.owner} is restarted" for one in planned) or "no endpoint runs: nothing is restarted")
+        if not yes:
+            confirm(f"End the present key {name}?", what="a new key", otherwise=f"ai-how key renew {name} --yes")
+        with locked(folder.lock):
+            EventLog(folder.events).append("site", "renew-key", "started", detail=name)
+            renew_api_key(stack, say=lambda text: note(f"  {text}"))
+            EventLog(folder.events).append("site", "renew-key", "done", detail=name)
+        return str(read_api_keys(stack)[name])
+
+
+def _known(name: str, keys: Mapping[str, str]) -> None:
+    """
+    Raises:
+        NotFoundError: there is no such key.
+    """
+    if name not in keys:
+        raise NotFoundError(f"there is no key called {name!r}", evidence=f"there are: {', '.join(sorted(keys))}")
 
 
 def _keys(site_path: Path | None) -> tuple[Mapping[str, str], str]:
@@ -171,9 +234,9 @@ def _refuse_on_cluster(site_path: Path | None) -> None:
     """
     cluster = _cluster(site_path)
     if cluster is not None:
-        from ai_how.stack_access.keys import keys_stay
+        from ai_how.stack_access.keys import one_key
 
-        raise keys_stay(cluster.kubernetes.site.name)
+        raise one_key(cluster.kubernetes.site.name)
 
 
 def _cluster(site_path: Path | None) -> WithKubernetes | None:

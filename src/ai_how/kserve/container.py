@@ -103,9 +103,6 @@ def arguments(revision: KServeRevision, setting: ServingSetting) -> Iterator[str
         yield "--enable-lora"
         yield from ("--max-lora-rank", str(room_for_rank(revision.adapter_rank or 16)))
         yield from ("--lora-modules", f"{name}={ADAPTER_FOLDER}")
-    if len(setting.api_keys) > 1:
-        yield "--api-key"
-        yield from (f"$({_key_variable(at)})" for at in range(len(setting.api_keys)))
 
 
 def _environment(setting: ServingSetting) -> list[dict[str, Any]]:
@@ -116,20 +113,10 @@ def _environment(setting: ServingSetting) -> list[dict[str, Any]]:
         "DO_NOT_TRACK": "1",
         "VLLM_CACHE_ROOT": CACHE_FOLDER,
     }
-    # one key is read from the environment; for several, vLLM has an option only
-    single = len(setting.api_keys) == 1
-    keys = [
-        {
-            "name": "VLLM_API_KEY" if single else _key_variable(at),
-            "valueFrom": {"secretKeyRef": {"name": setting.api_keys_secret, "key": key}},
-        }
-        for at, key in enumerate(setting.api_keys)
-    ]
-    return [*({"name": name, "value": value} for name, value in plain.items()), *keys]
-
-
-def _key_variable(at: int) -> str:
-    return f"AI_HOW_API_KEY_{at}"
+    # never by --api-key: what is on a command line can be read, and vLLM prints it in its log
+    secret = {"name": setting.api_keys_secret, "key": setting.api_key}
+    key = {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": secret}}
+    return [*({"name": name, "value": value} for name, value in plain.items()), key]
 
 
 def drain_program(setting: ServingSetting, *, port: int = PORT, propagation_s: float = PROPAGATION_S) -> str:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class ServingSetting:
     """One cluster that models are served on.
 
-    ``https_port`` is the port that clients use. ``versions`` are by component (kserve, keda, vllm, ...). ``api_keys``
-    are the names of the keys in the Secret ``api_keys_secret`` that clients may use; vLLM reads them at its start.
+    ``https_port`` is the port that clients use. ``versions`` are by component (kserve, keda, vllm, ...). ``api_key``
+    is the name of the key in the Secret ``api_keys_secret`` that clients send; vLLM reads it at its start.
     """
 
     site: str
@@ -37,7 +37,7 @@ class ServingSetting:
     service_account: str = kserve.SERVICE_ACCOUNT
     credentials_secret: str = object_store.KEYS
     api_keys_secret: str = kserve.API_KEYS
-    api_keys: tuple[str, ...] = (kserve.API_KEY,)
+    api_key: str = kserve.API_KEY
     storage_class: str = ""
     prometheus_url: str = f"http://monitoring-prometheus.{MONITORING}.svc:{monitoring.PROMETHEUS_PORT}"
     nodes: tuple[GpuNode, ...] = ()
