@@ -8,22 +8,26 @@ import stat
 from contextlib import closing
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.backups.cluster_restore import PARTS
 from ai_how.backups.databases import dump_sqlite, sqlite_trouble
 from ai_how.backups.manifest import Dump, KeptFile, KeptObject, Manifest, ModelVersion, manifest_text, parse_manifest
 from ai_how.backups.models_check import incomplete_versions
 from ai_how.backups.store import BackupStore
 from ai_how.backups.verify import inspect
 from ai_how.cli.app import root
-from ai_how.cli.backup import _prune
+from ai_how.cli.backup import _PARTS, _prune
+from ai_how.cli.confirm import confirm_by_name
 from ai_how.errors import AiHowError, ConflictError, LockedError, NotFoundError, ProviderError, SpecError
 from ai_how.local.kept import external_server
 from ai_how.models.manifest import MANIFEST_NAME, make_manifest, manifest_to_json
 from ai_how.models.types import ModelFile, SecretText
+from ai_how.stack_access.restarts import uses
 
 TEXT = st.text(max_size=20)
 OBJECTS = st.builds(
@@ -341,6 +345,43 @@ def test_a_site_without_clusters_has_none_to_name(tmp_path: Path) -> None:
     for command in ("create", "restore"):
         said = run(command, str(tmp_path / "b"), "--site", str(file), "--cluster", "cloud", code=1)
         assert "site near has no clusters" in said
+
+
+def test_only_a_cluster_is_put_back_in_parts(two: BackupStore, tmp_path: Path) -> None:
+    assert _PARTS == PARTS
+    file = tmp_path / "ai-how.yaml"
+    file.write_text("name: light\n")
+    for part in (*PARTS, "etcd"):
+        refused = run("restore", str(two.root), "--site", str(file), "--only", part, code=1)
+        assert "site light is put back as a whole" in refused
+    assert "Invalid value for '--only'" in run("restore", str(two.root), "--only", "keys", code=2)
+
+
+def test_what_cannot_be_taken_back_wants_a_name_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def ask() -> None:
+        confirm_by_name("cloud", kind="cluster", what="a restore of etcd", otherwise="ai-how x --yes")
+
+    refused = CliRunner().invoke(ask, input="cloud\n").exception
+    assert isinstance(refused, SpecError) and "wants to be confirmed" in str(refused)
+    monkeypatch.setattr("ai_how.cli.confirm.want_terminal", lambda *_, **__: None)
+    done = CliRunner().invoke(ask, input="cloud\n")
+    assert done.exit_code == 0 and "Type the cluster's name (cloud)" in done.stderr
+    refused = CliRunner().invoke(ask, input="yes\n").exception
+    assert isinstance(refused, SpecError) and "nothing was done" in str(refused)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"containers": [{"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "a"}}}]}]},
+        {"containers": [], "initContainers": [{"envFrom": [{"secretRef": {"name": "keys"}}]}]},
+        {"volumes": [{"name": "v", "secret": {"secretName": "keys"}}]},
+        {"volumes": [{"name": "v", "projected": {"sources": [{"configMap": {}}, {"secret": {"name": "keys"}}]}}]},
+    ],
+)
+def test_a_pod_that_reads_a_secret_is_found_however_it_does(spec: dict[str, object]) -> None:
+    assert uses({"spec": spec}, "keys") and not uses({"spec": spec}, "others")
 
 
 def test_a_cluster_without_a_stack_is_told(tmp_path: Path) -> None:
