@@ -43,12 +43,17 @@ class FakeEngine:
         self.options = options
         self.started = time.monotonic()
         self.seen: dict[str, Any] = {"requests": 0, "finished": 0, "cancelled": 0, "working": 0, "most": 0, "last": {}}
+        self.seen |= {"asleep": False, "woken": 0}
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=2**30)
         app.router.add_get("/health", self.health)
         app.router.add_get("/seen", self.show)
         app.router.add_post("/set", self.change)
+        if self.options.sleep_mode:
+            app.router.add_post("/sleep", self.sleep)
+            app.router.add_post("/wake_up", self.wake_up)
+            app.router.add_get("/is_sleeping", self.is_sleeping)
         app.router.add_post("/v1/chat/completions", self.answer)
         app.router.add_post("/v1/completions", self.answer)
         return app
@@ -61,6 +66,29 @@ class FakeEngine:
             return web.json_response({"error": {"message": "Loading model", "code": 503}}, status=503)
         return web.json_response({"status": "ok"})
 
+    async def sleep(self, request: web.Request) -> web.Response:
+        """As vLLM: dies of it while it works on a request, and answers once it sleeps."""
+        if self.seen["working"] or self.options.sleep_mode == "dies":
+            os._exit(9)
+        if self.options.sleep_mode == "refuses":
+            return web.Response(status=500, text="out of memory")
+        await asyncio.sleep(self.options.sleep_s)
+        if self.options.sleep_mode != "stays awake":
+            self.seen["level"] = request.query.get("level", "1")
+            self.seen["asleep"] = True
+        return web.Response()
+
+    async def wake_up(self, _request: web.Request) -> web.Response:
+        if self.options.wake == "refuses":
+            return web.Response(status=500, text="out of memory")
+        await asyncio.sleep(self.options.sleep_s)
+        self.seen["asleep"] = False
+        self.seen["woken"] += 1
+        return web.Response()
+
+    async def is_sleeping(self, _request: web.Request) -> web.Response:
+        return web.json_response({"is_sleeping": self.seen["asleep"]})
+
     async def show(self, _request: web.Request) -> web.Response:
         return web.json_response({**self.seen, "pid": os.getpid()})
 
@@ -70,6 +98,8 @@ class FakeEngine:
         return web.Response()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.seen["asleep"]:
+            os._exit(9)  # vLLM reads memory that is not there any more
         body = await request.read()
         data = json.loads(body)
         if data.get("prompt") == "Hello" and data.get("max_tokens") == 1:
@@ -152,6 +182,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--odd", choices=("", *ODD_STREAMS), default="", help="a stream of its own kind")
     made.add_argument("--drop", type=int, default=0, help="break the connection of so many requests unanswered")
     made.add_argument("--hang-health", type=int, default=0)
+    modes = ("", "sleeps", "refuses", "stays awake", "dies")
+    made.add_argument("--sleep-mode", choices=modes, default="", help="as vLLM's, and how it goes")
+    made.add_argument("--sleep-s", type=float, default=0.0, help="how long falling asleep and waking take")
+    made.add_argument("--wake", choices=("", "refuses"), default="")
     return made
 
 

@@ -18,7 +18,7 @@ import psutil
 
 from ai_how.endpoints.cold_start.replica import ReplicaMarks, marks_from_json
 from ai_how.endpoints.types import EndpointSpec
-from ai_how.gateway.backend import ProcessState, ReplicaProcess
+from ai_how.gateway.backend import NoFreeGpuError, ProcessState, ReplicaProcess
 from ai_how.gateway.records import spec_digest
 
 ENGINE = Path(__file__).with_name("fake_engine.py")
@@ -31,6 +31,10 @@ class ProcessBackend:
         self.folder = folder
 
     async def start(self, spec: EndpointSpec, *, revision: int) -> ReplicaProcess:
+        gpus = self.folder / "gpus"
+        taken = [one for one in await self.list_replicas() if one.state == "running"] if gpus.exists() else []
+        if gpus.exists() and len(taken) >= int(gpus.read_text()):
+            raise NoFreeGpuError("no GPU is free")
         name = f"{spec.name}-{secrets.token_hex(3)}"
         port = free_port()
         options_file = self.folder / "options.json"
@@ -64,6 +68,11 @@ class ProcessBackend:
 
     async def list_replicas(self) -> list[ReplicaProcess]:
         return [self._read(path.stem, json.loads(path.read_text())) for path in sorted(self.folder.glob("*.replica"))]
+
+    async def no_room_to_sleep(self, name: str) -> str | None:
+        """What a test has put into the folder for all replicas."""
+        full = self.folder / "no-room-to-sleep"
+        return full.read_text() if full.exists() else None
 
     async def start_marks(self, name: str) -> ReplicaMarks | None:
         """Those that a test has put into the folder for all replicas."""

@@ -103,6 +103,13 @@ def test_vllm_serves_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("vllm_on_path")
+def test_vllm_can_be_told_to_be_able_to_sleep(tmp_path: Path) -> None:
+    awake, asleep = (Vllm().command(launch(tmp_path, LLAMA, sleep_mode=mode)) for mode in (False, True))
+    assert set(asleep.argv) - set(awake.argv) == {"--enable-sleep-mode"}
+    assert (awake.env.get("VLLM_SERVER_DEV_MODE"), asleep.env["VLLM_SERVER_DEV_MODE"]) == (None, "1")
+
+
+@pytest.mark.usefixtures("vllm_on_path")
 @pytest.mark.parametrize(("rank", "room"), [(4, "8"), (16, "16"), (48, "64")])
 def test_vllm_serves_an_adapter_on_its_base(tmp_path: Path, rank: int, room: str) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))

@@ -152,7 +152,7 @@ views = st.lists(
     st.builds(
         ReplicaView,
         name=st.uuids().map(str),
-        state=st.sampled_from(["starting", "ready", "draining", "failed"]),
+        state=st.sampled_from(["starting", "ready", "asleep", "draining", "failed"]),
         current=st.booleans(),
         in_flight=st.integers(0, 4),
         since=st.floats(0, 100),
@@ -170,6 +170,31 @@ def test_actions_lead_to_the_wanted_number(replicas: list[ReplicaView], wanted: 
     assert not (actions.start and any(r.name in actions.drain and r.current for r in replicas))
     assert not any(r.state == "failed" for r in kept)
     assert len({*actions.drain, *actions.remove}) == len(actions.drain) + len(actions.remove)
+
+
+@given(views, st.integers(0, 5))
+def test_what_sleeps_is_woken_before_any_is_started_and_one_sleeps_at_most(
+    replicas: list[ReplicaView], wanted: int
+) -> None:
+    actions = reconcile(replicas, wanted=wanted, may_start=True, may_sleep=True)
+    sleepers = {r.name for r in replicas if r.state == "asleep" and r.current}
+    gone = {*actions.drain, *actions.remove}
+    assert set(actions.wake) <= sleepers
+    assert not actions.start or set(actions.wake) == sleepers
+    assert not gone & {*actions.wake, *actions.rest}
+    left = (sleepers - set(actions.wake) - gone) | set(actions.rest)
+    assert len(left) <= 1
+    assert not (wanted and actions.rest)
+    idle = any(r.current and r.state == "ready" for r in replicas)
+    assert left or wanted or not (sleepers or idle)
+    assert not any(r.state == "asleep" and not r.current and r.name not in gone for r in replicas)
+
+
+@given(views)
+def test_where_none_may_sleep_none_does(replicas: list[ReplicaView]) -> None:
+    actions = reconcile(replicas, wanted=0, may_start=True)
+    assert not actions.rest
+    assert all(r.name in actions.drain for r in replicas if r.state == "asleep")
 
 
 @given(views, st.integers(1, 5), st.booleans())

@@ -124,6 +124,15 @@ def test_every_example_loads() -> None:
             "3:18: registry.port: 80 is the port of gateway.port too; write another one, or auto",
         ),
         (
+            "name: a\nprovider: libvirt\nserving: {when_idle: sleep}\n",
+            "3:22: serving.when_idle: sleep is for provider local: in a cluster a pod that sleeps would keep its GPU "
+            "from all others; write stop, or leave it out",
+        ),
+        (
+            "name: a\nserving: {engine: llamacpp, when_idle: sleep}\n",
+            "2:40: serving.when_idle: sleep is what vLLM can do, and engine is llamacpp; write stop, or engine: auto",
+        ),
+        (
             "name: a\nregistry: {database: 'postgresql://u:hidden@h/d'}\n",
             "2:22: registry.database: holds a password; put it into a file and name that in registry.password_file",
         ),

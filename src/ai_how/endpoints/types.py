@@ -74,7 +74,7 @@ class EndpointSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaStatus:
-    """One engine process as its provider sees it. ``state``: starting, ready, draining, failed.
+    """One engine process as its provider sees it. ``state``: starting, ready, asleep, draining, failed.
 
     ``in_flight`` is None where nobody counts the requests of one replica (a cluster's gateway does not).
     ``revision`` is the number of the revision that it belongs to, 0 where nobody says.

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from ai_how.endpoints.cold_start.replica import ReplicaMarks
 from ai_how.endpoints.types import EndpointSpec
+from ai_how.errors import ProviderError
 
 ProcessState = Literal["starting", "running", "restarting", "failed", "stopped"]
 
@@ -31,11 +32,20 @@ class ReplicaProcess:
     revision: int = 0
 
 
+class NoFreeGpuError(ProviderError):
+    """A replica cannot be started, because other replicas have the GPUs."""
+
+
 class ReplicaBackend(Protocol):
     """Starts and stops engine processes that live on when the gateway does not."""
 
     async def start(self, spec: EndpointSpec, *, revision: int) -> ReplicaProcess:
-        """Start one more replica of an endpoint's revision and return at once; loading goes on in the background."""
+        """Start one more replica of an endpoint's revision and return at once; loading goes on in the background.
+
+        Raises:
+            NoFreeGpuError: other replicas have the GPUs.
+            AiHowError, OSError: it cannot be started for another reason.
+        """
         ...
 
     async def stop(self, name: str) -> None:
@@ -44,6 +54,10 @@ class ReplicaBackend(Protocol):
 
     async def list_replicas(self) -> list[ReplicaProcess]:
         """All replicas of the site, ordered by name, those of an earlier gateway's life included."""
+        ...
+
+    async def no_room_to_sleep(self, name: str) -> str | None:
+        """Why the weights of a replica that is to sleep would not fit into main memory now; None where they would."""
         ...
 
     async def start_marks(self, name: str) -> ReplicaMarks | None:

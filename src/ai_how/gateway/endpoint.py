@@ -34,13 +34,16 @@ class Endpoint:
 
     Args:
         look: Called when the processes should be looked at soon, because one seems to have died.
+        make_room: Called where no GPU is free; True where one that sleeps is being stopped for it.
     """
 
-    def __init__(self, record: Record, means: Means, *, look: Callable[[], None]) -> None:
+    def __init__(
+        self, record: Record, means: Means, *, look: Callable[[], None], make_room: Callable[[], bool]
+    ) -> None:
         self.record = record
         self.deleting = False
         self._means = means
-        self._look = look
+        self._look, self._make_room = look, make_room
         self._closing = False
         # by the number that a revision was started as, which it keeps
         self._running: dict[int, _Running] = {}
@@ -143,6 +146,10 @@ class Endpoint:
         """Want at least so many replicas of the main revision, within its bounds, until they are idle."""
         self._main.want(replicas)
 
+    def give_up_sleeper(self) -> bool:
+        """Stop a replica that sleeps, as others need its GPU; False where there is none, and none on its way out."""
+        return any(revision.give_up_sleeper() for revision in self._all())
+
     def close_line(self) -> None:
         """The gateway stops: nobody waits any longer."""
         self._closing = True
@@ -212,7 +219,14 @@ class Endpoint:
         return [one.revision for one in (*self._running.values(), *self._leaving)]
 
     def _start(self, one: RevisionRecord, *, was_ready: bool) -> None:
-        revision = Revision(one.spec, self._means, number=one.number, was_ready=was_ready, look=self._look)
+        revision = Revision(
+            one.spec,
+            self._means,
+            number=one.number,
+            was_ready=was_ready,
+            look=self._look,
+            make_room=self._make_room,
+        )
         if self._closing:
             revision.close_line()
         self._means.metrics.know(self.name, one.number)

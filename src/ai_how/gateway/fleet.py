@@ -228,7 +228,7 @@ class Fleet:
 
     def _add(self, record: Record, *, restored: bool, replicas: list[ReplicaProcess]) -> Endpoint:
         name = record.main.spec.name
-        endpoint = Endpoint(record, self._means, look=self._look.set)
+        endpoint = Endpoint(record, self._means, look=self._look.set, make_room=self._make_room)
         self.endpoints[name] = endpoint
         own = [replica for replica in replicas if replica.endpoint == name]
         for replica in endpoint.open(own, restored=restored):
@@ -300,6 +300,10 @@ class Fleet:
             await self._means.backend.stop(name)
         except (AiHowError, OSError) as error:
             log_event("replica_not_stopped", replica=name, reason=str(error))
+
+    def _make_room(self) -> bool:
+        """Stop one replica that sleeps; False where there is none, and none on its way out."""
+        return any(endpoint.give_up_sleeper() for endpoint in self.endpoints.values())
 
     def _loads(self) -> Iterator[EndpointLoad]:
         return (load for endpoint in self.endpoints.values() for load in endpoint.loads())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
+from ai_how.endpoints.types import ReplicaStatus
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.backend import ReplicaProcess
@@ -23,7 +24,8 @@ class Replica:
 
     ``since``, ``ready_since`` and ``loaded_at`` (its health path answered) are the loop's times. ``warm`` once the
     process has answered a request; ``doubt`` is set when it should be asked for its health now. ``heard`` once the
-    end of a failed one's log has been read.
+    end of a failed one's log has been read. ``woken``: what it was last waited for was no start, but that it woke;
+    ``given_up``: it slept and is being stopped.
     """
 
     process: ReplicaProcess
@@ -31,6 +33,8 @@ class Replica:
     state: ReplicaState = "starting"
     in_flight: int = 0
     warm: bool = False
+    woken: bool = False
+    given_up: bool = False
     ready_since: float = 0.0
     loaded_at: float | None = None
     restarts: int = 0
@@ -88,6 +92,21 @@ class Pool:
     @property
     def held(self) -> int:
         return len(self._line)
+
+    def statuses(self, *, revision: int) -> tuple[ReplicaStatus, ...]:
+        """The replicas as the admin API shows them."""
+        return tuple(
+            ReplicaStatus(
+                name=replica.name,
+                state=replica.state,
+                port=replica.process.port,
+                in_flight=replica.in_flight,
+                restarts=replica.restarts,
+                message=replica.message,
+                revision=revision,
+            )
+            for replica in self.replicas.values()
+        )
 
     def take_peak_demand(self) -> int:
         """The most requests in flight and held at once since the last call: none is too short to be seen."""

@@ -15,17 +15,19 @@ from ai_how.endpoints.types import EndpointSpec, EndpointState, ReplicaStatus
 from ai_how.errors import AiHowError
 from ai_how.gateway import api_errors, leaving, probing, scaling
 from ai_how.gateway.api_errors import ApiError
-from ai_how.gateway.backend import ReplicaProcess
+from ai_how.gateway.backend import NoFreeGpuError, ReplicaProcess
 from ai_how.gateway.log import log_event
 from ai_how.gateway.means import Means
 from ai_how.gateway.metrics import EndpointLoad
 from ai_how.gateway.pool import Pool, Replica
 from ai_how.gateway.records import spec_digest
+from ai_how.gateway.resting import Resting, sleeps
 from ai_how.gateway.scaling import Policy, ReplicaView, Scale
 from ai_how.gateway.standing import Standing
 from ai_how.gateway.starts import Starts
 
 TICK_S = 0.2
+_LIVING = ("starting", "ready", "asleep")
 
 
 class Revision:
@@ -35,10 +37,18 @@ class Revision:
         number: Its number within the endpoint; ``change`` may give it another.
         was_ready: It has served before (in an earlier life of the gateway): at zero replicas it sleeps.
         look: Called when the processes should be looked at soon, because one seems to have died.
+        make_room: Called where no GPU is free; True where one that sleeps is being stopped for it.
     """
 
     def __init__(
-        self, spec: EndpointSpec, means: Means, *, number: int, was_ready: bool, look: Callable[[], None]
+        self,
+        spec: EndpointSpec,
+        means: Means,
+        *,
+        number: int,
+        was_ready: bool,
+        look: Callable[[], None],
+        make_room: Callable[[], bool],
     ) -> None:
         gateway, serving = means.config.gateway, means.config.serving
         self.spec = spec
@@ -47,12 +57,15 @@ class Revision:
         self.pool = Pool(spec.name, room=serving.parallel_requests, max_held=gateway.max_held_requests)
         self.closing = False
         self._means = means
-        self._look = look
+        self._look, self._make_room = look, make_room
         self._scale = Scale()
         self._standing = Standing(was_ready=was_ready)
         self.starts = Starts(means.backend)
         self.deleting = False
         self._retired: ApiError | None = None
+        self._resting = Resting(
+            means, watch=self._watch, asleep=self._found_asleep, failed=self._fail, stop=self._let_go
+        )
         self._kick = asyncio.Event()
 
     @property
@@ -73,7 +86,8 @@ class Revision:
     def adopt(self, process: ReplicaProcess) -> None:
         """Take over a replica that an earlier gateway started."""
         replica = Replica(process=process, since=_now(), pid=process.pid)
-        self._add(replica)
+        self.pool.replicas[replica.name] = replica
+        replica.watch = self._resting.look_in(replica) if self._may_sleep else self._watch(replica)
         if process.spec_digest == self.digest:
             self._scale = scaling.want(self._scale, self.policy, self._scale.wanted + 1, now=_now())
 
@@ -122,8 +136,7 @@ class Revision:
         refusal = self.refusal()
         if refusal:
             raise refusal
-        replica = self.pool.try_acquire()
-        if replica is not None:
+        if replica := self.pool.try_acquire():
             return replica
         self._kick.set()
         return await self.pool.wait(
@@ -178,18 +191,7 @@ class Revision:
 
     def replica_statuses(self) -> tuple[ReplicaStatus, ...]:
         """The replicas as the admin API shows them."""
-        return tuple(
-            ReplicaStatus(
-                name=replica.name,
-                state=replica.state,
-                port=replica.process.port,
-                in_flight=replica.in_flight,
-                restarts=replica.restarts,
-                message=replica.message,
-                revision=self.number,
-            )
-            for replica in self.pool.replicas.values()
-        )
+        return self.pool.statuses(revision=self.number)
 
     def load(self) -> EndpointLoad:
         """The revision as Prometheus sees it."""
@@ -201,6 +203,13 @@ class Revision:
             held=self.pool.held,
             replicas=dict(states),
         )
+
+    def give_up_sleeper(self) -> bool:
+        """Stop a replica that sleeps, as others need its GPU; False where there is none, and none on its way out."""
+        sleeper = next((replica for replica in self.pool.replicas.values() if replica.state == "asleep"), None)
+        if sleeper is not None:
+            self._let_go(sleeper)
+        return any(replica.given_up for replica in self.pool.replicas.values())
 
     async def run(self) -> None:
         """Keep the replicas as they should be, until the revision is retired and the last one has gone."""
@@ -215,7 +224,7 @@ class Revision:
     def observe(self, processes: Mapping[str, ReplicaProcess], *, listed_at: float) -> None:
         """Take in what the backend says of the processes. ``listed_at``: when it was asked."""
         for replica in list(self.pool.replicas.values()):
-            if replica.state not in ("starting", "ready") or replica.since > listed_at:
+            if replica.state not in _LIVING or replica.since > listed_at:
                 continue
             process = processes.get(replica.name)
             if process is None or process.state in ("failed", "stopped"):
@@ -235,22 +244,41 @@ class Revision:
         else:
             unproven = scaling.unproven_replicas(self._views(), failures, was_ready=self._standing.was_ready)
             self._scale = scaling.rescale(self._scale, self.policy, demand=demand, now=now, unproven=unproven)
-        actions = scaling.reconcile(self._views(), wanted=self._scale.wanted, may_start=now >= failures.retry_at)
+        actions = scaling.reconcile(
+            self._views(),
+            wanted=self._scale.wanted,
+            may_start=now >= failures.retry_at,
+            may_sleep=self._may_sleep,
+        )
+        for name in actions.wake:
+            self.starts.ask(unless=self._views())
+            self._resting.wake(self.pool.replicas[name])
+        for name in actions.rest:
+            self._resting.rest(self.pool.replicas[name])
         for name in (*actions.remove, *actions.drain):
-            replica = self.pool.replicas[name]
-            if replica.leave is None:
-                replica.leave = self._means.spawn(self._leave(replica))
+            self._let_go(self.pool.replicas[name])
         for _ in range(actions.start):
             if not await self._start():
                 break
 
+    @property
+    def _may_sleep(self) -> bool:
+        return sleeps(self._means.config.serving, self.spec.engine) and not (self.spec.stopped or self.deleting)
+
+    def _found_asleep(self, replica: Replica) -> None:
+        """An earlier gateway started it and let it sleep: nobody needs it."""
+        if replica.process.spec_digest == self.digest:
+            self._scale = Scale(needed_at=self._scale.needed_at[1:])
+        self._kick.set()
+
     async def _start(self) -> bool:
         spec, digest = self.spec, self.digest
-        if not any(view.current and view.state == "ready" for view in self._views()):
-            self.starts.ask()
+        self.starts.ask(unless=self._views())
         try:
             process = await self._means.backend.start(spec, revision=self.number)
         except (AiHowError, OSError) as error:
+            if isinstance(error, NoFreeGpuError) and self._make_room():
+                return False  # tried again at the next step, until the GPU is free
             if digest == self.digest:
                 self._count_failure(f"a replica could not be started: {error}")
                 self._refuse_if_in_error()
@@ -305,13 +333,14 @@ class Revision:
         if self._standing.failures.too_many:
             self._fail(replica, "its process died again and again")
             return
-        replica.state, replica.warm, replica.message = "starting", False, "its process died and was started again"
+        replica.state, replica.message = "starting", "its process died and was started again"
+        replica.warm = replica.woken = False
         if replica.watch is not None:
             replica.watch.cancel()
         replica.watch = self._watch(replica)
 
     def _fail(self, replica: Replica, reason: str) -> None:
-        if replica.state not in ("starting", "ready"):
+        if replica.state not in _LIVING:
             return
         replica.state, replica.message = "failed", reason
         if replica.process.spec_digest == self.digest:
@@ -323,6 +352,11 @@ class Revision:
         self._means.metrics.replica_failures.labels(self.name, self.number).inc()
         count = self._standing.failures.count
         log_event("replica_failed", endpoint=self.name, revision=self.number, reason=reason, failures=count)
+
+    def _let_go(self, replica: Replica) -> None:
+        if replica.leave is None:
+            replica.given_up = replica.state == "asleep"
+            replica.leave = self._means.spawn(self._leave(replica))
 
     async def _leave(self, replica: Replica) -> None:
         """Let the replica finish its requests (not when it failed), then stop and forget it."""
@@ -359,8 +393,9 @@ class Revision:
         if earlier and state in (EndpointState.STARTING, EndpointState.PENDING, EndpointState.ERROR):
             parts.append("replicas of the earlier spec still answer")
         if state == EndpointState.RUNNING and self.asleep:
-            parts.append("asleep: the first request wakes it")
-        return "\n".join(parts)
+            kept = any(replica.state == "asleep" for replica in self.pool.replicas.values())
+            parts.append(f"asleep{', its weights in main memory' if kept else ''}: the first request wakes it")
+        return "\n".join(filter(None, (*parts, self._resting.trouble)))
 
 
 def _now() -> float:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from ai_how.endpoints.types import EndpointState
 
-ReplicaState = Literal["starting", "ready", "draining", "failed"]
+ReplicaState = Literal["starting", "ready", "asleep", "draining", "failed"]
+"""``asleep``: its process lives, has nothing to do, and must not be asked anything until it is woken."""
 
 ERROR_AFTER_FAILURES = 3
 """So many failures without a stable replica in between put the endpoint in error; it is still tried, with back-off."""
@@ -79,9 +80,14 @@ class ReplicaView:
 
 @dataclass(frozen=True, kw_only=True)
 class Actions:
-    """What to do now: how many replicas to start, which to drain and then stop, which to stop at once."""
+    """What to do now: how many replicas to start, which to drain and then stop, which to stop at once.
+
+    ``wake`` are those that sleep and are needed, ``rest`` those that are to sleep.
+    """
 
     start: int = 0
+    wake: tuple[str, ...] = ()
+    rest: tuple[str, ...] = ()
     drain: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
 
@@ -139,23 +145,36 @@ def became_ready(scale: Scale, policy: Policy, replicas: Sequence[ReplicaView], 
     return want(scale, policy, min(ready, scale.wanted), now=now)
 
 
-def reconcile(replicas: Sequence[ReplicaView], *, wanted: int, may_start: bool) -> Actions:
+def reconcile(replicas: Sequence[ReplicaView], *, wanted: int, may_start: bool, may_sleep: bool = False) -> Actions:
     """What brings the replicas to the wanted number of the present spec, without losing a request on the way.
 
     Replicas of an earlier spec serve until as many of the present one are ready.
+
+    Args:
+        may_sleep: Where no replica is wanted any more, one that is ready may sleep instead of being stopped.
     """
     active = [r for r in replicas if r.state in ("starting", "ready")]
     current = [r for r in active if r.current]
+    asleep = [r for r in replicas if r.state == "asleep"]
+    sleepers = [r.name for r in asleep if r.current and may_sleep]
     missing = max(0, wanted - len(current))
+    woken = sleepers[:missing]
     ready = sum(r.state == "ready" for r in current)
     # those still starting have nothing to lose; then the least busy, of these the youngest
     surplus = sorted(current, key=lambda r: (r.state == "ready", r.in_flight, -r.since))
     earlier = sorted((r for r in active if not r.current and r.state == "ready"), key=lambda r: (r.in_flight, -r.since))
     useless = [r for r in active if not r.current and r.state == "starting"]
     keep = max(0, min(wanted, len(earlier)) - ready)
-    drain = [*useless, *surplus[: max(0, len(current) - wanted)], *earlier[: len(earlier) - keep]]
+    leaving = surplus[: max(0, len(current) - wanted)]
+    lasts = [r.name for r in leaving if r.state == "ready"]
+    rest = lasts[-1:] if may_sleep and not wanted and not sleepers else []
+    drain = [*useless, *(r for r in leaving if r.name not in rest), *earlier[: len(earlier) - keep]]
+    # one that sleeps is enough, and it is of the present spec
+    drain += [r for r in asleep if r.name not in (woken or sleepers[:1])]
     return Actions(
-        start=missing if may_start else 0,
+        start=missing - len(woken) if may_start else 0,
+        wake=tuple(woken),
+        rest=tuple(rest),
         drain=tuple(r.name for r in drain),
         remove=tuple(r.name for r in replicas if r.state == "failed"),
     )

@@ -6,14 +6,16 @@ Owns the clock from the wish for a first replica to that replica being ready. De
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from ai_how.endpoints.cold_start.replica import Seen, waterfall_of_replica
+from ai_how.endpoints.cold_start.replica import Seen, waterfall_of_replica, waterfall_of_wake
 from ai_how.endpoints.cold_start.waterfall import Waterfall
 from ai_how.errors import AiHowError
 from ai_how.gateway.backend import ReplicaBackend
 from ai_how.gateway.log import log_event
 from ai_how.gateway.pool import Replica
+from ai_how.gateway.scaling import ReplicaView
 
 _LOG_LINES = 2000
 """vLLM says some hundred lines while it starts."""
@@ -33,9 +35,10 @@ class Starts:
         """Whether a start is under way."""
         return self._asked is not None
 
-    def ask(self) -> None:
-        """A first replica is wanted; where that was so already, the clock goes on."""
-        if self._asked is None:
+    def ask(self, *, unless: Iterable[ReplicaView]) -> None:
+        """A first replica is wanted, unless one of these is; where that was so already, the clock goes on."""
+        ready = any(view.current and view.state == "ready" for view in unless)
+        if self._asked is None and not ready:
             self._asked = asyncio.get_running_loop().time(), datetime.now(UTC).isoformat(timespec="milliseconds")
 
     def forget(self) -> None:
@@ -53,6 +56,9 @@ class Starts:
 
     async def keep(self, replica: Replica, seen: Seen, *, engine: str) -> None:
         """Put together what is known of the start that has just ended."""
+        if replica.woken:
+            self.last = waterfall_of_wake(seen, replica=replica.name)
+            return
         try:
             marks = await self._backend.start_marks(replica.name)
             log = await self._backend.log_tail(replica.name, _LOG_LINES) if engine == "vllm" else ""

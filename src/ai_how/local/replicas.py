@@ -13,10 +13,11 @@ from typing import Any
 from ai_how.endpoints.cold_start.replica import ReplicaMarks, marks_from_json
 from ai_how.endpoints.engines.host import observe_engine_host
 from ai_how.endpoints.types import EndpointSpec, Hardware
-from ai_how.errors import ProviderError
-from ai_how.gateway.backend import ProcessState, ReplicaProcess
+from ai_how.gateway.backend import NoFreeGpuError, ProcessState, ReplicaProcess
 from ai_how.gateway.records import spec_digest
+from ai_how.gateway.resting import sleeps
 from ai_how.local.layout import Layout
+from ai_how.local.main_memory import no_room_for, weights_bytes
 from ai_how.local.process import ProcessSpec
 from ai_how.local.supervisor import ProcessInfo, Supervisor, read_process
 from ai_how.site.spec import Serving
@@ -74,6 +75,9 @@ class SupervisedReplicas:
     async def list_replicas(self) -> list[ReplicaProcess]:
         return await asyncio.to_thread(self._list)
 
+    async def no_room_to_sleep(self, name: str) -> str | None:
+        return await asyncio.to_thread(self._no_room, name)
+
     async def start_marks(self, name: str) -> ReplicaMarks | None:
         return await asyncio.to_thread(self._marks, name)
 
@@ -95,7 +99,7 @@ class SupervisedReplicas:
         gpus = observe_engine_host().accelerators
         free = [i for i, gpu in enumerate(gpus) if gpu.name == wanted.accelerator and i not in taken]
         if len(free) < wanted.count:
-            raise ProviderError(
+            raise NoFreeGpuError(
                 f"a replica needs {wanted.count}x {wanted.accelerator}, {len(free)} free",
                 evidence=f"this machine has {len(gpus)} GPU(s), other replicas use {len(taken)}",
                 next_step="stop another endpoint, or lower max_replicas: ai-how deploy list",
@@ -117,7 +121,7 @@ class SupervisedReplicas:
             host="127.0.0.1",
             port=spec["port"],
             # what was started under another serving section is outdated: the gateway replaces it, losing no request
-            spec_digest=spec["spec_digest"] if spec["serving"] == self._serving() else "other serving section",
+            spec_digest=spec["spec_digest"] if self._as_now(spec) else "other serving section",
             state=_STATES.get(info.state, "failed"),
             pid=info.pid,
             revision=spec.get("revision", 0),
@@ -150,10 +154,21 @@ class SupervisedReplicas:
             return None
         return marks_from_json(found) if isinstance(found, dict) else None
 
-    def _serving(self) -> dict[str, int]:
-        """What of the serving section a replica is started with."""
+    def _no_room(self, name: str) -> str | None:
+        """Weights that sleep take as much main memory as their files take disk (vLLM's level 1)."""
+        spec = self._read_spec(name)
+        digests = (spec["model_digest"], spec.get("base_digest")) if spec else ()
+        folders = [self.layout.cache / "models" / digest for digest in digests if digest]
+        return no_room_for(sum(weights_bytes(folder) for folder in folders))
+
+    def _as_now(self, spec: dict[str, Any]) -> bool:
+        return bool(spec["serving"] == self._serving(spec["engine"]))
+
+    def _serving(self, engine: str) -> dict[str, int]:
+        """What of the serving section a replica is started with; what is off is left out, as it always was."""
         threads = self.serving.threads
         return {
+            **({"sleep_mode": True} if sleeps(self.serving, engine) else {}),
             "context_tokens": self.serving.context_tokens,
             "parallel_requests": self.serving.parallel_requests,
             "threads": self._cpu_cores if threads == "auto" else threads,
@@ -166,7 +181,7 @@ class SupervisedReplicas:
             "served_name": spec.name,
             "revision": revision,
             "spec_digest": spec_digest(spec),
-            "serving": self._serving(),
+            "serving": self._serving(spec.engine),
             "engine": spec.engine,
             "port": port,
             "model_uri": spec.model_uri,

@@ -15,6 +15,8 @@ from ai_how.endpoints.engines.host import observe_engine_host
 from ai_how.endpoints.memory import memory_warning
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
 from ai_how.errors import SpecError
+from ai_how.gateway.resting import sleeps
+from ai_how.local.main_memory import too_much_for
 from ai_how.local.provider import LocalProvider
 from ai_how.local.site_access import GatewayAccess, gateway_of, stores_of
 from ai_how.models.library import resolve
@@ -77,7 +79,7 @@ class LocalServing:
         autoscaling: Autoscaling,
         base: RegisteredVersion | None = None,
     ) -> EndpointSpec:
-        return make_spec(
+        spec = make_spec(
             name,
             version,
             hardware=hardware,
@@ -86,11 +88,23 @@ class LocalServing:
             host=self._host,
             base=base,
         )
+        needed_bytes = version.size_bytes + (base.size_bytes if base else 0)
+        if self._sleeps(spec) and (problem := too_much_for(needed_bytes)):
+            raise SpecError(
+                f"{version.name} cannot sleep in this machine's main memory",
+                evidence=problem,
+                next_step="set serving.when_idle: stop in the site file, then: ai-how up",
+            )
+        return spec
 
     def warnings(self, source: Path | None, spec: EndpointSpec) -> tuple[str, ...]:
-        if source is None:
-            return ()
-        return memory_warning(source, spec, serving=self.site.serving, host=self._host)
+        idle = self.site.serving.when_idle == "sleep" and spec.autoscaling.min_replicas == 0
+        stops = f"serving.when_idle is sleep, which {spec.engine} does not know: it is stopped when idle"
+        memory = memory_warning(source, spec, serving=self.site.serving, host=self._host) if source else ()
+        return (*((stops,) if idle and not self._sleeps(spec) else ()), *memory)
+
+    def _sleeps(self, spec: EndpointSpec) -> bool:
+        return spec.autoscaling.min_replicas == 0 and sleeps(self.site.serving, spec.engine)
 
     def info(self, spec: EndpointSpec) -> ModelInfo:
         return resolve(f"{spec.model_name}/{spec.model_version}", self.stores()).info

@@ -15,6 +15,7 @@ from ai_how.site.cluster_rules import cluster_mistakes, cluster_warnings
 from ai_how.site.kubernetes_rules import kubernetes_mistakes, kubernetes_warnings
 from ai_how.site.mistakes import Key, Mistake, dotted, in_order, spec_error
 from ai_how.site.server_rules import server_mistakes
+from ai_how.site.serving_rules import serving_mistakes
 from ai_how.site.spec import Site
 from ai_how.site.stack_rules import stack_mistakes, stack_warnings
 from ai_how.site.yaml_lines import Document, parse, read_text, shown_path
@@ -89,6 +90,7 @@ def read_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake], l
             *server_mistakes(site, document),
             *kubernetes_mistakes(site, document),
             *stack_mistakes(site, document),
+            *serving_mistakes(site, document),
         ]
     if site is None or mistakes:
         return None, in_order(mistakes), []

@@ -97,7 +97,10 @@ class Serving(Section):
     scale_out_after_s: Annotated[float, Field(ge=0, le=86400)] = 2
     """How long demand must exceed the ready replicas before one more is started, seconds."""
     idle_after_s: Annotated[float, Field(gt=0, le=31536000)] = 300
-    """How long a replica must be unneeded before it is stopped, seconds."""
+    """How long a replica must be unneeded before it is stopped (or sent to sleep: when_idle), seconds."""
+    when_idle: Literal["stop", "sleep"] = "stop"
+    """The last replica that nobody needs (min_replicas 0): stop ends it; sleep (vLLM, provider local) keeps its weights
+    in main memory, so that it wakes instead of loading again."""
     start_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 600
     """How long a replica may take until it is ready, seconds."""
     drain_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 60

@@ -13,6 +13,8 @@ from ai_how.endpoints.cold_start.pod import engine_note
 from ai_how.endpoints.cold_start.vllm_log import read_start
 from ai_how.endpoints.cold_start.waterfall import Stage, StageName, Waterfall, waterfall
 
+_OWN_REQUEST = "the gateway's own request, before it lets clients in"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaMarks:
@@ -77,6 +79,15 @@ def waterfall_of_replica(
             stage(StageName.CONVERT, marks.fetched_s, marks.prepared_s, "the replica's marks", marks.prepared),
         ]
     if seen.loaded_s is not None:
-        asked = "the gateway's own request, before it lets clients in"
-        stages.append(stage(StageName.FIRST_TOKEN, seen.loaded_s, seen.ready_s, asked))
+        stages.append(stage(StageName.FIRST_TOKEN, seen.loaded_s, seen.ready_s, _OWN_REQUEST))
     return waterfall(stages, asked_at=seen.asked_at, total_s=seen.ready_s - seen.asked_s, replica=replica)
+
+
+def waterfall_of_wake(seen: Seen, *, replica: str) -> Waterfall:
+    """The waking of a replica that slept, up to its first token."""
+    awake_s = (seen.ready_s if seen.loaded_s is None else seen.loaded_s) - seen.asked_s
+    ready_s = seen.ready_s - seen.asked_s
+    stages = [Stage(name=StageName.WAKE, begin_s=0.0, end_s=awake_s, source="the gateway, the replica's health path")]
+    if seen.loaded_s is not None:
+        stages.append(Stage(name=StageName.FIRST_TOKEN, begin_s=awake_s, end_s=ready_s, source=_OWN_REQUEST))
+    return waterfall(stages, asked_at=seen.asked_at, total_s=ready_s, replica=replica)

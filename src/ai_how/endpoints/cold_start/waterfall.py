@@ -24,6 +24,7 @@ class StageName(StrEnum):
     CONVERT = "convert"
     PULL = "pull image"
     ENGINE = "start engine"
+    WAKE = "wake"
     LOAD = "load"
     COMPILE = "compile"
     PROFILE = "profile memory"
@@ -41,6 +42,7 @@ MEANING: Mapping[StageName, str] = {
     StageName.CONVERT: "files become what the engine reads",
     StageName.PULL: "the engine's image reaches the node",
     StageName.ENGINE: "the engine's program and libraries begin",
+    StageName.WAKE: "an engine that slept brings its weights back from main memory",
     StageName.LOAD: "weights reach memory",
     StageName.COMPILE: "torch.compile",
     StageName.PROFILE: "a run for the engine's peak memory, and the KV cache",

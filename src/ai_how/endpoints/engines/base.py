@@ -32,6 +32,7 @@ class ReplicaLaunch:
     """Everything an engine needs to serve one replica. ``model_dir`` holds the model's files, already verified.
 
     ``scratch_dir`` is for files derived from the model (a conversion); it is shared by the replicas of a model.
+    ``sleep_mode``: it is to be able to sleep, where the engine knows how.
     """
 
     served_name: str
@@ -45,6 +46,7 @@ class ReplicaLaunch:
     threads: int
     gpu_count: int = 0
     base_dir: Path | None = None
+    sleep_mode: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

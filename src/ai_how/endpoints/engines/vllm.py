@@ -3,7 +3,8 @@
 Owns the command line. Whether the model fits into the GPUs' memory is vLLM's own check: it says so at its start, and
 the replica's log is shown.
 
-Source: the options of ``vllm serve`` (vLLM 0.11 and later name them alike); compute capability from its releases.
+Source: the options of ``vllm serve`` (vLLM 0.11 and later name them alike); compute capability from its releases; sleep
+from its documentation (docs/features/sleep_mode.md) and vllm/entrypoints/serve/sleep/api_router.py.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from ai_how.models.types import ModelFormat, ModelInfo
 from ai_how.run.process import which
 
 LEAST_COMPUTE_CAPABILITY = 7.5
+SLEEP_PATH, WAKE_PATH, ASLEEP_PATH = "/sleep", "/wake_up", "/is_sleeping"
+"""Only with ``VLLM_SERVER_DEV_MODE=1``; the first two answer once it is done."""
+SLEEP_LEVEL = "1"
+"""Weights go to main memory, the KV cache is forgotten; level 2 would forget the weights too."""
 # the ranks that vLLM has kernels for: an adapter takes the next one up
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -58,10 +63,13 @@ class Vllm:
             *("--max-model-len", str(min(launch.context_tokens, trained))),
             *("--max-num-seqs", str(launch.parallel_requests)),
             *("--tensor-parallel-size", str(max(1, launch.gpu_count))),
+            *(("--enable-sleep-mode",) if launch.sleep_mode else ()),
             *(_lora(launch) if adapter else ()),
         )
         # nothing is fetched and nobody is told: the checkpoint lies here, complete
         env = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        if launch.sleep_mode:
+            env["VLLM_SERVER_DEV_MODE"] = "1"
         return EngineCommand(argv=argv, env=env, ready_path="/health")
 
 
