@@ -15,6 +15,7 @@ HEAD = "name: lab\nprovider: libvirt\n"
 VARIANTS = {
     "document": "",
     "other-ways": """\
+serving: {node_cache_gib: 60, keep_image: true}
 clusters:
   cloud:
     stack:

@@ -61,6 +61,9 @@ CASES: dict[str, tuple[Sequence[KServeRevision], ServingSetting]] = {
     "asleep": ([asleep()], setting()),
     "asleep-2025.10": ([asleep()], setting("2025.10")),
     "two-revisions": (two(), setting()),
+    "kept-on-nodes": ([adapter()], setting(site_text="serving: {node_cache_gib: 60}\n")),
+    "kept-on-nodes-2025.10": ([revision()], setting("2025.10", site_text="serving: {node_cache_gib: 60}\n")),
+    "streamed": ([revision()], setting(site_text="serving: {loader: streamer}\n")),
 }
 
 

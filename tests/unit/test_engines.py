@@ -103,6 +103,12 @@ def test_vllm_serves_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("vllm_on_path")
+def test_vllm_streams_weights_where_it_is_told_to(tmp_path: Path) -> None:
+    argv = Vllm().command(launch(tmp_path, LLAMA, streams=True)).argv
+    assert argv[argv.index("--load-format") + 1] == "runai_streamer"
+
+
+@pytest.mark.usefixtures("vllm_on_path")
 def test_vllm_can_be_told_to_be_able_to_sleep(tmp_path: Path) -> None:
     awake, asleep = (Vllm().command(launch(tmp_path, LLAMA, sleep_mode=mode)) for mode in (False, True))
     assert set(asleep.argv) - set(awake.argv) == {"--enable-sleep-mode"}

@@ -17,6 +17,7 @@ from ai_how.kserve.nodes import Placement
 from ai_how.kserve.objects import endpoint_objects, notes, revision_objects
 from ai_how.kserve.revision import ENDPOINT, KServeRevision, revision_of, revisions_of
 from ai_how.kserve.routing import route_objects, shares_of
+from ai_how.kserve.setting import ServingSetting
 from ai_how.models.types import ModelFormat
 from ai_how.stack.checks.fit import check_objects
 from ai_how.stack.components import keda_http_add_on as add_on
@@ -273,3 +274,54 @@ def test_a_load_balancers_address_has_no_port() -> None:
     text = "clusters: {cloud: {stack: {access: {type: load-balancer}}}}\n"
     assert setting(site_text=text).url("chat") == "https://chat-models.ai-how.internal"
     assert setting().url("chat") == "https://chat-models.ai-how.internal:30443"
+
+
+KEPT = "serving: {node_cache_gib: 60}\n"
+STREAMED = "serving: {loader: streamer}\n"
+
+
+def pod_of(where: ServingSetting, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The container of a revision, and its predictor."""
+    objects = revision_objects(revision(**changes), setting=where)
+    runtime, service = (next(o for o in objects if o["kind"] == k) for k in ("ServingRuntime", "InferenceService"))
+    return runtime["spec"]["containers"][0], service["spec"]["predictor"]
+
+
+def test_weights_on_the_node_are_fetched_by_our_container_and_served_under_a_lock() -> None:
+    container, predictor = pod_of(setting(site_text=KEPT))
+    digest = spec().model_digest
+    assert container["args"][0] == f"/mnt/models/{digest}"
+    assert container["command"][3:] == [digest, "--", "vllm", "serve"]
+    fetcher = predictor["initContainers"][0]
+    assert fetcher["args"][-1] == f"{digest}={spec().model_uri}"
+    assert fetcher["args"][1] == "60"
+    assert "storageUri" not in predictor["model"] and "storageUris" not in predictor
+    assert {mount["name"] for mount in fetcher["volumeMounts"]} <= {
+        mount["name"] for mount in container["volumeMounts"]
+    }
+
+
+def test_no_text_that_kserve_would_take_for_a_template() -> None:
+    container, predictor = pod_of(setting(site_text=KEPT))
+    fetcher = predictor["initContainers"][0]
+    assert not [text for text in (*container["command"], *fetcher["command"], *fetcher["args"]) if "{{" in text]
+
+
+def test_weights_are_streamed_from_the_store_unless_they_are_nearer() -> None:
+    container, predictor = pod_of(setting(site_text=STREAMED))
+    assert container["args"][0] == spec().model_uri
+    assert "storageUri" not in predictor["model"]
+    env = {entry["name"]: entry for entry in container["env"]}
+    assert env["AWS_ENDPOINT_URL"]["value"] == "http://object-store.mlops.svc:8333"
+    assert env["AWS_SECRET_ACCESS_KEY"]["valueFrom"]["secretKeyRef"]["name"] == "object-store"
+    assert "initContainers" not in predictor
+    both, predictor = pod_of(setting(site_text="serving: {loader: streamer, node_cache_gib: 60}\n"))
+    assert both["args"][0].startswith("/mnt/models/")
+    assert "AWS_ENDPOINT_URL" not in {entry["name"] for entry in both["env"]}
+    for found in (container, both):
+        assert found["args"][found["args"].index("--load-format") + 1] == "runai_streamer"
+
+
+def test_a_vllm_that_is_not_known_to_stream_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"streamer is not for vLLM 0\.10"):
+        revision_objects(revision(), setting=setting("2025.10", site_text=STREAMED))

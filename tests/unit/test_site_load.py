@@ -129,6 +129,24 @@ def test_every_example_loads() -> None:
             "from all others; write stop, or leave it out",
         ),
         (
+            "name: a\nserving: {engine: llamacpp, loader: streamer}\n",
+            "2:37: serving.loader: streamer is vLLM's, and engine is llamacpp; leave it out",
+        ),
+        (
+            "name: a\nserving: {node_cache_gib: 60}\n",
+            "2:11: serving.node_cache_gib: is not for provider local: its cache keeps every model that was served; "
+            "remove it",
+        ),
+        (
+            "name: a\nserving: {keep_image: true}\n",
+            "2:11: serving.keep_image: is not for provider local: it runs no images; remove it",
+        ),
+        (
+            "name: a\nprovider: libvirt\nserving: {node_cache_gib: 9000}\n",
+            "3:27: serving.node_cache_gib: 9000 does not fit: GPU workers have a disk of 300 GiB; "
+            "write less, or a larger disk_gib",
+        ),
+        (
             "name: a\nserving: {engine: llamacpp, when_idle: sleep}\n",
             "2:40: serving.when_idle: sleep is what vLLM can do, and engine is llamacpp; write stop, or engine: auto",
         ),

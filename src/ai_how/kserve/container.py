@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ai_how.endpoints.engines.vllm import room_for_rank
+from ai_how.endpoints.engines.vllm import STREAMER, room_for_rank
+from ai_how.kserve import node_cache
 from ai_how.kserve.nodes import GPU
 from ai_how.kserve.revision import KServeRevision
 from ai_how.kserve.setting import ServingSetting
@@ -29,6 +30,8 @@ FULL_UTILIZATION = 0.9
 """Part of a card's memory that vLLM takes, as the check of memory reckons with."""
 LEAST_BFLOAT16 = (8, 0)
 """Compute capability from which a GPU has bfloat16."""
+STREAMS_SINCE = "0.23"
+"""The oldest vLLM whose image was seen to carry the streamer; source: vllm-project/vllm, docker/Dockerfile."""
 PROBE_PERIOD_S = 5
 PROPAGATION_S = 10
 """How long a pod that is to end still answers new requests: until every proxy knows that it is gone. Chosen."""
@@ -54,9 +57,9 @@ def container(revision: KServeRevision, setting: ServingSetting) -> dict[str, An
         "name": NAME,
         "image": setting.image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["vllm", "serve"],
+        "command": node_cache.command(revision) if node_cache.keeps(setting) else ["vllm", "serve"],
         "args": list(arguments(revision, setting)),
-        "env": _environment(setting),
+        "env": [*_environment(setting), *(_s3_environment(setting) if from_store(revision, setting) else ())],
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         "resources": {
             "requests": {"cpu": f"{CPU_M}m", "memory": f"{MEMORY_MIB_PER_GPU * count}Mi", resource: str(count)},
@@ -75,8 +78,27 @@ def container(revision: KServeRevision, setting: ServingSetting) -> dict[str, An
         "volumeMounts": [
             {"name": SHARED_MEMORY, "mountPath": "/dev/shm"},  # noqa: S108 - a volume of the pod's own
             {"name": CACHE, "mountPath": CACHE_FOLDER},
+            *((node_cache.mount(),) if node_cache.keeps(setting) else ()),
         ],
     }
+
+
+def from_store(revision: KServeRevision, setting: ServingSetting) -> bool:
+    """Whether vLLM reads the weights from the object store itself, so that no copy of them comes to the node."""
+    streams = setting.serving.loader == "streamer"
+    # an adapter is read from a folder, and what the node keeps is nearer than the store
+    return streams and revision.base is None and not node_cache.keeps(setting)
+
+
+def _model(revision: KServeRevision, setting: ServingSetting) -> tuple[str, str]:
+    """Where vLLM finds the model that it loads, and the adapter, which is empty where there is none."""
+    spec = revision.spec
+    if node_cache.keeps(setting):
+        *_, own = folders = [node_cache.folder(digest) for digest in node_cache.sources(revision)]
+        return folders[0], own if revision.base is not None else ""
+    if revision.base is not None:
+        return BASE_FOLDER, ADAPTER_FOLDER
+    return spec.model_uri if from_store(revision, setting) else MODELS_FOLDER, ""
 
 
 def arguments(revision: KServeRevision, setting: ServingSetting) -> Iterator[str]:
@@ -85,8 +107,11 @@ def arguments(revision: KServeRevision, setting: ServingSetting) -> Iterator[str
     model = revision.base or revision.info
     adapter = revision.base is not None
     serving = setting.serving
-    yield BASE_FOLDER if adapter else MODELS_FOLDER
+    weights, adapter_folder = _model(revision, setting)
+    yield weights
     yield from ("--port", str(PORT))
+    if serving.loader == "streamer":
+        yield from ("--load-format", STREAMER)
     # an adapter goes by the endpoint's name; its base is reachable under its own
     yield from ("--served-model-name", f"{name}-base" if adapter else name)
     yield from ("--max-model-len", str(min(serving.context_tokens, model.context_tokens or serving.context_tokens)))
@@ -102,7 +127,7 @@ def arguments(revision: KServeRevision, setting: ServingSetting) -> Iterator[str
     if adapter:
         yield "--enable-lora"
         yield from ("--max-lora-rank", str(room_for_rank(revision.adapter_rank or 16)))
-        yield from ("--lora-modules", f"{name}={ADAPTER_FOLDER}")
+        yield from ("--lora-modules", f"{name}={adapter_folder}")
 
 
 def _environment(setting: ServingSetting) -> list[dict[str, Any]]:
@@ -117,6 +142,11 @@ def _environment(setting: ServingSetting) -> list[dict[str, Any]]:
     secret = {"name": setting.api_keys_secret, "key": setting.api_key}
     key = {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": secret}}
     return [*({"name": name, "value": value} for name, value in plain.items()), key]
+
+
+def _s3_environment(setting: ServingSetting) -> list[dict[str, Any]]:
+    """Source: vllm-project/vllm, docs/models/extensions/runai_model_streamer.md, "S3 compatible object store"."""
+    return [*node_cache.s3_environment(setting), {"name": "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING", "value": "0"}]
 
 
 def drain_program(setting: ServingSetting, *, port: int = PORT, propagation_s: float = PROPAGATION_S) -> str:

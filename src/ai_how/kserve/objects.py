@@ -13,6 +13,7 @@ from typing import Any
 
 from ai_how.errors import SpecError
 from ai_how.kserve import container as engine
+from ai_how.kserve import node_cache
 from ai_how.kserve.nodes import PRODUCT, Placement
 from ai_how.kserve.revision import KEPT, KServeRevision, kept_text
 from ai_how.kserve.routing import route_objects
@@ -94,6 +95,12 @@ def _check(revision: KServeRevision, setting: ServingSetting) -> None:
             evidence="several sources of files (storageUris) begin with KServe 0.16.0",
             next_step="take the current release set, or merge the adapter into its base and deploy the result",
         )
+    if setting.serving.loader == "streamer" and not at_least(setting.versions["vllm"], engine.STREAMS_SINCE):
+        raise SpecError(
+            f"serving.loader: streamer is not for vLLM {setting.versions['vllm']}",
+            evidence=f"vLLM's image is known to carry the Run:ai Model Streamer from {engine.STREAMS_SINCE} on",
+            next_step="take the current release set, or leave serving.loader out",
+        )
 
 
 def _metadata(revision: KServeRevision, setting: ServingSetting, **more: Any) -> dict[str, Any]:
@@ -113,6 +120,7 @@ def _runtime(revision: KServeRevision, setting: ServingSetting, *, cache_name: s
                 # workers of one model on several GPUs exchange data there
                 {"name": engine.SHARED_MEMORY, "emptyDir": {"medium": "Memory"}},
                 {"name": engine.CACHE, **cache},
+                *((node_cache.volume(),) if node_cache.keeps(setting) else ()),
             ],
         },
     }
@@ -130,9 +138,11 @@ def _service(revision: KServeRevision, setting: ServingSetting) -> KubernetesObj
         "terminationGracePeriodSeconds": engine.grace_period_s(setting),
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
     }
-    if revision.base is None:
+    if node_cache.keeps(setting):
+        predictor["initContainers"] = [node_cache.init_container(revision, setting)]
+    elif revision.base is None and not engine.from_store(revision, setting):
         model["storageUri"] = revision.spec.model_uri
-    else:
+    elif revision.base is not None:
         predictor["storageUris"] = [
             {"uri": str(revision.spec.adapter_base_uri), "mountPath": engine.BASE_FOLDER},
             {"uri": revision.spec.model_uri, "mountPath": engine.ADAPTER_FOLDER},

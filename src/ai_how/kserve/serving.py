@@ -176,6 +176,7 @@ class ClusterServing:
                 evidence="GPUs appear once the GPU Operator is well",
                 next_step="ai-how status",
             )
+        self._check_cache(version, base)
         return plan_revision(
             name,
             _served(version),
@@ -186,6 +187,16 @@ class ClusterServing:
             base=_served(base) if base else None,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    def _check_cache(self, version: RegisteredVersion, base: RegisteredVersion | None) -> None:
+        kept_gib = self.site.serving.node_cache_gib
+        needed_gib = (version.size_bytes + (base.size_bytes if base else 0)) / 2**30
+        if 0 < kept_gib < needed_gib:
+            raise SpecError(
+                f"{version.name} does not fit into the nodes' cache of weights",
+                evidence=f"its files take {needed_gib:.1f} GiB, serving.node_cache_gib is {kept_gib}",
+                next_step="write more in the site file, then: ai-how up",
+            )
 
     def _memory(self, version: RegisteredVersion, base: RegisteredVersion | None = None) -> ModelInMemory:
         """As the model would be loaded; what the store says of it is read once."""

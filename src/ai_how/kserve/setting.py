@@ -22,6 +22,7 @@ class ServingSetting:
 
     ``https_port`` is the port that clients use. ``versions`` are by component (kserve, keda, vllm, ...). ``api_key``
     is the name of the key in the Secret ``api_keys_secret`` that clients send; vLLM reads it at its start.
+    ``s3_url`` is the object store's address within the cluster, whose keys are in the Secret ``credentials_secret``.
     """
 
     site: str
@@ -29,6 +30,9 @@ class ServingSetting:
     domain: str
     https_port: int
     image: str
+    initializer_image: str
+    s3_url: str
+    s3_region: str
     versions: Mapping[str, str]
     serving: Serving
     namespace: str = MODELS
@@ -71,6 +75,9 @@ def serving_setting(
         domain=found.stack.domain,
         https_port=access.https_port if access.type == "node-port" else gateway.HTTPS,
         image=image("vllm", found),
+        initializer_image=image("storage-initializer", found),
+        s3_url=object_store.endpoint(found),
+        s3_region=found.stack.object_store.region,
         versions=versions,
         serving=site.serving,
         credentials_secret=object_store.credentials(found),

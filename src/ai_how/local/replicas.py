@@ -168,6 +168,7 @@ class SupervisedReplicas:
         """What of the serving section a replica is started with; what is off is left out, as it always was."""
         threads = self.serving.threads
         return {
+            **({"streams": True} if engine == "vllm" and self.serving.loader == "streamer" else {}),
             **({"sleep_mode": True} if sleeps(self.serving, engine) else {}),
             "context_tokens": self.serving.context_tokens,
             "parallel_requests": self.serving.parallel_requests,

@@ -101,6 +101,13 @@ class Serving(Section):
     when_idle: Literal["stop", "sleep"] = "stop"
     """The last replica that nobody needs (min_replicas 0): stop ends it; sleep (vLLM, provider local) keeps its weights
     in main memory, so that it wakes instead of loading again."""
+    loader: Literal["default", "streamer"] = "default"
+    """How vLLM reads weights. streamer: into the GPU while it reads (Run:ai Model Streamer); in a cluster from the
+    object store itself, with no copy on the node unless node_cache_gib keeps one."""
+    node_cache_gib: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Disk of each GPU node that keeps models' weights for the next start, GiB; 0: none. Not for provider local."""
+    keep_image: bool = False
+    """Whether GPU nodes pull and hold vLLM's image before a replica needs it. Not for provider local."""
     start_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 600
     """How long a replica may take until it is ready, seconds."""
     drain_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 60

@@ -29,7 +29,16 @@ CHARTS = (
     "gpu-operator",
 )
 """The charts that ``values`` may name."""
-IMAGES = ("mlflow", "seaweedfs", "minio", "minio-client", "postgresql", "vllm", "cuda-sample")
+IMAGES = (
+    "mlflow",
+    "seaweedfs",
+    "minio",
+    "minio-client",
+    "postgresql",
+    "vllm",
+    "storage-initializer",
+    "cuda-sample",
+)
 """The images that ``images`` may name."""
 SizeGib = Annotated[int, Field(ge=1, le=1_000_000)]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]

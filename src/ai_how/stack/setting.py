@@ -39,6 +39,10 @@ class Setting:
     has_gpus: bool
     latency_p95_s: float
     """The site's target for a warm request."""
+    node_cache_gib: int = 0
+    """Disk of each GPU node for models' weights; 0: none."""
+    keep_image: bool = False
+    """Whether GPU nodes hold vLLM's image before a pod needs it."""
 
     def host(self, name: str) -> str:
         """The host name of a part: ``mlflow.ai-how.internal``."""
@@ -80,4 +84,6 @@ def setting_of(site: Site, name: str, versions: Mapping[str, str]) -> Setting:
         retention_days=site.storage.metrics_retention_days,
         has_gpus=any(node.role == "gpu-worker" for node in cluster.node_groups),
         latency_p95_s=site.targets.latency_p95_ms / 1000,
+        node_cache_gib=site.serving.node_cache_gib,
+        keep_image=site.serving.keep_image,
     )

@@ -21,6 +21,7 @@ from ai_how.stack.components import (
     object_store,
     observability,
     postgresql_operator,
+    warm_nodes,
 )
 from ai_how.stack.part import Part
 from ai_how.stack.setting import Setting, setting_of
@@ -57,6 +58,8 @@ def render_parts(setting: Setting) -> tuple[Part, ...]:
     ]
     if setting.stack.database.type == "cloudnative-pg":
         found.append(postgresql_operator.render(setting))
+    if warm_nodes.wanted(setting):
+        found.append(warm_nodes.render(setting))
     if setting.has_gpus:
         found.append(gpu_operator.render(setting))
     return in_order(found)

@@ -32,7 +32,8 @@ class ReplicaLaunch:
     """Everything an engine needs to serve one replica. ``model_dir`` holds the model's files, already verified.
 
     ``scratch_dir`` is for files derived from the model (a conversion); it is shared by the replicas of a model.
-    ``sleep_mode``: it is to be able to sleep, where the engine knows how.
+    ``sleep_mode``: it is to be able to sleep, where the engine knows how;
+    ``streams``: so that its weights are streamed.
     """
 
     served_name: str
@@ -47,6 +48,7 @@ class ReplicaLaunch:
     gpu_count: int = 0
     base_dir: Path | None = None
     sleep_mode: bool = False
+    streams: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

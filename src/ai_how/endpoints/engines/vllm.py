@@ -18,6 +18,8 @@ from ai_how.models.types import ModelFormat, ModelInfo
 from ai_how.run.process import which
 
 LEAST_COMPUTE_CAPABILITY = 7.5
+STREAMER = "runai_streamer"
+"""Load format that streams safetensors into the GPU; source: vLLM's docs/models/extensions/runai_model_streamer.md."""
 SLEEP_PATH, WAKE_PATH, ASLEEP_PATH = "/sleep", "/wake_up", "/is_sleeping"
 """Only with ``VLLM_SERVER_DEV_MODE=1``; the first two answer once it is done."""
 SLEEP_LEVEL = "1"
@@ -63,6 +65,7 @@ class Vllm:
             *("--max-model-len", str(min(launch.context_tokens, trained))),
             *("--max-num-seqs", str(launch.parallel_requests)),
             *("--tensor-parallel-size", str(max(1, launch.gpu_count))),
+            *(("--load-format", STREAMER) if launch.streams else ()),
             *(("--enable-sleep-mode",) if launch.sleep_mode else ()),
             *(_lora(launch) if adapter else ()),
         )
