@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_how.endpoints.cold_start.advice import Served, advise
+from ai_how.endpoints.cold_start.replica import Seen, waterfall_of_wake
 from ai_how.endpoints.cold_start.report import NOT_MEASURED, render_html, render_text, verdict
 from ai_how.endpoints.cold_start.waterfall import Stage, StageName, Waterfall, waterfall
 
@@ -47,8 +48,7 @@ def test_the_piece_that_saves_most_comes_first_and_each_says_its_price_and_sourc
     assert all(piece.how and piece.price and piece.source for piece in pieces)
     assert said(POD, CLUSTER) == {
         "keep one replica ready": 202,
-        "let the engine sleep instead of ending it": 199,
-        "have the images on the node before the pod comes": 60,
+        "have vLLM's image on the GPU nodes before the pod comes": 60,
         "stream the weights into the GPU": 52,
         "do without compiled graphs": 51,
         "keep vLLM's compile cache": 43,
@@ -89,6 +89,29 @@ def test_on_this_machine_what_is_done_once_is_said_to_be_done() -> None:
 def test_seconds_that_are_not_worth_a_word_get_none() -> None:
     assert "have a node with a free GPU ready" not in said(POD, CLUSTER)
     assert "have a node with a free GPU ready" in said(start(schedule=30, load=12), CLUSTER)
+
+
+def test_advice_names_the_key_and_knows_what_is_on() -> None:
+    keys = {"serving.keep_image": "keeps_image", "serving.node_cache_gib": "keeps_weights", "serving.loader": "streams"}
+    for key, field in keys.items():
+        off, on = (next(p for p in advise(POD, served) if key in p.how).how for served in (CLUSTER, with_(field)))
+        assert "in the site file, then: ai-how up, then ai-how deploy up" in off
+        assert "is on already: " in on
+
+
+def with_(field: str) -> Served:
+    return replace(CLUSTER, **{field: True})  # type: ignore[arg-type]
+
+
+def test_sleep_is_for_this_machine_and_a_wake_needs_no_advice() -> None:
+    slow, served = start(total_s=40, load=38), replace(HERE, engine="vllm", min_replicas=0)
+    assert "serving.when_idle: sleep in the site file, then: ai-how up" in [piece.how for piece in advise(slow, served)]
+    assert not [piece for piece in advise(POD, CLUSTER) if "when_idle" in piece.how]
+    asleep = [piece.how for piece in advise(slow, replace(served, sleeps=True)) if "when_idle" in piece.how]
+    assert asleep and "on already" in asleep[0]
+    woken = waterfall_of_wake(Seen(asked_at="", asked_s=1, loaded_s=3, ready_s=4), replica="r")
+    assert [(stage.name.value, stage.took_s) for stage in woken.stages] == [("wake", 2), ("first token", 1)]
+    assert [piece.what for piece in advise(woken, served)] == ["keep one replica ready"]
 
 
 def test_where_nothing_is_known_nothing_is_advised() -> None:

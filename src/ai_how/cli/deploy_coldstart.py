@@ -115,7 +115,7 @@ def _afresh(status: EndpointStatus, serving: ServingSite, *, quiet: bool) -> Wat
 def _served(spec: EndpointSpec, serving: ServingSite) -> Served:
     from ai_how.endpoints.cold_start.advice import Served
 
-    info = serving.info(spec)
+    info, wishes = serving.info(spec), serving.site.serving
     return Served(
         name=spec.name,
         engine=spec.engine,
@@ -123,6 +123,10 @@ def _served(spec: EndpointSpec, serving: ServingSite) -> Served:
         gpu=spec.hardware.accelerator != "cpu",
         min_replicas=spec.autoscaling.min_replicas,
         quantized=info.dtype.lower() not in _UNQUANTIZED,
+        sleeps=wishes.when_idle == "sleep",
+        streams=wishes.loader == "streamer",
+        keeps_weights=wishes.node_cache_gib > 0,
+        keeps_image=wishes.keep_image,
     )
 
 

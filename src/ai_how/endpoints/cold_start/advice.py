@@ -19,7 +19,11 @@ _KEEPS_CLAIM = "let the endpoint run on one node: it gets a volume for it there;
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What was started: by which engine, where, and how many replicas are kept when nobody asks."""
+    """What was started: by which engine, where, and how many replicas are kept when nobody asks.
+
+    The last four are what the site has on already: ``serving.when_idle: sleep``, ``serving.loader: streamer``,
+    ``serving.node_cache_gib`` and ``serving.keep_image``.
+    """
 
     name: str
     engine: str
@@ -27,6 +31,10 @@ class Served:
     min_replicas: int
     quantized: bool = False
     gpu: bool = True
+    sleeps: bool = False
+    streams: bool = False
+    keeps_weights: bool = False
+    keeps_image: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +51,9 @@ class Advice:
 def advise(found: Waterfall, served: Served) -> tuple[Advice, ...]:
     """What would help, the most seconds first; nothing where nothing is known."""
     least_s = LEAST_SHARE * (found.total_s or found.took_s(*StageName))
-    pieces = [*_anywhere(found, served), *(_on_cluster(found) if served.cluster else _here(found, served))]
+    pieces = [*_anywhere(found, served), *(_on_cluster(found, served) if served.cluster else _here(found, served))]
     if served.engine == "vllm":
-        pieces += _of_vllm(found, cluster=served.cluster)
+        pieces += _of_vllm(found, served)
     worth = (piece for piece in pieces if piece.saves_at_most_s > max(least_s, 0.0))
     return tuple(sorted(worth, key=lambda piece: -piece.saves_at_most_s))
 
@@ -89,20 +97,30 @@ def _here(found: Waterfall, served: Served) -> Iterator[Advice]:
         )
 
 
-def _on_cluster(found: Waterfall) -> Iterator[Advice]:
+def _on_cluster(found: Waterfall, served: Served) -> Iterator[Advice]:
     pulled_s = found.took_s(StageName.PULL, StageName.PULL_FETCHER)
     yield Advice(
-        what="have the images on the node before the pod comes",
+        what="have vLLM's image on the GPU nodes before the pod comes",
         saves_at_most_s=pulled_s,
-        how="load them with a bundle (ai-how bundle), or build them into the machines' image",
-        price="disk on each node",
+        how=_how(
+            served,
+            "serving.keep_image: true",
+            on=served.keeps_image,
+            when_on="the node did not have it yet; kubectl -n models get daemonset vllm-image",
+        ),
+        price="disk on each GPU node",
         source="this start",
     )
     yield Advice(
         what="keep the weights on the node",
         saves_at_most_s=found.took_s(StageName.FETCH),
-        how="KServe's LocalModelCache with a LocalModelNodeGroup: see docs/explanation/cold-start.md",
-        price="disk on each GPU node, and one download when the model is registered",
+        how=_how(
+            served,
+            "serving.node_cache_gib",
+            on=served.keeps_weights,
+            when_on="this start filled the cache, or looked into it; the next one on this node reads the disk",
+        ),
+        price="disk on each GPU node; the first start on a node fetches as before, and checks what it fetched",
         source="this start; without it the storage initializer downloads at each start (KServe issue 4918)",
     )
     yield Advice(
@@ -114,7 +132,14 @@ def _on_cluster(found: Waterfall) -> Iterator[Advice]:
     )
 
 
-def _of_vllm(found: Waterfall, *, cluster: bool) -> Iterator[Advice]:
+def _how(served: Served, key: str, *, on: bool, when_on: str) -> str:
+    """What to set and then to type, or what it means that it is set and this start still took the time."""
+    again = "ai-how up, then ai-how deploy up with its deploy file" if served.cluster else "ai-how up"
+    return f"{key} is on already: {when_on}" if on else f"{key} in the site file, then: {again}"
+
+
+def _of_vllm(found: Waterfall, served: Served) -> Iterator[Advice]:
+    cluster = served.cluster
     compile_s, capture_s = found.took_s(StageName.COMPILE), found.took_s(StageName.CAPTURE)
     if "from the compile cache" not in found.note(StageName.COMPILE):
         yield Advice(
@@ -134,15 +159,23 @@ def _of_vllm(found: Waterfall, *, cluster: bool) -> Iterator[Advice]:
     yield Advice(
         what="stream the weights into the GPU",
         saves_at_most_s=found.took_s(StageName.LOAD) + (found.took_s(StageName.FETCH) if cluster else 0),
-        how="vllm serve --load-format runai_streamer (safetensors; from s3:// it needs no download)",
-        price="memory for its buffers; the image must carry vllm[runai]",
-        source="vLLM documentation, Run:ai Model Streamer; the gain is the storage's to give",
+        how=_how(served, "serving.loader: streamer", on=served.streams, when_on="what is left is the storage's speed"),
+        price="memory for its buffers; "
+        + ("files are not compared with their digests" if cluster else "vllm must be installed as vllm[runai]"),
+        source="vLLM documentation, Run:ai Model Streamer; the gain is the storage's to give, not measured here",
     )
+    if cluster:
+        return
     engine = (StageName.ENGINE, StageName.LOAD, StageName.COMPILE, StageName.PROFILE, StageName.CAPTURE)
     yield Advice(
         what="let the engine sleep instead of ending it",
         saves_at_most_s=found.took_s(*engine, StageName.SCHEDULE, StageName.PULL, StageName.FETCH),
-        how="vllm serve --enable-sleep-mode, level 1; ai-how does not send it to sleep by itself",
-        price="main memory for the weights, and the GPU stays the pod's",
-        source="vLLM blog of 2025-10-26: waking is 18 to 200 times faster than loading again",
+        how=_how(
+            served,
+            "serving.when_idle: sleep",
+            on=served.sleeps,
+            when_on="this was a start from nothing; ai-how deploy status says why, if it could not sleep",
+        ),
+        price="main memory for the weights while it sleeps; it counts with min_replicas 0",
+        source="vLLM blog of 2025-10-26: waking is 18 to 200 times faster than loading again; not measured here",
     )

@@ -32,7 +32,7 @@ def wanted(setting: Setting) -> bool:
 
 def render(setting: Setting) -> Part:
     """The claim with its volume, the pods that hold the image, or both."""
-    objects: list[Object] = [*_folder(setting)] if setting.node_cache_gib else []
+    objects: list[Object] = [*_folder()] if setting.node_cache_gib else []
     workloads: tuple[Workload, ...] = ()
     if setting.keep_image:
         objects.append(_keeper(setting))
@@ -49,14 +49,13 @@ def render(setting: Setting) -> Part:
     )
 
 
-def _folder(setting: Setting) -> tuple[Object, Object]:
-    """Capacity binds nothing: the program that fills the folder keeps to the limit."""
-    size = {"storage": f"{setting.node_cache_gib}Gi"}
-    name = f"{CLAIM}-{setting.cluster}"
+def _folder() -> tuple[Object, Object]:
+    """The limit is kept by the program that fills the folder: a claim's size could not be changed later."""
+    size = {"storage": "1Gi"}
     volume: Object = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name},
+        "metadata": {"name": CLAIM},
         "spec": {
             "accessModes": ["ReadWriteMany"],
             "capacity": size,
@@ -74,7 +73,7 @@ def _folder(setting: Setting) -> tuple[Object, Object]:
             "accessModes": ["ReadWriteMany"],
             "resources": {"requests": size},
             "storageClassName": "",
-            "volumeName": name,
+            "volumeName": CLAIM,
         },
     }
     return volume, claim
