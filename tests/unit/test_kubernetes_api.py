@@ -119,6 +119,13 @@ def test_waves_hold_everything_once_and_removal_goes_backwards(refs: list[Ref]) 
     assert waves(((ref, ref) for ref in refs), reverse=True) == forward[::-1]
 
 
+def test_a_volume_goes_after_its_claim_and_both_only_with_data() -> None:
+    claim = Ref(api_version="v1", kind="PersistentVolumeClaim", namespace="a", name="x")
+    volume = Ref(api_version="v1", kind="PersistentVolume", namespace="", name="x")
+    assert waves(((ref, ref) for ref in (volume, claim)), reverse=True) == [[claim], [volume]]
+    assert all(holds_data({"kind": ref.kind, "metadata": {"name": "x"}}) for ref in (claim, volume))
+
+
 def test_custom_resources_come_after_their_controllers_and_go_before_them() -> None:
     deployment = Ref(api_version="apps/v1", kind="Deployment", namespace="a", name="operator")
     scaled = Ref(api_version="keda.sh/v1alpha1", kind="ScaledObject", namespace="a", name="x")

@@ -50,6 +50,11 @@ class Replica:
     def name(self) -> str:
         return self.process.name
 
+    def unwatch(self) -> None:
+        """Nobody looks after it any more."""
+        if self.watch is not None:
+            self.watch.cancel()
+
     def url(self, path: str) -> URL:
         """The engine's address of a path; parsed once."""
         found = self.urls.get(path)

@@ -50,8 +50,7 @@ class Resting:
 
     def rest(self, replica: Replica) -> None:
         """Send an idle replica to sleep; one that cannot is stopped, as it would be without sleep."""
-        if replica.watch is not None:
-            replica.watch.cancel()
+        replica.unwatch()
         replica.state, replica.message = "asleep", ""
         replica.watch = self._means.spawn(self._rest(replica))
 

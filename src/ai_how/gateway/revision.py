@@ -272,8 +272,8 @@ class Revision:
         self._kick.set()
 
     async def _start(self) -> bool:
-        spec, digest = self.spec, self.digest
         self.starts.ask(unless=self._views())
+        spec, digest = self.spec, self.digest
         try:
             process = await self._means.backend.start(spec, revision=self.number)
         except (AiHowError, OSError) as error:
@@ -318,8 +318,7 @@ class Revision:
             if first:
                 self._scale = scaling.became_ready(self._scale, self.policy, self._views(), now=now)
             if (seen := self.starts.ended(replica, now=now)) is not None:
-                took_s = seen.ready_s - seen.asked_s
-                self._means.metrics.cold_start.labels(self.name, self.number).observe(took_s)
+                self._means.metrics.cold_start.labels(self.name, self.number).observe(seen.ready_s - seen.asked_s)
                 self._means.spawn(self.starts.keep(replica, seen, engine=self.spec.engine))
         self.pool.serve_line()
         self._kick.set()
@@ -335,8 +334,7 @@ class Revision:
             return
         replica.state, replica.message = "starting", "its process died and was started again"
         replica.warm = replica.woken = False
-        if replica.watch is not None:
-            replica.watch.cancel()
+        replica.unwatch()
         replica.watch = self._watch(replica)
 
     def _fail(self, replica: Replica, reason: str) -> None:
@@ -350,8 +348,8 @@ class Revision:
     def _count_failure(self, reason: str) -> None:
         self._standing.failed(reason, now=_now())
         self._means.metrics.replica_failures.labels(self.name, self.number).inc()
-        count = self._standing.failures.count
-        log_event("replica_failed", endpoint=self.name, revision=self.number, reason=reason, failures=count)
+        failures = self._standing.failures.count
+        log_event("replica_failed", endpoint=self.name, revision=self.number, reason=reason, failures=failures)
 
     def _let_go(self, replica: Replica) -> None:
         if replica.leave is None:
@@ -360,8 +358,7 @@ class Revision:
 
     async def _leave(self, replica: Replica) -> None:
         """Let the replica finish its requests (not when it failed), then stop and forget it."""
-        if replica.watch is not None:
-            replica.watch.cancel()
+        replica.unwatch()
         if replica.state == "failed":
             tail = await leaving.last_words(replica, self._means)
             replica.heard = True

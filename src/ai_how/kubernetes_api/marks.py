@@ -60,5 +60,5 @@ def marked(thing: ApiObject, mark: Mark) -> dict[str, Any]:
 
 
 def holds_data(thing: ApiObject) -> bool:
-    """Whether data would be lost with it: a volume claim, or what is labelled so."""
-    return thing.get("kind") == "PersistentVolumeClaim" or DATA in labels_of(thing)
+    """Whether data would be lost with it: a volume, its claim, or what is labelled so."""
+    return thing.get("kind") in ("PersistentVolume", "PersistentVolumeClaim") or DATA in labels_of(thing)

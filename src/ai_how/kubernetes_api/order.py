@@ -33,6 +33,8 @@ _OWN_GROUPS = frozenset(
 _WAVES = {
     "Namespace": _NAMESPACES,
     "CustomResourceDefinition": _DEFINITIONS,
+    # a volume cannot go before the claim that has it
+    "PersistentVolume": _DEFINITIONS,
     **dict.fromkeys(
         (
             "PriorityClass",
