@@ -134,11 +134,17 @@ def test_one_that_cannot_sleep_is_stopped_and_the_status_says_why(
 
 
 def test_too_little_main_memory_stops_it_unasked(gateway: GatewayUnderTest) -> None:
-    (gateway.folder / "replicas" / "no-room-to-sleep").write_text("its weights take 9.0 GiB of main memory")
+    told = gateway.folder / "replicas" / "no-room-to-sleep"
+    told.write_text("its weights take 9.0 GiB of main memory")
     gateway.put(replicas=(0, 1), engine="vllm")
     gateway.wait_state("running")
     eventually(lambda: gateway.status()["replicas"] == [], timeout_s=20)
     assert "9.0 GiB of main memory" in gateway.status()["message"]
+    told.unlink()
+    told.mkdir()  # nobody can tell
+    assert gateway.chat().status == 200
+    eventually(lambda: "Is a directory" in gateway.status()["message"], timeout_s=20)
+    eventually(lambda: gateway.status()["replicas"] == [], timeout_s=20)
 
 
 def test_one_that_sleeps_gives_its_gpu_to_another_endpoint(gateway: GatewayUnderTest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from ai_how.endpoints.types import Autoscaling, Hardware
+from ai_how.errors import SpecError
 from ai_how.kserve import serving
 from ai_how.kserve.serving import ClusterServing
 from ai_how.releases import load_set
@@ -31,8 +33,8 @@ class Api:
         return SimpleNamespace(items=self.kinds[kind])
 
 
-def cluster(*pods: dict[str, Any]) -> ClusterServing:
-    site, mistakes = check_site_text("name: lab\nprovider: libvirt\n", Path("ai-how.yaml"))
+def cluster(*pods: dict[str, Any], site_text: str = "") -> ClusterServing:
+    site, mistakes = check_site_text(f"name: lab\nprovider: libvirt\n{site_text}", Path("ai-how.yaml"))
     assert site is not None, mistakes
     setting = setting_of(site, "cloud", load_set("current").versions)
     stack = SimpleNamespace(site=site, cluster="cloud", setting=setting, api=Api(list(pods)), cache_dir=Path("cache"))
@@ -56,3 +58,13 @@ def test_an_endpoint_stays_where_its_own_pod_is(endpoint: str, gpu: str) -> None
         "chat", version("chat"), hardware=Hardware(accelerator="auto"), autoscaling=Autoscaling()
     )
     assert spec.hardware == Hardware(accelerator=gpu)
+
+
+def test_a_model_that_the_nodes_cannot_keep_is_refused() -> None:
+    where = cluster(site_text="serving: {node_cache_gib: 10}\n")
+    wish = {"hardware": Hardware(accelerator="auto"), "autoscaling": Autoscaling()}
+    half = replace(version("chat"), size_bytes=6 * 2**30)
+    assert where.make_spec("chat", half, **wish).model_name == "chat"  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="chat does not fit into the nodes' cache") as caught:
+        where.make_spec("chat", half, base=replace(half, name="base"), **wish)  # type: ignore[arg-type]
+    assert caught.value.evidence == "its files take 12.0 GiB, serving.node_cache_gib is 10"

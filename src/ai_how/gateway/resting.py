@@ -13,6 +13,7 @@ from collections.abc import Callable
 import aiohttp
 
 from ai_how.endpoints.engines.vllm import ASLEEP_PATH, SLEEP_LEVEL, SLEEP_PATH, WAKE_PATH, Vllm
+from ai_how.errors import AiHowError
 from ai_how.gateway.log import log_event
 from ai_how.gateway.means import Means
 from ai_how.gateway.pool import Replica
@@ -67,7 +68,10 @@ class Resting:
 
     async def _rest(self, replica: Replica) -> None:
         limit_s = self._means.config.serving.drain_timeout_s
-        problem = await self._means.backend.no_room_to_sleep(replica.name)
+        try:
+            problem = await self._means.backend.no_room_to_sleep(replica.name)
+        except (AiHowError, OSError) as error:
+            problem = str(error)
         problem = problem or await fall_asleep(self._means.session, replica, timeout_s=limit_s)
         self.trouble = f"{replica.name} was stopped, since it could not sleep: {problem}" if problem else ""
         log_event("replica_not_asleep" if problem else "replica_asleep", replica=replica.name, reason=problem or "idle")
