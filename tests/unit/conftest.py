@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import subprocess
@@ -20,6 +21,12 @@ settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
 )
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fonts_known() -> None:
+    """The first time that plots are drawn on a machine, the fonts are looked for by a program."""
+    importlib.import_module("matplotlib.font_manager")
 
 
 @pytest.fixture(autouse=True)
