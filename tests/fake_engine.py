@@ -122,6 +122,9 @@ class FakeEngine:
         options = self.options
         if options.die == "before":
             os._exit(9)
+        if options.models and data.get("model") not in options.models:
+            told = {"message": f"The model `{data.get('model')}` does not exist.", "type": "NotFoundError", "code": 404}
+            return web.json_response({"error": told}, status=404)
         if options.drop:
             options.drop -= 1
             assert request.transport is not None
@@ -181,6 +184,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--die", choices=("", "start", "before", "middle"), default="")
     made.add_argument("--odd", choices=("", *ODD_STREAMS), default="", help="a stream of its own kind")
     made.add_argument("--drop", type=int, default=0, help="break the connection of so many requests unanswered")
+    made.add_argument("--models", nargs="*", default=[], help="the models that it knows; without: any")
     made.add_argument("--hang-health", type=int, default=0)
     modes = ("", "sleeps", "refuses", "stays awake", "dies")
     made.add_argument("--sleep-mode", choices=modes, default="", help="as vLLM's, and how it goes")

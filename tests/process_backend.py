@@ -13,13 +13,14 @@ import secrets
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from ai_how.endpoints.cold_start.replica import ReplicaMarks, marks_from_json
-from ai_how.endpoints.types import EndpointSpec
+from ai_how.endpoints.digest import process_digest
+from ai_how.endpoints.types import EndpointSpec, loaded_names
 from ai_how.gateway.backend import NoFreeGpuError, ProcessState, ReplicaProcess
-from ai_how.gateway.records import spec_digest
 
 ENGINE = Path(__file__).with_name("fake_engine.py")
 
@@ -47,13 +48,17 @@ class ProcessBackend:
                 "--port",
                 str(port),
                 *words,
+                *(("--models", *spec.served_names) if spec.adapters else ()),
                 stdout=log,
                 stderr=log,
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
-        record = {"endpoint": spec.name, "port": port, "pid": process.pid, "digest": spec_digest(spec)}
-        record["revision"] = revision
+        record: dict[str, Any] = {"endpoint": spec.name, "port": port, "pid": process.pid}
+        record |= {"revision": revision, "digest": process_digest(spec)}
+        tags = [one.tag for one in spec.adapters]
+        record["adapters"] = loaded_names(spec.name, tags, model_is_adapter=spec.adapter_base_uri is not None)
+        record["by_number"] = spec.engine == "llamacpp"
         (self.folder / f"{name}.replica").write_text(json.dumps(record))
         return self._read(name, record)
 
@@ -83,7 +88,7 @@ class ProcessBackend:
         log = self.folder / f"{name}.log"
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
 
-    def _read(self, name: str, record: dict[str, object]) -> ReplicaProcess:
+    def _read(self, name: str, record: dict[str, Any]) -> ReplicaProcess:
         pid = record["pid"]
         assert isinstance(pid, int)
         state: ProcessState = "running" if alive(pid) else "failed"
@@ -96,6 +101,8 @@ class ProcessBackend:
             state=state,
             pid=pid,
             revision=int(str(record.get("revision", 0))),
+            adapters=tuple(record["adapters"]),
+            adapters_by_number=bool(record["by_number"]),
         )
 
 

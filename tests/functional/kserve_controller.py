@@ -209,6 +209,7 @@ class KServe:
             "annotations": template["metadata"]["annotations"],
             "finalizers": ["test/engine"],
         }
+        made["spec"]["containers"][0]["args"] = template["spec"]["containers"][0].get("args") or []
         del made["spec"]["nodeName"], made["status"]
         self.client.create(made)
 
@@ -228,7 +229,8 @@ class KServe:
         goal = self.ends.get(version, "ready")
         way = WAYS.get(goal, ("pulling", goal))
         step = min(self._steps[name], len(way) - 1)
-        if way[step] == "ready" and not self._engine_answers(name, version):
+        models = models_in(one["spec"]["containers"][0].get("args") or [])
+        if way[step] == "ready" and not self._engine_answers(name, version, models):
             return
         self._note(name, way[step])
         self._status(*POD, name, STATUSES[way[step]] or pod(name)["status"])
@@ -238,10 +240,11 @@ class KServe:
         runtime = self.client.get(Ref(api_version=RUNTIME[0], kind=RUNTIME[1], namespace=SPACE, name=service))
         return revision_of(runtime).spec.model_version if runtime else 0
 
-    def _engine_answers(self, name: str, version: int) -> bool:
+    def _engine_answers(self, name: str, version: int, models: list[str]) -> bool:
         if name not in self._engines:
             self.ports[name] = free_port()
             words = ["--port", str(self.ports[name]), "--tokens", str(version), *self.options.get(version, [])]
+            words += ["--models", *models]
             with (self.folder / f"{name}.log").open("wb") as log:
                 self._engines[name] = subprocess.Popen(
                     [sys.executable, str(ENGINE), *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -348,3 +351,14 @@ def _hash(template: Object) -> str:
     kept = {"metadata": {key: template["metadata"].get(key) or {} for key in ("labels", "annotations")}}
     kept["spec"] = {"args": template["spec"]["containers"][0].get("args") or []}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def models_in(args: list[str]) -> list[str]:
+    """The models that vLLM would answer for."""
+    names: list[str] = []
+    option = ""
+    for word in args:
+        option = word if word.startswith("--") else option
+        if option in ("--served-model-name", "--lora-modules") and word != option:
+            names.append(word.partition("=")[0])
+    return names

@@ -69,7 +69,7 @@ class OnCluster:
         sent = {
             "authorization": f"Bearer {KEY}",
             "content-type": "application/json",
-            "host": self.setting.host(name),
+            "host": self.setting.host(name.partition(":")[0]),
             **more,
         }
         body = {"model": name, "messages": [{"role": "user", "content": "hi"}]}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ai_how.endpoints.engines.base import AdapterFiles
 from ai_how.models.types import ModelFormat
 from tests.reference.cases import CASES, CONVERSATION, TEXTS
 from tests.tiny_model import TOKENIZERS, write_tiny_checkpoint
@@ -22,13 +23,13 @@ TOLERANCE = 0.05
 """llama.cpp computes with 16-bit floats and keeps its cache in them; a wrong conversion is off by whole units."""
 
 
-def greedy(server: Any, prompt: list[int], tokens: int) -> tuple[list[int], dict[int, float]]:
+def greedy(server: Any, prompt: list[int], tokens: int, **more: Any) -> tuple[list[int], dict[int, float]]:
     """The answer's tokens, and their logarithms of probability by position.
 
     llama.cpp leaves out the probabilities of a token whose text ends within a character.
     """
     settings = {"temperature": 0, "n_probs": 1, "return_tokens": True, "ignore_eos": True, "cache_prompt": False}
-    answer = server.post("/completion", prompt=prompt, n_predict=tokens, **settings)
+    answer = server.post("/completion", prompt=prompt, n_predict=tokens, **settings, **more)
     logprobs: dict[int, float] = {}
     position = 0
     for chosen in answer["completion_probabilities"]:
@@ -49,6 +50,19 @@ def test_the_same_tokens_as_transformers(name: str, tmp_path: Path) -> None:
         tokens, logprobs = greedy(server, expected["prompt"], len(expected["tokens"]))
     assert tokens == expected["tokens"]
     assert len(logprobs) >= len(tokens) // 2
+    for position, logprob in logprobs.items():
+        assert logprob == pytest.approx(expected["logprobs"][position], abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.adapter is not None])
+def test_the_same_tokens_with_the_adapter_beside_its_base(name: str, tmp_path: Path) -> None:
+    base, adapter = CASES[name].write(tmp_path)
+    assert adapter is not None
+    expected = EXPECTED["answers"][name]
+    files = AdapterFiles(name="tiny:one", folder=adapter, scratch_dir=adapter)
+    with replica(launch_of(base, tmp_path, adapters=(files,))) as server:
+        tokens, logprobs = greedy(server, expected["prompt"], len(expected["tokens"]), lora=[{"id": 0, "scale": 1}])
+    assert tokens == expected["tokens"]
     for position, logprob in logprobs.items():
         assert logprob == pytest.approx(expected["logprobs"][position], abs=TOLERANCE)
 

@@ -91,6 +91,49 @@ def test_an_alias_that_moves_is_told_and_rolled_out_and_back(site: SiteUnderTest
     assert site.run("deploy", "test", "tiny").stdout
 
 
+def test_adapters_follow_their_aliases_and_are_replaced_by_a_file(site: SiteUnderTest) -> None:
+    for seed in (2, 3, 4):
+        write_tiny_adapter(site.folder / f"a{seed}", seed=seed)
+    site.run("model", "push", "a2", "--name", "law", "--alias", "champion")
+    site.run("model", "push", "a3", "--name", "law")
+    site.run(
+        "deploy",
+        "create-endpoint",
+        "--model-id",
+        "tiny/1",
+        "--name",
+        "both",
+        "--adapter",
+        "legal=law@champion",
+        "--wait",
+    )
+    try:
+        said = site.run("model", "promote", "law/2", "--alias", "champion").stderr
+        assert "Next: ai-how deploy update both" in said
+        assert "law@champion is now version 2: ai-how deploy update both" in site.run("deploy", "status", "both").stdout
+        plan = site.run("deploy", "update", "both", "--dry-run", *MILD).stdout
+        assert "model      tiny/1 with legal: law/1 -> tiny/1 with legal: law/2" in plan
+        site.run("deploy", "update", "both", "--yes", "--steps", "100", *MILD)
+        assert adapters(site) == {"legal": ("law", 2)}
+        # another model keeps them as they are, though their alias may have moved
+        site.run("model", "promote", "law/1", "--alias", "champion")
+        site.run("deploy", "update", "both", "--model", "tiny/2", "--yes", "--steps", "100", *MILD)
+        assert adapters(site) == {"legal": ("law", 2)}
+        file = "model_source: model://tiny/2\nadapters: {sales: a4}\n"
+        (site.folder / "both.yaml").write_text(file)
+        site.run("deploy", "update", "both", "--config", "both.yaml", "--yes", "--steps", "100", *MILD)
+        assert adapters(site) == {"sales": ("both-sales", 1)}
+        again = site.run("deploy", "update", "both", "--config", "both.yaml", "--yes").stdout
+        assert "both serves tiny/2 with sales: both-sales/1 already" in again
+    finally:
+        site.run("deploy", "delete", "both", "--force")
+
+
+def adapters(site: SiteUnderTest) -> dict[str, tuple[str, int]]:
+    spec = site.run("deploy", "status", "both", "-o", "json").json()["spec"]
+    return {one["tag"]: (one["model_name"], one["model_version"]) for one in spec["adapters"]}
+
+
 def test_answers_that_are_not_as_wanted_roll_back(site: SiteUnderTest) -> None:
     (site.folder / "prompts.yaml").write_text("prompts:\n  - prompt: Hello\n    contains: [no tiny model says this]\n")
     before = served(site)

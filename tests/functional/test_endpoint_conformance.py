@@ -21,7 +21,7 @@ import pytest
 
 from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.interface import REVISION_HEADER, Endpoints
-from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState, EndpointStatus, Hardware
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState, EndpointStatus, Hardware, ServedAdapter
 from ai_how.errors import ConflictError, NotFoundError, SpecError
 from ai_how.models.types import SecretText
 
@@ -215,6 +215,44 @@ def test_revisions_stand_beside_each_other(world: World) -> None:
     assert endpoints.get("chat").spec.model_version == 2
     with pytest.raises(ConflictError):
         endpoints.remove_revision("chat", 2)
+
+
+def test_adapters_share_an_endpoint_and_change_without_a_lost_request(world: World) -> None:
+    both = replace(spec(1), adapters=(adapter("legal"), adapter("support")))
+    world.endpoints.put(both)
+    assert ready(world).spec == both
+    assert {world.ask(name) for name in both.served_names} == {(200, 1)}
+    assert world.ask("chat:sales")[0] == 404
+    with asking(world) as answers:
+        world.endpoints.put(replace(both, adapters=(adapter("legal"), adapter("sales"))))
+        eventually(lambda: world.ask("chat:sales") == (200, 1), timeout_s=20, every_s=0.1)
+    assert {status for status, _ in answers} == {200}
+    eventually(lambda: world.ask("chat:support")[0] == 404, timeout_s=20, every_s=0.1)
+    assert [one.tag for one in world.endpoints.get("chat").spec.adapters] == ["legal", "sales"]
+
+
+def test_a_revision_may_have_other_adapters(world: World) -> None:
+    world.endpoints.put(replace(spec(1), adapters=(adapter("legal"),)))
+    ready(world)
+    world.endpoints.add_revision(replace(spec(2), adapters=(adapter("legal"), adapter("sales"))))
+    eventually(lambda: world.endpoints.revisions("chat")[1].state is EndpointState.RUNNING, timeout_s=20, every_s=0.1)
+    assert world.ask("chat:legal") == (200, 1)
+    assert world.ask("chat:sales")[0] == 404
+    assert world.ask("chat:sales", revision=2) == (200, 2)
+    assert world.ask("chat:sales", revision=1)[0] == 404
+    world.endpoints.set_shares("chat", {1: 0, 2: 100})
+    assert world.ask("chat:sales") == (200, 2)
+
+
+def adapter(tag: str) -> ServedAdapter:
+    return ServedAdapter(
+        tag=tag,
+        model_name=tag,
+        model_version=1,
+        model_uri=f"s3://models/{tag}/1",
+        model_digest=tag.ljust(64, "0"),
+        rank=8,
+    )
 
 
 def test_a_number_never_comes_again(world: World) -> None:

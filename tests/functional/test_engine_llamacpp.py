@@ -13,15 +13,25 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from ai_how.endpoints.engines.base import AdapterFiles
 from ai_how.endpoints.engines.llamacpp import LlamaCpp
 from ai_how.endpoints.engines.llamacpp_server import EXIT_MODEL, EXIT_PORT
-from ai_how.errors import ProviderError
+from ai_how.errors import ProviderError, SpecError
 from ai_how.models.types import ModelFormat
-from tests.tiny_model import write_tiny_adapter, write_tiny_checkpoint, write_tiny_gguf
+from tests.tiny_model import (
+    write_safetensors,
+    write_tiny_adapter,
+    write_tiny_checkpoint,
+    write_tiny_gguf,
+    write_tokenizer,
+)
 
 from .engine import Replica, launch_of, replica, start
 
@@ -179,6 +189,132 @@ def test_an_adapter_changes_the_answer(tmp_path: Path) -> None:
     with replica(launch_of(adapter, tmp_path, ModelFormat.PEFT_ADAPTER, base_dir=base)) as tuned:
         after = tuned.post("/v1/completions", **question)["choices"][0]["text"]
     assert before != after
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A base with two adapters in one replica, and what each answers alone, by the number of the adapter."""
+
+    replica: Replica
+    alone: dict[int, dict[str, Any]]
+
+    def ask(self, number: int | None, prompt: str) -> Any:
+        """Ask with an adapter in force; None: with the base alone."""
+        lora = [{"id": at, "scale": float(at == number)} for at in range(2)]
+        return self.replica.post("/v1/completions", **question(prompt), lora=lora)["choices"][0]
+
+
+def question(prompt: str) -> dict[str, Any]:
+    return {"prompt": prompt, "max_tokens": 12, "temperature": 0, "ignore_eos": True, "logprobs": 1}
+
+
+def logprobs(choice: Any) -> list[float]:
+    return [each["logprob"] for each in choice["logprobs"]["content"]]
+
+
+PROMPTS = tuple(f"number {at} the quick brown fox" for at in range(4))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    folder = tmp_path_factory.mktemp("shared")
+    base = write_tiny_checkpoint(folder / "base")
+    adapters = [write_tiny_adapter(folder / f"adapter-{seed}", seed=seed) for seed in (2, 3)]
+    alone: dict[int, dict[str, Any]] = {}
+    for number, adapter in enumerate(adapters):
+        scratch = folder / f"merged-{number}"
+        scratch.mkdir()
+        with replica(launch_of(adapter, scratch, ModelFormat.PEFT_ADAPTER, base_dir=base)) as merged:
+            answers = {prompt: merged.post("/v1/completions", **question(prompt))["choices"][0] for prompt in PROMPTS}
+            alone[number] = answers
+    with replica(launch_of(base, folder, adapters=files_of(adapters))) as running:
+        yield Shared(replica=running, alone=alone)
+
+
+def files_of(adapters: list[Path]) -> tuple[AdapterFiles, ...]:
+    return tuple(AdapterFiles(name=f"tiny:{each.name}", folder=each, scratch_dir=each) for each in adapters)
+
+
+def test_adapters_on_one_base_answer_as_those_merged_into_it(shared: Shared) -> None:
+    for number in (0, 1):
+        for prompt in PROMPTS:
+            got, merged = shared.ask(number, prompt), shared.alone[number][prompt]
+            # a merged weight is rounded to 16 bits, which decides only where two tokens are as likely as each other
+            assert logprobs(got)[0] == pytest.approx(logprobs(merged)[0], abs=0.05)
+    assert shared.ask(0, PROMPTS[0])["text"] == shared.alone[0][PROMPTS[0]]["text"]
+    assert len({shared.ask(number, PROMPTS[0])["text"] for number in (None, 0, 1)}) == 3
+
+
+def test_adapters_that_are_asked_at_once_do_not_mix(shared: Shared) -> None:
+    """Prompts that another adapter has computed before are computed anew, though a slot or a cache may have them."""
+    jobs = [(number, prompt) for number in (None, 0, 1) for prompt in PROMPTS]
+    expected = {job: shared.ask(*job)["text"] for job in jobs}
+    shuffled = [jobs[at * 7 % len(jobs)] for at in range(10 * len(jobs))]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda job: shared.ask(*job)["text"], shuffled))
+    wrong = [job for job, text in zip(shuffled, answers, strict=True) if text != expected[job]]
+    assert wrong == []
+
+
+def test_the_base_is_converted_once_for_any_adapters(tmp_path: Path) -> None:
+    base = write_tiny_checkpoint(tmp_path / "base")
+    launch = launch_of(base, tmp_path)
+    LlamaCpp().prepare(launch)
+    alone = LlamaCpp().command(launch).argv
+    beside = replace(launch, adapters=files_of([write_tiny_adapter(tmp_path / "adapter")]))
+    LlamaCpp().prepare(beside)
+    argv = LlamaCpp().command(beside).argv
+    assert argv[: len(alone)] == alone
+    assert argv[len(alone) :] == ("--adapter", str(tmp_path / "adapter" / "llamacpp-1-adapter.gguf"))
+
+
+def with_template(folder: Path, template: str) -> Path:
+    """An adapter that brings its base's tokenizer with a template of its own."""
+    write_tokenizer(folder)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": template}))
+    return folder
+
+
+def test_a_template_that_adapters_agree_on_is_taken(tmp_path: Path) -> None:
+    base = write_tiny_checkpoint(tmp_path / "base")
+    loud = "{% for message in messages %}LOUD {{ message['content'] }}{% endfor %}"
+    first = with_template(write_tiny_adapter(tmp_path / "a"), loud)
+    second = with_template(write_tiny_adapter(tmp_path / "b", seed=3), loud)
+    # the endpoint's model is the first adapter: the base itself is not served
+    adapters = files_of([first, second])
+    launch = launch_of(base, tmp_path, adapters=(replace(adapters[0], name="tiny"), adapters[1]))
+    with replica(launch) as running:
+        assert running.post("/apply-template", messages=MESSAGES)["prompt"] == "LOUD Hello"
+    with pytest.raises(SpecError, match="chat templates differ") as caught:
+        LlamaCpp().prepare(launch_of(base, tmp_path, adapters=adapters))
+    assert caught.value.evidence == "compared: tiny:a, tiny:b, the base"
+
+
+def test_an_adapter_that_cannot_share_is_refused_by_name(tmp_path: Path) -> None:
+    base = write_tiny_checkpoint(tmp_path / "base")
+    whole = write_tiny_adapter(tmp_path / "whole")
+    header = {"base_model.model.lm_head.weight": np.zeros((640, 64), np.float32)}
+    write_safetensors(whole / "adapter_model.safetensors", header, "F32")
+    with pytest.raises(SpecError, match="cannot share its base") as caught:
+        LlamaCpp().prepare(launch_of(base, tmp_path, adapters=files_of([whole])))
+    assert "modules_to_save" in caught.value.evidence
+    other = write_tiny_adapter(tmp_path / "other")
+    write_tokenizer(other, "sentencepiece")
+    with pytest.raises(SpecError, match="cannot share its base") as caught:
+        LlamaCpp().prepare(launch_of(base, tmp_path, adapters=files_of([other])))
+    assert "other tokens" in caught.value.evidence
+
+
+def test_a_damaged_adapter_file_is_one_clear_line(tmp_path: Path) -> None:
+    base = write_tiny_checkpoint(tmp_path / "base")
+    adapter = write_tiny_adapter(tmp_path / "adapter")
+    launch = launch_of(base, tmp_path, adapters=files_of([adapter]))
+    LlamaCpp().prepare(launch)
+    (adapter / "llamacpp-1-adapter.gguf").write_bytes(b"no GGUF")
+    process = start(launch)
+    assert process.wait(timeout=20) == EXIT_MODEL
+    assert "cannot load the model" in last_line(tmp_path)
 
 
 def test_replicas_that_start_together_convert_once(tmp_path: Path) -> None:

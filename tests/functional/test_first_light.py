@@ -18,7 +18,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.tiny_model import write_tiny_checkpoint, write_tiny_gguf
+from tests.tiny_model import write_tiny_adapter, write_tiny_checkpoint, write_tiny_gguf
 
 from .site import SiteUnderTest, eventually
 
@@ -98,6 +98,65 @@ def test_a_hugging_face_checkpoint_is_served_too(site: SiteUnderTest) -> None:
     site.run("deploy", "delete", "from-oumi", "--force")
     site.run("model", "delete", "from-oumi", "--yes")
     assert not cached.exists()
+
+
+def test_adapters_share_one_base(site: SiteUnderTest, client: openai.OpenAI) -> None:
+    for seed, tag in enumerate(("legal", "support", "sales"), start=2):
+        write_tiny_adapter(site.folder / tag, seed=seed)
+    (site.folder / "shared.yaml").write_text(
+        "model_source: checkpoint\nmodel_name: shared\nadapters: {legal: legal, support: support}\n"
+        "test_prompts: [Hello]\n"
+    )
+    up = site.run("deploy", "up", "--config", "shared.yaml").stdout
+    assert "model: shared, shared:legal, shared:support" in up
+    assert "shared:legal > Hello" in up
+    assert {"shared", "shared:legal", "shared:support"} <= {model.id for model in client.models.list()}
+    with pytest.raises(openai.NotFoundError, match="shared:legal"):
+        client.completions.create(model="shared:leagl", prompt="Hello", max_tokens=1)
+
+    names = ("shared", "shared:legal", "shared:support")
+
+    def said(name: str) -> str:
+        # the same prompt again and again: what one adapter computed of it must not serve another
+        answer = client.completions.create(model=name, prompt="the quick", max_tokens=12, temperature=0)
+        return answer.choices[0].text
+
+    answers = {name: said(name) for name in names}
+    assert len(set(answers.values())) == 3
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(said, names * 8)) == list(answers.values()) * 8
+    (pid,) = replica_pids(site, "shared")
+    asked = site.run("deploy", "test", "shared", "--max-tokens", "3", "-o", "json").json()
+    assert [one["model"] for one in asked["adapters"]] == ["shared:legal", "shared:support"]
+    assert site.run("deploy", "test", "shared", "--max-tokens", "3").stdout.startswith("shared:\n")
+    shown = site.run("deploy", "status", "shared").stdout
+    assert "adapter    shared:legal  shared-legal/1" in shown
+    assert "shared/1 +2 adapters" in site.run("deploy", "list").stdout
+    listed = site.run("deploy", "list", "-o", "json").json()
+    (spec,) = (one["spec"] for one in listed if one["spec"]["name"] == "shared")
+    assert [(one["tag"], one["rank"]) for one in spec["adapters"]] == [("legal", 4), ("support", 4)]
+    metrics = urllib.request.urlopen(f"{url_of(site)}/metrics", timeout=10).read().decode()
+    assert 'vllm:request_success_total{model_name="shared:legal"' in metrics
+
+    refused = site.run("model", "delete", "shared-legal", "--yes", code=1).stderr
+    assert "ai-how deploy delete shared" in refused
+    again = site.run("deploy", "up", "--config", "shared.yaml", "-o", "json").json()
+    assert again["changed"] is False
+    assert replica_pids(site, "shared") == {pid}
+    site.run("deploy", "up", "--config", "shared.yaml", "--adapter", "sales=sales")
+    assert said("shared:sales") not in answers.values()
+    assert {name: said(name) for name in names} == answers
+    (site.folder / "own.yaml").write_text(
+        "model_source: legal\nmodel_name: own\nmodel_type: adapter\nbase_model: shared\nadapters: {support: support}\n"
+    )
+    site.run("deploy", "up", "--config", "own.yaml")
+    assert said("own") == answers["shared:legal"]
+    assert said("own:support") == answers["shared:support"]
+    site.run("deploy", "delete", "own", "--force")
+    for source in ("tiny.gguf", "model://tiny"):
+        wrong = site.run("deploy", "up", "--config", "shared.yaml", "--adapter", f"legal={source}", code=1).stderr
+        assert "is no adapter, and cannot be served as legal" in wrong
+    site.run("deploy", "delete", "shared", "--force")
 
 
 def test_the_openai_client_runs_unmodified(client: openai.OpenAI) -> None:

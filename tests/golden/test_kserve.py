@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ai_how.capacity.model_memory import Load
-from ai_how.endpoints.types import Autoscaling, Hardware
+from ai_how.endpoints.types import Autoscaling, Hardware, ServedAdapter
 from ai_how.kserve.nodes import Placement
 from ai_how.kserve.objects import endpoint_objects
 from ai_how.kserve.placement import place
@@ -44,6 +44,21 @@ def adapter() -> KServeRevision:
     return revision(info=ADAPTER, base=INFO, adapter_rank=24, spec=spec(**base))
 
 
+def adapters() -> KServeRevision:
+    beside = tuple(
+        ServedAdapter(
+            tag=tag,
+            model_name=f"chat-{tag}",
+            model_version=1,
+            model_uri=f"s3://models/chat-{tag}/89abcdef01234567",
+            model_digest="89abcdef01234567" * 4,
+            rank=rank,
+        )
+        for tag, rank in (("legal", 8), ("support", 16))
+    )
+    return revision(spec=spec(adapters=beside), adapter_rank=16)
+
+
 def asleep() -> KServeRevision:
     return revision(spec=spec(autoscaling=Autoscaling(min_replicas=0, max_replicas=2)))
 
@@ -58,6 +73,7 @@ CASES: dict[str, tuple[Sequence[KServeRevision], ServingSetting]] = {
     "two-a6000": ([on_a6000_pair()], setting()),
     "small-t4": ([on_t4()], setting()),
     "adapter": ([adapter()], setting()),
+    "adapters": ([adapters()], setting()),
     "asleep": ([asleep()], setting()),
     "asleep-2025.10": ([asleep()], setting("2025.10")),
     "two-revisions": (two(), setting()),

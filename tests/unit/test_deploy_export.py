@@ -193,6 +193,23 @@ def test_an_adapter_is_put_on_its_base() -> None:
     assert [uri.rpartition("/")[0] for uri in uris] == ["s3://models/checkpoint", "s3://models/tuned"]
 
 
+def test_adapters_are_put_beside_their_base() -> None:
+    write_tiny_adapter(Path("legal"))
+    write_tiny_adapter(Path("support"), seed=3, r=12, base_model_name_or_path="else")
+    Path("deploy.yaml").write_text(f"{DEPLOY}adapters:\n  legal: legal\n")
+    done = export("--config", "deploy.yaml", "--adapter", "support=support")
+    assert done.exit_code == 0, done.stderr
+    objects = read(done.stdout)
+    uris = [each["uri"] for each in by_kind(objects, "InferenceService")["spec"]["predictor"]["storageUris"]]
+    folders = ["s3://models/tiny", "s3://models/tiny-legal", "s3://models/tiny-support"]
+    assert [uri.rpartition("/")[0] for uri in uris] == folders
+    args = by_kind(objects, "ServingRuntime")["spec"]["containers"][0]["args"]
+    assert args[args.index("--max-lora-rank") + 1] == "16"
+    assert "ai-how model push support --name tiny-support" in done.stderr
+    assert "the adapters name different bases (legal: tiny, support: else)" in done.stderr
+    assert "is no adapter" in refusal(export("--config", "deploy.yaml", "--adapter", "legal=checkpoint"))
+
+
 def test_without_gpus_in_the_site_file_a_named_one_is_taken() -> None:
     Path("ai-how.yaml").write_text("name: lab\nprovider: libvirt\n")
     assert "no GPU is known by 'auto'" in refusal(export("--config", "deploy.yaml"))

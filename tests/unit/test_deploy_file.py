@@ -67,13 +67,14 @@ def test_every_key_is_read() -> None:
     wanted, _ = deploy(
         "model_source: m\nprovider: AI-How\nmodel_name: n\nmodel_type: Adapter\nbase_model: b\n"
         "hardware: {accelerator: NVIDIA_H100_80GB, count: 2}\nautoscaling: {min_replicas: 0, max_replicas: 4}\n"
-        "test_prompts: [p]\n"
+        "adapters: {support: ../b, legal: model://law@champion}\ntest_prompts: [p]\n"
     )
     assert wanted == DeployFile(
         model_source="m",
         model_name="n",
         model_type=ModelType.ADAPTER,
         base_model="b",
+        adapters={"legal": "model://law@champion", "support": "../b"},
         hardware=Hardware(accelerator="nvidia_h100_80gb", count=2),
         autoscaling=Autoscaling(min_replicas=0, max_replicas=4),
         test_prompts=("p",),
@@ -152,6 +153,22 @@ def test_a_required_key_that_is_misspelt_is_told() -> None:
             "model_source: m\nautoscaling: {min_replicas: 2}\n",
             "2:29: autoscaling.min_replicas: 2 is more than max_replicas, 1; write max_replicas or less",
         ),
+        (
+            "model_source: m\nadapters: {Le.gal: a}\n",
+            "2:12: adapters.Le.gal: cannot be a name here; write lower-case letters, digits and dashes, 20 at most",
+        ),
+        (
+            "model_source: m\nadapters: {legal: 3}\n",
+            '2:19: adapters.legal: 3 is not text; write it in quotes: "3"',
+        ),
+        (
+            "model_source: m\nadapters: {legal: a, legal: b}\n",
+            "2:22: adapters.legal: written twice, first in line 2; keep one",
+        ),
+        (
+            "model_source: m\nadapters: [a]\n",
+            "2:11: adapters: is not text by name; write names below it, each with a value behind it",
+        ),
         ("model_source: m\ntest_prompts: hello\n", "2:15: test_prompts: 'hello' is not allowed; write a list of text"),
         ("model_source: m\ntest_prompts: [a, 3]\n", '2:19: test_prompts[1]: 3 is not text; write it in quotes: "3"'),
         ("model_source: m\nmodel_source: n\n", "2:1: model_source: written twice, first in line 1; keep one"),
@@ -186,6 +203,14 @@ def test_flags_replace_what_the_file_says_before_it_is_checked() -> None:
         hardware="cpu",
     )
     assert wanted == DeployFile(model_source="m", model_name="n", hardware=Hardware(accelerator="cpu", count=2))
+
+
+def test_adapters_on_the_command_line_come_beside_those_of_the_file() -> None:
+    Path("deploy.yaml").write_text("model_source: m\nadapters: {legal: a, sales: b}\n")
+    wanted, _ = load_deploy_file(Path("deploy.yaml"), adapters={"sales": "c", "support": "d"})
+    assert wanted.adapters == {"legal": "a", "sales": "c", "support": "d"}
+    wanted, _ = load_deploy_file(None, model_path="m", adapters={"legal": "a"})
+    assert wanted.adapters == {"legal": "a"}
 
 
 def test_flags_alone_are_enough() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_how.endpoints.engines.base import Accelerator, EngineHost, ReplicaLaunch
+from ai_how.endpoints.engines.base import Accelerator, AdapterFiles, EngineHost, ReplicaLaunch
 from ai_how.endpoints.engines.choose import ENGINES, choose, engine_named
 from ai_how.endpoints.engines.host import oumi_name, parse_gpus
 from ai_how.endpoints.engines.vllm import Vllm
@@ -125,6 +125,27 @@ def test_vllm_serves_an_adapter_on_its_base(tmp_path: Path, rank: int, room: str
     assert argv[argv.index("--lora-modules") + 1] == f"mine={tmp_path}"
     assert argv[argv.index("--max-lora-rank") + 1] == room
     assert "--enable-lora" in argv
+
+
+@pytest.mark.usefixtures("vllm_on_path")
+@pytest.mark.parametrize(
+    ("requests", "more"), [(16, ["--max-loras", "3"]), (2, ["--max-loras", "2", "--max-cpu-loras", "3"])]
+)
+def test_vllm_serves_several_adapters_on_one_base(tmp_path: Path, requests: int, more: list[str]) -> None:
+    names = ("mine", "mine:a", "mine:b")
+    adapters = []
+    for name, rank in zip(names, (4, 48, 16), strict=True):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(json.dumps({"r": rank}))
+        adapters.append(AdapterFiles(name=name, folder=folder, scratch_dir=folder))
+    argv = Vllm().command(launch(tmp_path, LLAMA, adapters=tuple(adapters), parallel_requests=requests)).argv
+    assert argv[1:3] == ("serve", str(tmp_path))
+    assert argv[argv.index("--served-model-name") + 1] == "mine-base"
+    options = ["--enable-lora", *more, "--max-lora-rank", "64", "--lora-modules"]
+    assert list(argv[argv.index("--enable-lora") :]) == [*options, *(f"{name}={tmp_path / name}" for name in names)]
+    full = Vllm().command(launch(tmp_path, LLAMA, adapters=tuple(adapters[1:]))).argv
+    assert full[full.index("--served-model-name") + 1] == "mine"
 
 
 def test_a_missing_vllm_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
+from ai_how.endpoints.digest import process_digest
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware, ServedAdapter
 from ai_how.errors import SpecError
 from ai_how.gateway import api_errors
 from ai_how.gateway.forward import whole_events
@@ -23,7 +24,6 @@ from ai_how.gateway.records import (
     parse_record,
     parse_spec,
     save_record,
-    spec_digest,
 )
 
 SPEC = EndpointSpec(
@@ -46,7 +46,24 @@ SPEC = EndpointSpec(
     ],
 )
 def test_the_digest_leaves_out_what_needs_no_new_process(same: dict[str, Any]) -> None:
-    assert spec_digest(replace(SPEC, **same)) == spec_digest(SPEC)
+    assert process_digest(replace(SPEC, **same)) == process_digest(SPEC)
+
+
+def test_adapters_that_cannot_be_are_refused() -> None:
+    one = asdict(ServedAdapter(tag="a", model_name="m", model_version=1, model_uri="", model_digest=""))
+    data = asdict(SPEC) | {"adapters": [one]}
+    assert parse_spec(data, name="smol").adapters[0].tag == "a"
+    wrong: list[tuple[object, str]] = [
+        ([one, one], "each but once"),
+        ([one | {"tag": "A b"}], "lower-case letters, digits and dashes"),
+        ([one | {"color": 1}], "adapters.color: there is no such key"),
+        ([{"tag": "a"}], "adapters.0.model_name"),
+        ("a", "adapters"),
+    ]
+    for adapters, said in wrong:
+        with pytest.raises(SpecError) as caught:
+            parse_spec(data | {"adapters": adapters}, name="smol")
+        assert said in caught.value.evidence
 
 
 @pytest.mark.parametrize(
@@ -60,7 +77,7 @@ def test_the_digest_leaves_out_what_needs_no_new_process(same: dict[str, Any]) -
     ],
 )
 def test_the_digest_changes_with_what_needs_a_new_process(other: dict[str, Any]) -> None:
-    assert spec_digest(replace(SPEC, **other)) != spec_digest(SPEC)
+    assert process_digest(replace(SPEC, **other)) != process_digest(SPEC)
 
 
 @given(

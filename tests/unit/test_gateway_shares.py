@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.rollout.journal import KEPT, Outcome
 from ai_how.endpoints.types import Autoscaling, EndpointSpec
 from ai_how.errors import ConflictError, NotFoundError, SpecError
 from ai_how.gateway.record_changes import with_revision, with_shares, with_spec, without_revision
-from ai_how.gateway.records import Record, first_record, parse_record, spec_digest
+from ai_how.gateway.records import Record, first_record, parse_record
 from ai_how.gateway.shares import Turns, check_shares
 
 SPEC = EndpointSpec(
@@ -129,7 +130,7 @@ def test_the_oldest_revisions_are_forgotten() -> None:
         record = with_spec(record, replace(SPEC, model_version=version), at=NOW)
     assert len(record.journal.history) == KEPT
     assert record.journal.history[-1].number == KEPT + 9 == record.main.number
-    assert spec_digest(record.journal.history[-1].spec) == spec_digest(record.main.spec)
+    assert process_digest(record.journal.history[-1].spec) == process_digest(record.main.spec)
 
 
 def parse_record_again(record: Record) -> Record:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_how.endpoints.types import Autoscaling
+from ai_how.endpoints.types import Autoscaling, ServedAdapter
 from ai_how.errors import NotFoundError, SpecError
 from ai_how.kserve.container import arguments, drain_program, grace_period_s
 from ai_how.kserve.nodes import Placement
@@ -184,6 +184,60 @@ def test_a_kserve_that_fetches_one_folder_only_refuses_an_adapter() -> None:
     with pytest.raises(SpecError) as caught:
         revision_objects(what, setting=setting("2025.10"))
     assert "storageUris" in caught.value.evidence
+
+
+def test_adapters_share_the_model_that_is_loaded_once() -> None:
+    adapters = tuple(
+        ServedAdapter(tag=tag, model_name=tag, model_version=1, model_uri=f"s3://models/{tag}/1", model_digest="0" * 64)
+        for tag in ("legal", "sales")
+    )
+    full = revision(spec=spec(adapters=adapters), adapter_rank=16)
+    argv = told(full)
+    assert argv[0] == "/mnt/models/base"
+    assert option(argv, "--served-model-name") == "chat"
+    modules = ["chat:legal=/mnt/models/adapters/legal", "chat:sales=/mnt/models/adapters/sales"]
+    at = argv.index("--lora-modules")
+    assert argv[at + 1 : at + 3] == modules
+    assert option(argv, "--max-loras") == "2"
+    predictor = kind_of(revision_objects(full, setting=setting()), "InferenceService")["spec"]["predictor"]
+    assert {each["mountPath"]: each["uri"] for each in predictor["storageUris"]} == {
+        "/mnt/models/base": full.spec.model_uri,
+        "/mnt/models/adapters/legal": "s3://models/legal/1",
+        "/mnt/models/adapters/sales": "s3://models/sales/1",
+    }
+    assert "storageUri" not in predictor["model"]
+    tuned = revision(info=ADAPTER, base=INFO, adapter_rank=16, spec=spec(**BASE, adapters=adapters))
+    argv = told(tuned)
+    assert option(argv, "--served-model-name") == "chat-base"
+    at = argv.index("--lora-modules")
+    assert argv[at + 1 : at + 4] == ["chat=/mnt/models/adapter", *modules]
+    with pytest.raises(SpecError, match="cannot fetch an adapter beside its base"):
+        revision_objects(full, setting=setting("2025.10"))
+
+
+def test_adapters_are_kept_on_the_node_and_read_from_folders() -> None:
+    legal = ServedAdapter(
+        tag="legal", model_name="l", model_version=1, model_uri="s3://models/l/1", model_digest="7" * 64
+    )
+    full = revision(spec=spec(adapters=(legal,)), adapter_rank=16)
+    kept = "serving: {node_cache_gib: 100}\n"
+    argv = told(full, site_text=kept)
+    own = f"/mnt/models/{full.spec.model_digest}"
+    assert argv[0] == own
+    assert option(argv, "--lora-modules") == f"chat:legal=/mnt/models/{'7' * 64}"
+    predictor = kind_of(revision_objects(full, setting=setting(site_text=kept)), "InferenceService")["spec"][
+        "predictor"
+    ]
+    (fetched,) = predictor["initContainers"]
+    assert {f"{full.spec.model_digest}={full.spec.model_uri}", f"{'7' * 64}=s3://models/l/1"} <= set(fetched["args"])
+    assert "storageUris" not in predictor
+    # vLLM streams a model from the store only where no adapter needs a folder beside it
+    assert told(full, site_text="serving: {loader: streamer}\n")[0] == "/mnt/models/base"
+    tuned = revision(info=ADAPTER, base=INFO, adapter_rank=16, spec=spec(**BASE, adapters=(legal,)))
+    argv = told(tuned, site_text=kept)
+    assert argv[0] == f"/mnt/models/{'0' * 64}"
+    at = argv.index("--lora-modules")
+    assert argv[at + 1 : at + 3] == [f"chat={own}", f"chat:legal=/mnt/models/{'7' * 64}"]
 
 
 def test_an_adapter_without_its_base_is_refused() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware, ServedAdapter
 from ai_how.errors import SpecError
 from ai_how.kserve.names import MOST_CHARACTERS, check_name, near_name, revision_name, service_name
 from ai_how.kserve.nodes import Placement
 from ai_how.kserve.revision import KEPT, KServeRevision, kept_text, number_of, revision_of, revisions_of
 from ai_how.models.types import ModelFormat, ModelInfo
+from tests.kserve import revision as plain_revision
 
 NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 TEXTS = st.text(max_size=30)
@@ -41,6 +43,19 @@ SPECS = st.builds(
     created_at=TEXTS,
     adapter_base_uri=st.none() | TEXTS,
     adapter_base_digest=st.none() | TEXTS,
+    adapters=st.lists(
+        st.builds(
+            ServedAdapter,
+            tag=NAMES,
+            model_name=TEXTS,
+            model_version=st.integers(1, 99),
+            model_uri=TEXTS,
+            model_digest=TEXTS,
+            rank=st.integers(0, 512),
+            model_ref=TEXTS,
+        ),
+        max_size=3,
+    ).map(tuple),
 )
 PLACEMENTS = st.builds(
     Placement,
@@ -74,6 +89,12 @@ def test_a_revision_is_read_back_from_its_annotation(revision: KServeRevision) -
     thing = runtime(revision)
     assert revision_of(thing, share_percent=revision.share_percent) == revision
     assert number_of(thing) == revision.number
+
+
+def test_an_annotation_from_before_there_were_adapters_is_the_same_and_is_read() -> None:
+    revision = plain_revision(1, share=0)
+    assert "adapters" not in json.loads(kept_text(revision))["spec"]
+    assert revision_of(runtime(revision)) == revision
 
 
 @given(REVISIONS, st.integers(0, 100))

@@ -18,7 +18,7 @@ from ai_how.cli import model_fit
 from ai_how.cli.app import root
 from ai_how.endpoints.engines.base import Accelerator, EngineHost
 from ai_how.endpoints.memory import memory_warning
-from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware, ServedAdapter
 from ai_how.errors import AiHowError, NotFoundError, SpecError
 from ai_how.models.shape import read_model
 from ai_how.site.spec import Serving
@@ -385,6 +385,14 @@ def test_a_checkpoint_that_is_too_large_for_the_gpus_is_warned_of(tmp_path: Path
     command = said[2].removeprefix("details: ai-how model fit ")
     run(*shlex.split(command), code=model_fit.DOES_NOT_FIT)
     assert memory_warning(config, spec_on(A100), serving=Serving(context_tokens=8192), host=host) == ()
+    # what fits alone may not with many adapters beside it
+    many = tuple(
+        ServedAdapter(tag=f"a{at}", model_name="a", model_version=1, model_uri="", model_digest="", rank=512)
+        for at in range(24)
+    )
+    crowded = Serving(context_tokens=8192, parallel_requests=24)
+    assert memory_warning(config, spec_on(A100), serving=crowded, host=host) == ()
+    assert memory_warning(config, spec_on(A100, adapters=many), serving=crowded, host=host)
 
 
 def test_what_cannot_be_judged_is_not_warned_of(tmp_path: Path) -> None:

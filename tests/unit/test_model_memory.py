@@ -231,6 +231,16 @@ def test_the_waterfall_adds_up() -> None:
     assert water.reserve_bytes == pytest.approx(0.1 * water.total_bytes, abs=2)
 
 
+def test_adapters_take_room_for_as_many_as_a_batch_may_have() -> None:
+    one = waterfall(model(adapter_rank=16), gpu(43.7), load()).adapter_bytes
+    three = waterfall(model(adapter_rank=16, adapters=3), gpu(43.7), load(sequences=8))
+    assert three.adapter_bytes == 3 * one
+    assert waterfall(model(adapter_rank=16, adapters=30), gpu(43.7), load(sequences=8)).adapter_bytes == 8 * one
+    assert waterfall(model(adapters=3), gpu(43.7), load()).adapter_bytes == 0
+    told = serve_arguments(model(adapter_rank=16, adapters=3), gpu(43.7), load(sequences=8))
+    assert told[told.index("--enable-lora") :] == ["--enable-lora", "--max-loras", "3", "--max-lora-rank", "16"]
+
+
 def test_by_less_than_the_error_it_is_tight() -> None:
     fixed = waterfall(model(), gpu(80), load(utilization=1.0))
     just = (80 * GIB - fixed.free_bytes) / GIB

@@ -244,6 +244,6 @@ def test_an_alias_that_moved_is_told() -> None:
         name="m", version=1, uri="s3://models/m/1", digest="1" * 64, size_bytes=1, info=info, source="", created_at=""
     )
     spec = replace(SPEC, model_ref="m@champion")
-    assert moved_line(spec, version) == ""
-    said = moved_line(spec, replace(version, version=4))
+    assert moved_line(spec, version, endpoint=spec.name) == ""
+    said = moved_line(spec, replace(version, version=4), endpoint=spec.name)
     assert said == "newer      m@champion is now version 4: ai-how deploy update m"

@@ -83,6 +83,11 @@ def latent_copy_bytes(shape: ModelShape, *, gpus: int) -> int:
     return shape.layers * -(-shape.heads // gpus) * numbers * 2
 
 
+def adapters_at_once(adapters: int, sequences: int) -> int:
+    """Adapters that vLLM is told to keep on the GPU: no batch has more of them than requests."""
+    return min(adapters, sequences)
+
+
 def adapter_bytes(shape: ModelShape, *, rank: int, gpus: int) -> int:
     """Room that vLLM reserves for one LoRA adapter: in every linear layer, for the next rank that it has kernels for.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ai_how.capacity.engine_overhead import adapters_at_once
 from ai_how.capacity.gpu_memory import UsableGpu
 from ai_how.capacity.model_memory import Engine, Fits, Load, ModelInMemory, Verdict, judge
 from ai_how.capacity.weight_types import SMALLER, WEIGHT_TYPES
@@ -125,5 +126,7 @@ def serve_arguments(model: ModelInMemory, gpu: UsableGpu, load: Load) -> list[st
     if gpu.compute_capability is not None and gpu.compute_capability < (8, 0):
         found += ["--dtype", "half"]
     if model.adapter_rank:
-        found += ["--enable-lora", "--max-lora-rank", str(model.adapter_rank)]
+        at_once = adapters_at_once(model.adapters, load.sequences)
+        found += ["--enable-lora", *(["--max-loras", str(at_once)] if at_once > 1 else [])]
+        found += ["--max-lora-rank", str(model.adapter_rank)]
     return found

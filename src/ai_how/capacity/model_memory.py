@@ -34,8 +34,8 @@ class ModelInMemory:
 
     ``stored_bytes``: what the files' headers say, where the model is loaded as it is stored; None: it is computed from
     the shape and ``kind``. ``beyond_bytes``: weights in the files that the shape does not have (a vision tower), at
-    their own size; every GPU is taken to hold them. ``adapter_rank``: of a LoRA adapter, 0 without one. ``shape`` is
-    None where only the headers are known.
+    their own size; every GPU is taken to hold them. ``adapter_rank``: of LoRA adapters the largest, 0 without one;
+    ``adapters``: how many there are. ``shape`` is None where only the headers are known.
     """
 
     shape: ModelShape | None
@@ -44,6 +44,7 @@ class ModelInMemory:
     stored_bytes: int | None = None
     beyond_bytes: int = 0
     adapter_rank: int = 0
+    adapters: int = 1
 
     def weights_on_gpu(self, gpus: int) -> int:
         """Bytes of weights on one of ``gpus`` GPUs, rounded up."""
@@ -190,10 +191,11 @@ def waterfall(model: ModelInMemory, gpu: UsableGpu, load: Load) -> Waterfall:
             kv_cache_bytes=needed,
         )
     rank, sequences = model.adapter_rank, load.sequences
+    at_once = overhead.adapters_at_once(model.adapters, sequences)
     tokens = max(overhead.batched_tokens(gpu.usable_gib, gpu.name), sequences)
     return replace(
         found,
-        adapter_bytes=overhead.adapter_bytes(shape, rank=rank, gpus=gpus) if rank else 0,
+        adapter_bytes=at_once * overhead.adapter_bytes(shape, rank=rank, gpus=gpus) if rank else 0,
         activations_bytes=overhead.activation_bytes(shape, gpus=gpus, tokens=tokens, sequences=sequences),
         graphs_bytes=overhead.graph_bytes(shape, sequences=sequences, tokens=tokens, adapters=bool(rank)),
         runtime_bytes=overhead.runtime_bytes(gpus),

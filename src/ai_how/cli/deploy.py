@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ai_how.cli.confirm import confirm
+from ai_how.cli.deploy_adapters import adapter_option
 from ai_how.cli.deploy_coldstart import coldstart
 from ai_how.cli.deploy_common import (
     check_provider,
@@ -52,6 +53,7 @@ for command in _OTHERS:
 @click.option("--model-path", "-m", help="Checkpoint directory, GGUF file, hf://org/name or model://name@alias.")
 @click.option("--hardware", help="Accelerator in Oumi's spelling, or cpu. Default: what this machine has.")
 @click.option("--name", "-n", help="Name of the endpoint and of the registered model.")
+@adapter_option("One more LoRA adapter on the same base, asked for as NAME:TAG; may be given several times.")
 @provider_option
 @wait_option(default=True)
 @site_option
@@ -61,6 +63,7 @@ def up(
     model_path: str | None,
     hardware: str | None,
     name: str | None,
+    adapters: dict[str, str],
     provider: str | None,
     wait: bool,
     site_path: Path | None,
@@ -74,11 +77,14 @@ def up(
     \b
     Example:
       ai-how deploy up --config deploy.yaml
+      ai-how deploy up --config deploy.yaml --adapter legal=output/legal-adapter
     """
     from ai_how.cli.deploy_up import deploy_up
     from ai_how.endpoints.deploy_file import load_deploy_file
 
-    wanted, warnings = load_deploy_file(config, model_path=model_path, hardware=hardware, name=name, provider=provider)
+    wanted, warnings = load_deploy_file(
+        config, model_path=model_path, hardware=hardware, name=name, provider=provider, adapters=adapters
+    )
     for warning in warnings:
         note(f"Warning: {warning}")
     deploy_up(wanted, site_path=site_path, wait=wait, output=output)
@@ -250,7 +256,7 @@ def test(
     site_path: Path | None,
     output: str,
 ) -> None:
-    """Ask an endpoint one question; wakes it where it sleeps.
+    """Ask an endpoint one question, and each adapter that shares its base; wakes it where it sleeps.
 
     \b
     Example:
@@ -261,8 +267,16 @@ def test(
     check_provider(provider)
     name = endpoint_name(endpoint_id, endpoint)
     serving = open_serving(site_path, provider=provider)
-    answer = ask_endpoint(serving, serving.endpoints.get(name), prompt, max_tokens=max_tokens)
+    found = serving.endpoints.get(name)
+    answer, *others = (
+        (model, ask_endpoint(serving, found, prompt, max_tokens=max_tokens, model=model))
+        for model in found.spec.served_names
+    )
     if output == "json":
-        print_json({"endpoint": name, "prompt": prompt, **vars(answer)})
-    else:
-        click.echo(answer.text or "(an empty answer)")
+        beside = {"adapters": [{"model": model, **vars(one)} for model, one in others]} if others else {}
+        print_json({"endpoint": name, "prompt": prompt, **vars(answer[1]), **beside})
+        return
+    for model, one in (answer, *others):
+        if others:
+            click.echo(f"{model}:")
+        click.echo(one.text or "(an empty answer)")

@@ -10,12 +10,12 @@ import click
 
 from ai_how.cli.next_step import for_this_site
 from ai_how.cli.output import note, print_json
-from ai_how.endpoints.types import OTHER_PROVIDERS, PROVIDERS
+from ai_how.endpoints.types import OTHER_PROVIDERS, PROVIDERS, adapter_name
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
     from ai_how.endpoints.serving_site import ServingSite
-    from ai_how.endpoints.types import EndpointStatus
+    from ai_how.endpoints.types import EndpointSpec, EndpointStatus
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -86,27 +86,38 @@ def show_status(status: EndpointStatus, site: ServingSite, output: str) -> None:
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from ai_how.cli.rollout_text import moved_line, rollout_lines
+    from ai_how.cli.rollout_text import rollout_lines
     from ai_how.endpoints.rollout.journal import Journal
-    from ai_how.errors import AiHowError
-    from ai_how.models.library import resolve
 
-    name, newer = status.spec.name, ""
+    name = status.spec.name
     # a record that is broken has no revisions
     revisions = site.endpoints.revisions(name) if status.spec.model_uri else ()
     journal = site.endpoints.journal(name) if len(revisions) > 1 else Journal()
-    if status.spec.model_ref:
-        try:
-            newer = moved_line(status.spec, resolve(status.spec.model_ref, site.stores()))
-        except AiHowError as error:
-            newer = f"newer      not known: {error.brief}"
+    newer = _moved_lines(status.spec, site)
     if output == "json":
         print_json({**asdict(status), "revisions": revisions, "rollout": journal.rollout})
         return
     show_endpoint(status, output)
     under_way = rollout_lines(name, revisions, journal, now=datetime.now(UTC))
-    for line in [*under_way, *([for_this_site(newer)] if newer else [])]:
+    for line in [*under_way, *(for_this_site(line) for line in newer)]:
         click.echo(line)
+
+
+def _moved_lines(spec: EndpointSpec, site: ServingSite) -> list[str]:
+    """Which of the aliases that an endpoint was deployed from mean another version now."""
+    from ai_how.cli.rollout_text import moved_line
+    from ai_how.errors import AiHowError
+    from ai_how.models.library import resolve
+
+    lines = []
+    for part in spec.served:
+        if not part.model_ref:
+            continue
+        try:
+            lines.append(moved_line(part, resolve(part.model_ref, site.stores()), endpoint=spec.name))
+        except AiHowError as error:
+            lines.append(f"newer      not known: {error.brief}")
+    return [line for line in lines if line]
 
 
 def show_endpoint(status: EndpointStatus, output: str) -> None:
@@ -117,6 +128,8 @@ def show_endpoint(status: EndpointStatus, output: str) -> None:
     click.echo(f"endpoint   {spec.name}")
     click.echo(f"state      {status.state}")
     click.echo(f"model      {spec.model_name}/{spec.model_version}")
+    for one in spec.adapters:
+        click.echo(f"adapter    {adapter_name(spec.name, one.tag)}  {one.model_name}/{one.model_version}")
     click.echo(f"engine     {spec.engine} on {spec.hardware.count}x {spec.hardware.accelerator}")
     click.echo(f"replicas   {spec.autoscaling.min_replicas}..{spec.autoscaling.max_replicas}")
     for replica in status.replicas:

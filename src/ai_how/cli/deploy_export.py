@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ai_how.cli.deploy_adapters import adapter_option
 from ai_how.cli.export_sources import ModelSources, running
 from ai_how.cli.nodes import complete_cluster
 from ai_how.cli.options import site_option
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--model-path", "-m", help="Checkpoint directory or model://name@alias, in place of the file's.")
 @click.option("--hardware", help="GPU in Oumi's spelling, in place of the file's.")
 @click.option("--name", "-n", help="Name of the endpoint, in place of the file's.")
+@adapter_option("One more LoRA adapter on the same base, beside the file's; may be given several times.")
 @click.option("--cluster", shell_complete=complete_cluster, help="Cluster, where the site has several.")
 @click.option(
     "--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write a file for each object there."
@@ -42,6 +44,7 @@ def export(
     model_path: str | None,
     hardware: str | None,
     name: str | None,
+    adapters: dict[str, str],
     cluster: str | None,
     output_dir: Path | None,
     force: bool,
@@ -72,7 +75,9 @@ def export(
     else:
         from ai_how.endpoints.deploy_file import load_deploy_file
 
-        wanted, warnings = load_deploy_file(config, model_path=model_path, hardware=hardware, name=name)
+        wanted, warnings = load_deploy_file(
+            config, model_path=model_path, hardware=hardware, name=name, adapters=adapters
+        )
         for warning in warnings:
             note(f"Warning: {warning}")
         setting, revisions = _of_file(wanted, site, cluster, site_path)
@@ -127,6 +132,7 @@ def _of_file(
     wanted: DeployFile, site: Site, cluster: str | None, site_path: Path | None
 ) -> tuple[ServingSetting, Sequence[KServeRevision]]:
     """An endpoint as a deploy file wants it, put onto the GPUs that the site file plans."""
+    from ai_how.endpoints.adapters import WantedAdapter, base_warnings, served_adapters
     from ai_how.kserve.names import check_name
     from ai_how.kserve.node_facts import nodes_of_site
     from ai_how.kserve.planning import plan_revision
@@ -143,6 +149,12 @@ def _of_file(
         if wanted.base_model:
             base = sources.model(wanted.base_model, Path(wanted.base_model).name)
         memory = sources.memory(wanted.model_source, wanted.base_model)
+        beside = [
+            WantedAdapter(tag=tag, version=sources.model(source, f"{name}-{tag}"), rank=sources.rank(source))
+            for tag, source in wanted.adapters.items()
+        ]
+    for line in base_warnings(model, beside):
+        note(line)
     planned = plan_revision(
         name,
         model,
@@ -151,6 +163,7 @@ def _of_file(
         autoscaling=wanted.autoscaling,
         setting=setting,
         base=base,
+        adapters=served_adapters(beside, version=model, base=base),
     )
     _say_place(planned)
     return setting, (planned.revision,)

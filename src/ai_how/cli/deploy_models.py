@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ai_how.cli.deploy_adapters import adapter_option, registered_adapters
 from ai_how.cli.deploy_common import check_name, check_provider, provider_option, show_endpoint, wait_option
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import force_option, output_option, site_option
@@ -67,6 +68,7 @@ def upload(
 @click.option("--min-replicas", type=click.IntRange(0), default=1, show_default=True, help="0 lets it sleep.")
 @click.option("--max-replicas", type=click.IntRange(1), default=None, help="Default: the minimum, at least 1.")
 @click.option("--name", "-n", default=None, help="Name of the endpoint. Default: the model's.")
+@adapter_option("One more registered LoRA adapter on the same base, asked for as NAME:TAG; may be given several times.")
 @provider_option
 @wait_option(default=False)
 @site_option
@@ -78,6 +80,7 @@ def create_endpoint(
     min_replicas: int,
     max_replicas: int | None,
     name: str | None,
+    adapters: dict[str, str],
     provider: str | None,
     wait: bool,
     site_path: Path | None,
@@ -109,6 +112,7 @@ def create_endpoint(
         wait=wait,
         quiet=output == "json",
         reference=model_id,
+        adapters=registered_adapters(adapters, serving.stores()),
     )
     show_endpoint(served.status, output)
 

@@ -196,20 +196,23 @@ def _finish_rollback(endpoints: RollingEndpoints, name: str) -> tuple[Revision, 
 def _go_back(site: ServingSite, name: str, *, to: int | None, yes: bool) -> tuple[Revision, Revision]:
     """Serve an earlier version again; the revision that went, and the one that serves now."""
     from ai_how.bench.rollout import moves
+    from ai_how.cli.deploy_adapters import served_text
     from ai_how.models.library import resolve
 
     entry, present = moves.choose_earlier(site.endpoints, name, to=to)
-    version = f"{entry.spec.model_name}/{entry.spec.model_version}"
-    try:
-        resolve(version, site.stores())
-    except NotFoundError as error:
-        raise NotFoundError(
-            f"revision {entry.number} cannot serve again: {version} is not registered any more",
-            evidence=error.brief,
-            next_step=f"ai-how deploy history {name}, then: ai-how deploy rollback {name} --to REVISION",
-        ) from error
+    for part in entry.spec.served:
+        needed = f"{part.model_name}/{part.model_version}"
+        try:
+            resolve(needed, site.stores())
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"revision {entry.number} cannot serve again: {needed} is not registered any more",
+                evidence=error.brief,
+                next_step=f"ai-how deploy history {name}, then: ai-how deploy rollback {name} --to REVISION",
+            ) from error
+    version = served_text(entry.spec)
     if not yes:
-        now = f"{present.spec.model_name}/{present.spec.model_version}"
+        now = served_text(present.spec)
         again = f"ai-how deploy rollback {name} --to {entry.number} --yes"
         confirm(f"Serve {version} again instead of {now}?", what="a rollback", otherwise=again)
     note(f"  starting {version} as a new revision")

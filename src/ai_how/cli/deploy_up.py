@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
+from ai_how.cli.deploy_adapters import REGISTERED, check_is_path, find_adapters, served_text
 from ai_how.cli.next_step import say_next
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.output import note, print_json
-from ai_how.errors import AiHowError, SpecError
 
 if TYPE_CHECKING:
+    from ai_how.endpoints.adapters import WantedAdapter
     from ai_how.endpoints.ask import Answer
     from ai_how.endpoints.deploy import Applied
     from ai_how.endpoints.deploy_file import DeployFile
@@ -37,11 +39,13 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
     source = wanted.model_source
     serving = open_serving(site_path, provider=wanted.provider)
     began = time.monotonic()
-    if source.startswith("model://"):
-        version = resolve(source.removeprefix("model://"), serving.stores())
-    else:
+    if not all(one.startswith(REGISTERED) for one in (source, *wanted.adapters.values())):
         _check_before_push(wanted, serving, quiet=quiet)
+    if source.startswith(REGISTERED):
+        version = resolve(source.removeprefix(REGISTERED), serving.stores())
+    else:
         version = push_model(source, name, stores=serving.stores(), quiet=quiet)
+    adapters = find_adapters(wanted.adapters, name=name, stores=serving.stores(), push=True, quiet=quiet)
     uploaded_s = time.monotonic() - began
     served = serve_version(
         serving,
@@ -53,14 +57,17 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
         wait=wait,
         quiet=quiet,
         source=source,
-        reference=source if source.startswith("model://") else "",
+        reference=source if source.startswith(REGISTERED) else "",
+        adapters=adapters,
     )
     answers = []
+    names = served.status.spec.served_names
     for prompt in wanted.test_prompts if wait else ():
-        answer = ask_endpoint(serving, served.status, prompt, max_tokens=60)
-        answers.append({"prompt": prompt, **vars(answer)})
-        if not quiet:
-            click.echo(f"\n> {prompt}\n{answer.text}")
+        for model in names:
+            answer = ask_endpoint(serving, served.status, prompt, max_tokens=60, model=model)
+            answers.append({"model": model, "prompt": prompt, **vars(answer)})
+            if not quiet:
+                click.echo(f"\n{f'{model} ' if len(names) > 1 else ''}> {prompt}\n{answer.text}")
     ready_s = time.monotonic() - began - uploaded_s
     if quiet:
         print_json({"endpoint": served.status, "changed": served.changed, "answers": answers})
@@ -68,7 +75,7 @@ def deploy_up(wanted: DeployFile, *, site_path: Path | None, wait: bool, output:
     door = serving.door(name)
     click.echo()
     click.echo(f"endpoint {name} is {served.status.state}" + (f", ready and asked in {ready_s:.1f} s" if wait else ""))
-    click.echo(f"URL: {door.url}/v1   model: {name}")
+    click.echo(f"URL: {door.url}/v1   model: {', '.join(names)}")
     click.echo("\n" + curl_line(door, name, chat=version.info.chat_template, site_path=site_path))
     note("")
     say_next(f'ai-how deploy test {name} --prompt "..."    or: ai-how bench run {name}')
@@ -82,34 +89,33 @@ def _check_before_push(wanted: DeployFile, serving: ServingSite, *, quiet: bool)
     from ai_how.models.library import resolve
 
     name, stores, endpoints = wanted.model_name, serving.stores(), serving.endpoints
-    _check_is_path(wanted.model_source, stores)
+    source = wanted.model_source
+    if source.startswith(REGISTERED):
+        version = resolve(source.removeprefix(REGISTERED), stores)
+    else:
+        check_is_path(source, stores)
+        version = foresee_with_progress(source, name=name, stores=stores, quiet=quiet)
     spec = serving.make_spec(
         name,
-        foresee_with_progress(wanted.model_source, name=name, stores=stores, quiet=quiet),
+        version,
         hardware=wanted.hardware,
         autoscaling=wanted.autoscaling,
-        base=resolve(wanted.base_model, stores) if wanted.base_model else None,
+        base=_base(version, wanted.base_model, stores),
+        adapters=find_adapters(wanted.adapters, name=name, stores=stores, push=False, quiet=quiet),
     )
     there = next((status.spec for status in endpoints.list_endpoints() if status.spec.name == name), None)
     if there and not serves_alike(spec, there) and len(endpoints.revisions(name)) > 1:
         raise under_way(name)
 
 
-def _check_is_path(source: str, stores: Stores) -> None:
-    """A registered version that is named as if it were a path is told what to write."""
+def _base(version: RegisteredVersion, base_model: str | None, stores: Stores) -> RegisteredVersion | None:
+    """The base that is named for an adapter; a whole model needs none, whatever a file says."""
     from ai_how.models.library import resolve
+    from ai_how.models.types import ModelFormat
 
-    if "://" in source or Path(source).expanduser().exists():
-        return
-    try:
-        found = resolve(source, stores)
-    except AiHowError:
-        return  # it is no version either: that the path is wrong is said by who reads it
-    raise SpecError(
-        f"{source} does not exist here",
-        evidence=f"model {found.name}/{found.version} is registered",
-        next_step=f"write model://{source}",
-    )
+    if not base_model or version.info.format is not ModelFormat.PEFT_ADAPTER:
+        return None
+    return resolve(base_model, stores)
 
 
 def push_model(source: str, name: str, *, stores: Stores, quiet: bool) -> RegisteredVersion:
@@ -131,34 +137,37 @@ def serve_version(
     quiet: bool,
     source: str = "",
     reference: str = "",
+    adapters: Sequence[WantedAdapter] = (),
 ) -> Applied:
     """Create or change the endpoint; with ``wait``, until a replica is ready.
 
     ``source`` is where the model was pushed from, to look at what memory it needs; ``reference`` is how the
-    version was named, to see later whether that means another one.
+    version was named, to see later whether that means another one. ``adapters`` share its base.
     """
     from dataclasses import replace
 
     from ai_how.cli.deploy_common import say_state
+    from ai_how.endpoints.adapters import base_warnings
     from ai_how.endpoints.deploy import apply_spec, wait_for_state
     from ai_how.endpoints.rollout.journal import may_move
     from ai_how.endpoints.types import EndpointState
-    from ai_how.models.library import resolve
 
     spec = serving.make_spec(
         name,
         version,
         hardware=hardware,
         autoscaling=autoscaling,
-        base=resolve(base_model, serving.stores()) if base_model else None,
+        base=_base(version, base_model, serving.stores()),
+        adapters=adapters,
     )
     spec = replace(spec, model_ref=may_move(reference))
-    for line in serving.warnings(Path(source) if Path(source).is_dir() else None, spec):
+    from_folder = Path(source) if Path(source).is_dir() else None
+    for line in (*base_warnings(version, adapters), *serving.warnings(from_folder, spec)):
         note(line)
     applied = apply_spec(serving.endpoints, spec)
     if not quiet:
         verb = "serving" if applied.changed else "already serving"
-        note(f"{verb} {version.name}/{version.version} with {spec.engine} on {spec.hardware.accelerator}")
+        note(f"{verb} {served_text(spec)} with {spec.engine} on {spec.hardware.accelerator}")
     if not wait:
         return applied
     serving.endpoints.want_replicas(name, 1)
@@ -169,13 +178,19 @@ def serve_version(
     return replace(applied, status=status)
 
 
-def ask_endpoint(serving: ServingSite, status: EndpointStatus, prompt: str, *, max_tokens: int) -> Answer:
-    """Ask through the public API: as chat where the model has a chat template, else as text to continue."""
+def ask_endpoint(
+    serving: ServingSite, status: EndpointStatus, prompt: str, *, max_tokens: int, model: str = ""
+) -> Answer:
+    """Ask through the public API: as chat where the model has a chat template, else as text to continue.
+
+    Args:
+        model: One of the spec's ``served_names``; the endpoint's own where it is empty.
+    """
     from ai_how.endpoints.ask import ask
 
     spec = status.spec
     chat = serving.info(spec).chat_template
-    return ask(serving.door(spec.name), model=spec.name, prompt=prompt, chat=chat, max_tokens=max_tokens)
+    return ask(serving.door(spec.name), model=model or spec.name, prompt=prompt, chat=chat, max_tokens=max_tokens)
 
 
 def curl_line(door: Door, model: str, *, chat: bool, site_path: Path | None) -> str:

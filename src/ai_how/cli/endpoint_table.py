@@ -23,10 +23,14 @@ def endpoint_rows(endpoints: Sequence[EndpointStatus]) -> list[tuple[str, str, s
                 status.spec.name,
                 str(status.state),
                 f"{ready} of {bounds.min_replicas}..{bounds.max_replicas}",
-                f"{status.spec.model_name}/{status.spec.model_version}",
+                f"{status.spec.model_name}/{status.spec.model_version}" + _beside(len(status.spec.adapters)),
             )
         )
     return rows
+
+
+def _beside(adapters: int) -> str:
+    return f" +{adapters} adapter{'s' if adapters > 1 else ''}" if adapters else ""
 
 
 def endpoints_if_up(site_path: Path | None, components: Sequence[ComponentStatus]) -> list[EndpointStatus] | None:

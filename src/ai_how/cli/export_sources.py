@@ -90,6 +90,15 @@ class ModelSources:
         on = self._registered(base) if base else None
         return registered_memory(found, self._open().access, base=on)
 
+    def rank(self, source: str) -> int:
+        """The rank of the adapter at a source; 0 where it is not known, as of what is no adapter."""
+        from ai_how.models.registered import registered_rank
+        from ai_how.models.shape import folder_rank
+
+        if _is_local(source):
+            return folder_rank(Path(source).expanduser())
+        return registered_rank(self._registered(source), self._open().access)
+
     def _registered(self, reference: str) -> RegisteredVersion:
         from ai_how.models.library import resolve
 

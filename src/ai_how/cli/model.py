@@ -252,7 +252,11 @@ def _followers(serving: ServingSite, version: RegisteredVersion, alias: str) -> 
     except AiHowError as error:
         note(f"which endpoints follow it is not known: {error.brief}")
         return []
-    return [spec.name for spec in found if spec.model_ref in references and spec.model_version != version.version]
+    return [
+        spec.name
+        for spec in found
+        if any(one.model_ref in references and one.model_version != version.version for one in spec.served)
+    ]
 
 
 def _served(site_path: Path | None) -> dict[str, list[Served]]:
@@ -271,6 +275,7 @@ def _served(site_path: Path | None) -> dict[str, list[Served]]:
             # the new one of a rollout goes with it; the old one serves until the end
             remedy = f"ai-how deploy {'rollback' if beside else 'delete'} {spec.name}"
             served.append(Served(uri=spec.model_uri, digest=spec.model_digest, remedy=remedy))
+            served += [Served(uri=one.model_uri, digest=one.model_digest, remedy=remedy) for one in spec.adapters]
             if spec.adapter_base_uri and spec.adapter_base_digest:
                 served.append(Served(uri=spec.adapter_base_uri, digest=spec.adapter_base_digest, remedy=remedy))
     return found

@@ -8,7 +8,7 @@ from datetime import datetime
 from ai_how.cli.output import columns, wrap
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.journal import Entry, Journal, outlived, parts
-from ai_how.endpoints.types import EndpointSpec
+from ai_how.endpoints.types import EndpointSpec, ServedAdapter
 from ai_how.models.types import RegisteredVersion
 
 _HISTORY = ("REVISION", "STARTED", "MODEL", "SHARE", "OUTCOME")
@@ -74,8 +74,8 @@ def rollout_lines(name: str, revisions: tuple[Revision, ...], journal: Journal, 
     return lines
 
 
-def moved_line(spec: EndpointSpec, version: RegisteredVersion) -> str:
+def moved_line(served: EndpointSpec | ServedAdapter, version: RegisteredVersion, *, endpoint: str) -> str:
     """That the alias an endpoint was deployed from means another version now; empty where it does not."""
-    if (version.name, version.version) == (spec.model_name, spec.model_version):
+    if (version.name, version.version) == (served.model_name, served.model_version):
         return ""
-    return f"newer      {spec.model_ref} is now version {version.version}: ai-how deploy update {spec.name}"
+    return f"newer      {served.model_ref} is now version {version.version}: ai-how deploy update {endpoint}"

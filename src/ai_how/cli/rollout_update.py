@@ -20,6 +20,7 @@ from ai_how.errors import AiHowError, NotFoundError, SpecError
 if TYPE_CHECKING:
     from ai_how.bench.rollout.report import Report
     from ai_how.bench.rollout.run import Settings
+    from ai_how.endpoints.adapters import WantedAdapter
     from ai_how.endpoints.deploy_file import DeployFile
     from ai_how.endpoints.interface import Revision
     from ai_how.endpoints.rollout.journal import Options, Rollout
@@ -93,7 +94,7 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
         if not asked.yes:
             question = f"Roll out {_version(spec)} to {asked.name}, which serves {_version(current)}?"
             confirm(question, what="a rollout", otherwise=f"ai-how deploy update {asked.name} ... --yes")
-        if spec.model_version == NOT_REGISTERED:
+        if NOT_REGISTERED in (one.model_version for one in spec.served):
             spec = _wanted(site, asked, current, push=True)
     report = _roll_out(site, asked.name, spec, current, settings=settings, quiet=output == "json")
     show_if_seen(lambda: _show(report, site, output=output))
@@ -168,8 +169,20 @@ def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec, *, push: boo
         hardware=file.hardware if file else current.hardware,
         autoscaling=file.autoscaling if file else current.autoscaling,
         base=_base(site, version, current, file),
+        adapters=_adapters(site, asked, current, file, push=push),
     )
     return replace(spec, model_ref=reference)
+
+
+def _adapters(
+    site: ServingSite, asked: Asked, current: EndpointSpec, file: DeployFile | None, *, push: bool
+) -> tuple[WantedAdapter, ...]:
+    """Those of the deploy file; without one those that are served now, at their aliases where no model is named."""
+    from ai_how.cli.deploy_adapters import find_adapters, present_adapters
+
+    if file is None:
+        return present_adapters(current, site.stores(), follow=asked.model is None)
+    return find_adapters(file.adapters, name=asked.name, stores=site.stores(), push=push, quiet=False)
 
 
 def _find(site: ServingSite, source: str | None, current: EndpointSpec, *, push: bool) -> tuple[RegisteredVersion, str]:
@@ -177,7 +190,10 @@ def _find(site: ServingSite, source: str | None, current: EndpointSpec, *, push:
     from ai_how.endpoints.rollout.journal import may_move
     from ai_how.models.library import resolve
 
-    if source is None and not current.model_ref:
+    follows = [one.model_ref for one in current.served if one.model_ref]
+    if source is None and follows and not current.model_ref:
+        source = f"model://{current.model_name}/{current.model_version}"
+    if source is None and not follows:
         raise SpecError(
             f"which version of {current.model_name} should {current.name} serve?",
             evidence="it was not deployed from an alias, so that there is none to follow",
@@ -225,9 +241,10 @@ def _check_free(site: ServingSite, name: str) -> None:
 
 
 def _nothing_to_do(site: ServingSite, spec: EndpointSpec, current: EndpointSpec, *, asked: Asked, output: str) -> int:
-    if spec.model_ref != current.model_ref and not asked.dry_run:
+    named = replace(current, model_ref=spec.model_ref, adapters=spec.adapters)
+    if named != current and not asked.dry_run:
         # nothing is started anew for this
-        site.endpoints.put(replace(current, model_ref=spec.model_ref))
+        site.endpoints.put(named)
     if output == "json":
         print_json({"endpoint": asked.name, "result": "unchanged", "model": _version(current)})
     else:
@@ -335,4 +352,6 @@ def _keep(report: Report, file: Path) -> str:
 
 
 def _version(spec: EndpointSpec) -> str:
-    return f"{spec.model_name}/{spec.model_version or 'new'}"
+    from ai_how.cli.deploy_adapters import served_text
+
+    return served_text(spec)

@@ -10,10 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from ai_how.endpoints.adapters import without_refs
 from ai_how.endpoints.engines.base import EngineHost
 from ai_how.endpoints.engines.choose import choose
 from ai_how.endpoints.interface import Endpoints
-from ai_how.endpoints.types import ANY_ACCELERATOR, Autoscaling, EndpointSpec, EndpointState, EndpointStatus, Hardware
+from ai_how.endpoints.types import (
+    ANY_ACCELERATOR,
+    Autoscaling,
+    EndpointSpec,
+    EndpointState,
+    EndpointStatus,
+    Hardware,
+    ServedAdapter,
+)
 from ai_how.errors import ProviderError, SpecError, TryAgainError
 from ai_how.models.types import ModelFormat, RegisteredVersion
 from ai_how.site.spec import Serving
@@ -67,6 +76,7 @@ def make_spec(
     serving: Serving,
     host: EngineHost,
     base: RegisteredVersion | None = None,
+    adapters: tuple[ServedAdapter, ...] = (),
 ) -> EndpointSpec:
     """The spec of an endpoint for a registered version, with the engine that can serve it here.
 
@@ -94,18 +104,14 @@ def make_spec(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         adapter_base_uri=base.uri if base else None,
         adapter_base_digest=base.digest if base else None,
+        adapters=adapters,
     )
 
 
 def serves_alike(spec: EndpointSpec, current: EndpointSpec) -> bool:
     """Whether both serve the same version in the same way; bounds, dates and how it was named do not count. Pure."""
-    return spec == replace(
-        current,
-        autoscaling=spec.autoscaling,
-        created_at=spec.created_at,
-        model_ref=spec.model_ref,
-        stopped=spec.stopped,
-    )
+    there = replace(current, autoscaling=spec.autoscaling, created_at=spec.created_at, stopped=spec.stopped)
+    return without_refs(spec) == without_refs(there)
 
 
 def apply_spec(client: Endpoints, spec: EndpointSpec) -> Applied:

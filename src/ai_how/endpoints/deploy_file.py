@@ -8,6 +8,7 @@ Source: ``oumi.deploy.deploy_config`` of Oumi 0.9.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_how.endpoints.types import ANY_ACCELERATOR, OTHER_PROVIDERS, PROVIDER, Autoscaling, Hardware
+from ai_how.endpoints.types import ANY_ACCELERATOR, OTHER_PROVIDERS, PROVIDER, TAG_PATTERN, Autoscaling, Hardware
 from ai_how.site.mistakes import Key, Mistake, in_order, spec_error
 from ai_how.site.yaml_lines import Document, Place, parse, read_text, shown_path
 
@@ -31,7 +32,7 @@ class ModelType(StrEnum):
 class DeployFile:
     """What to deploy. ``model_source`` is as written: a relative path starts from the current folder, as in Oumi.
 
-    ``base_model`` is set where ``model_type`` is adapter.
+    ``base_model`` is set where ``model_type`` is adapter. ``adapters`` are more on the same base, tag to source.
     """
 
     model_source: str
@@ -39,9 +40,13 @@ class DeployFile:
     model_name: str = "deployed-model"
     model_type: ModelType = ModelType.FULL
     base_model: str | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=lambda: Hardware(accelerator=ANY_ACCELERATOR))
     autoscaling: Autoscaling = field(default_factory=Autoscaling)
     test_prompts: tuple[str, ...] = ()
+
+
+AdapterTag = Annotated[str, Field(pattern=f"^{TAG_PATTERN}$")]
 
 
 class _Section(BaseModel):
@@ -80,6 +85,9 @@ class DeployKeys(_Section):
     """Whole weights, or an adapter (LoRA) on top of `base_model`."""
     base_model: str | None = None
     """The model that an adapter belongs to; needed for `model_type: adapter`."""
+    adapters: dict[AdapterTag, Annotated[str, Field(min_length=1)]] = {}
+    """More LoRA adapters on the same base, which is loaded once: a tag, and a folder, hf://org/name or
+    model://name@alias. Clients send `NAME:TAG` as `model`."""
     hardware: HardwareKeys = HardwareKeys()
     autoscaling: AutoscalingKeys = AutoscalingKeys()
     test_prompts: list[str] = []
@@ -105,11 +113,13 @@ def load_deploy_file(
     name: str | None = None,
     provider: str | None = None,
     endpoint: str | None = None,
+    adapters: Mapping[str, str] | None = None,
 ) -> tuple[DeployFile, list[Mistake]]:
     """Read and check a deploy file, with the flags that replace what it says; None for flags alone.
 
     Args:
         endpoint: An endpoint that is there and is changed: the name in the file does not count, and is warned of.
+        adapters: Tag to source, beside those of the file, or instead of one of the same tag.
 
     Returns:
         What to deploy, and a warning for each unknown key: these are ignored, as Oumi does.
@@ -126,6 +136,7 @@ def load_deploy_file(
             ("hardware", "accelerator"): ("--hardware", hardware),
             ("model_name",): ("--name", endpoint or name),
             ("provider",): ("--provider", provider),
+            **{("adapters", tag): (f"--adapter {tag}", source) for tag, source in (adapters or {}).items()},
         },
     )
     _lower_case(document)
@@ -221,6 +232,7 @@ def _deploy_file(keys: DeployKeys) -> DeployFile:
         model_name=keys.model_name,
         model_type=ModelType(keys.model_type),
         base_model=keys.base_model,
+        adapters=dict(sorted(keys.adapters.items())),
         hardware=Hardware(accelerator=keys.hardware.accelerator, count=keys.hardware.count),
         autoscaling=Autoscaling(min_replicas=keys.autoscaling.min_replicas, max_replicas=keys.autoscaling.max_replicas),
         test_prompts=tuple(keys.test_prompts),

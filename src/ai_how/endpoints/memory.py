@@ -11,6 +11,7 @@ from pathlib import Path
 from ai_how.capacity.fit_advice import advice
 from ai_how.capacity.gpu_memory import UsableGpu
 from ai_how.capacity.model_memory import Fits, Load, judge
+from ai_how.endpoints.adapters import with_adapters
 from ai_how.endpoints.engines.base import Accelerator, EngineHost
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.errors import SpecError
@@ -39,14 +40,15 @@ def memory_warning(source: Path, spec: EndpointSpec, *, serving: Serving, host: 
         gpus=max(1, spec.hardware.count),
     )
     usable = _usable(gpu)
-    if judge(planned.memory, usable, load).fits is not Fits.NO:
+    memory = with_adapters(planned.memory, spec.adapters)
+    if judge(memory, usable, load).fits is not Fits.NO:
         return ()
     asked = f"{load.sequences} requests of {load.context_tokens} tokens"
     words = ["ai-how", "model", "fit", str(source), "--gpu", gpu.name, "--gpus", str(load.gpus)]
     words += ["--context", str(load.context_tokens), "--sequences", str(load.sequences)]
     return (
         f"warning: by our estimate it does not fit on {load.gpus}x {gpu.name} with {asked} at once",
-        f"what would help: {advice(planned.memory, usable, load)}",
+        f"what would help: {advice(memory, usable, load)}",
         f"details: {shlex.join(words)}",
     )
 

@@ -5,9 +5,11 @@ Owns the interface and nothing that does it: a site's own gateway does (``local`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ai_how.endpoints.adapters import WantedAdapter
 from ai_how.endpoints.door import Door
 from ai_how.endpoints.rollout.journal import RollingEndpoints
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
@@ -75,8 +77,12 @@ class ServingSite(Protocol):
         hardware: Hardware,
         autoscaling: Autoscaling,
         base: RegisteredVersion | None = None,
+        adapters: Sequence[WantedAdapter] = (),
     ) -> EndpointSpec:
         """The spec of an endpoint for a registered version, with the hardware and the engine that can serve it here.
+
+        Args:
+            adapters: What is served beside it, on the same base.
 
         Raises:
             SpecError: nothing here can serve it; the evidence says why.

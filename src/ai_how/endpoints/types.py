@@ -5,6 +5,7 @@ Source of names and states: ``oumi.deploy.base_client`` of Oumi 0.9.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -48,6 +49,26 @@ class Autoscaling:
     max_replicas: int = 1
 
 
+TAG_PATTERN = r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?"
+"""An adapter's tag: part of file names, of a label of metrics, and of the name of a model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedAdapter:
+    """A LoRA adapter that an endpoint serves beside its model, on the same base: clients ask for it as ``NAME:TAG``.
+
+    ``rank`` is the adapter's ``r``, 0 where it is not known; the rest is as in the spec itself.
+    """
+
+    tag: str
+    model_name: str
+    model_version: int
+    model_uri: str
+    model_digest: str
+    rank: int = 0
+    model_ref: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EndpointSpec:
     """What the user wants of one endpoint; the gateway keeps one JSON file of these each.
@@ -55,6 +76,7 @@ class EndpointSpec:
     ``name`` is also the model name that clients send. ``model_uri`` is the ``s3://`` folder of the registered
     version, ``model_digest`` the SHA-256 over its manifest (see ``models.manifest``). ``model_ref`` is what the
     user called the version where that may come to mean another one (``name@alias`` or ``name``), else empty.
+    ``adapters`` are ordered by their tags.
     """
 
     name: str
@@ -70,6 +92,32 @@ class EndpointSpec:
     adapter_base_uri: str | None = None
     adapter_base_digest: str | None = None
     model_ref: str = ""
+    adapters: tuple[ServedAdapter, ...] = ()
+
+    @property
+    def served(self) -> tuple[EndpointSpec | ServedAdapter, ...]:
+        """Every version that is asked for under a name of its own, the endpoint's model first."""
+        return (self, *self.adapters)
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """What clients may send as ``model``, its own name first."""
+        return (self.name, *(adapter_name(self.name, one.tag) for one in self.adapters))
+
+
+def adapter_name(endpoint: str, tag: str) -> str:
+    """What clients send as ``model`` for an adapter of an endpoint."""
+    return f"{endpoint}:{tag}"
+
+
+def loaded_names(name: str, tags: Iterable[str], *, model_is_adapter: bool) -> tuple[str, ...]:
+    """What clients send for each adapter of an endpoint, in the order in which an engine loads and numbers them.
+
+    The endpoint's own name is the first where its model is an adapter. Without tags there is no list: a single adapter
+    is the model.
+    """
+    names = tuple(adapter_name(name, tag) for tag in tags)
+    return (name, *names) if names and model_is_adapter else names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from ai_how.endpoints.types import (
     EndpointStatus,
     Hardware,
     ReplicaStatus,
+    ServedAdapter,
 )
 
 
@@ -38,6 +39,7 @@ def spec_from_json(data: Mapping[str, Any]) -> EndpointSpec:
     values = _known(data, EndpointSpec)
     values["hardware"] = Hardware(**_known(data.get("hardware", {}), Hardware))
     values["autoscaling"] = Autoscaling(**_known(data.get("autoscaling", {}), Autoscaling))
+    values["adapters"] = tuple(ServedAdapter(**_known(one, ServedAdapter)) for one in data.get("adapters", ()))
     return EndpointSpec(**values)
 
 

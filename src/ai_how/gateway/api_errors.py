@@ -70,6 +70,12 @@ def wrong_key() -> ApiError:
     )
 
 
+def adapter_not_loaded(name: str) -> ApiError:
+    """503: it was just added, and the replicas that have it are not ready yet."""
+    message = f"The adapter {name!r} is being loaded. Try again later."
+    return ApiError(503, "adapter_loading", message, headers={"retry-after": "5"})
+
+
 def unknown_model(name: str, available: Sequence[str]) -> ApiError:
     """404 that names the nearest model and those that there are."""
     near = difflib.get_close_matches(name, available, n=1)

@@ -15,7 +15,8 @@ ProcessState = Literal["starting", "running", "restarting", "failed", "stopped"]
 @dataclass(frozen=True, kw_only=True)
 class ReplicaProcess:
     """One engine process. ``name`` is unique in the site; ``spec_digest`` tells for which spec it was started.
-    ``revision`` is its endpoint's revision then, 0 where it was started before there were any.
+    ``revision`` is its endpoint's revision then, 0 where it was started before there were any. ``adapters`` are the
+    names that clients send for those that it loads, in the engine's order.
 
     ``state`` is the process's, not the model's: a running process may still be loading. ``failed`` means that the
     supervisor gave up restarting it.
@@ -30,6 +31,8 @@ class ReplicaProcess:
     pid: int | None = None
     ready_path: str = "/health"
     revision: int = 0
+    adapters: tuple[str, ...] = ()
+    adapters_by_number: bool = False
 
 
 class NoFreeGpuError(ProviderError):

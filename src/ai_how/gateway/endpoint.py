@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ai_how.endpoints import interface
+from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.backend import ReplicaProcess
 from ai_how.gateway.means import Means
 from ai_how.gateway.metrics import EndpointLoad
-from ai_how.gateway.records import Record, RevisionRecord, spec_digest
+from ai_how.gateway.records import Record, RevisionRecord
 from ai_how.gateway.revision import Revision
 from ai_how.gateway.shares import Turns
 
@@ -88,22 +89,37 @@ class Endpoint:
     def in_flight(self) -> int:
         return sum(one.pool.in_flight for one in self._all())
 
-    def choose(self, asked: str | None) -> Revision:
+    def models(self) -> tuple[str, ...]:
+        """What clients may send as ``model``: its name, and its adapters' in any revision that gets requests."""
+        shared = sorted(self.record.revisions, key=lambda one: -one.share_percent)
+        return tuple(
+            dict.fromkeys(name for one in shared if one.share_percent for name in one.spec.served_names) or [self.name]
+        )
+
+    def has(self, model: str) -> bool:
+        """Whether any of its revisions serves the model, one without a share included."""
+        return any(model in one.spec.served_names for one in self.record.revisions)
+
+    def choose(self, asked: str | None, model: str = "") -> Revision:
         """The revision that answers a request: the one whose turn it is, or another one where that cannot start.
 
         Args:
             asked: The revision's number, where the request names one: then no other answers.
+            model: One of ``models``; only revisions that have it answer.
 
         Raises:
-            ApiError: 404, there is no such revision.
+            ApiError: 404, there is no such revision, or none that has the adapter.
         """
         if asked is None:
-            chosen = self._at(self._turns.next())
-            return self._instead_of(chosen) if chosen.refusal() else chosen
+            chosen = self._with(model or self.name, self._at(self._turns.next()))
+            return self._instead_of(chosen, model or self.name) if chosen.refusal() else chosen
         number = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0
         if number not in self.record.shares:
             raise api_errors.unknown_revision(self.name, asked, sorted(self.record.shares))
-        return self._at(number)
+        revision = self._at(number)
+        if model and model not in revision.spec.served_names:
+            raise api_errors.unknown_model(model, revision.spec.served_names)
+        return revision
 
     def follow(self, record: Record, *, renew: bool = False) -> list[asyncio.Task[None]]:
         """Be as another record says; the tasks returned end when the revisions that left have stopped.
@@ -198,12 +214,26 @@ class Endpoint:
         newest = max(replicas, key=lambda replica: replica.since, default=None)
         return newest.name if newest else ""
 
-    def _instead_of(self, revision: Revision) -> Revision:
+    def _with(self, model: str, revision: Revision) -> Revision:
+        """The revision if it has the adapter, else the one with the largest share that does.
+
+        Raises:
+            ApiError: none does any more.
+        """
+        if model in revision.spec.served_names:
+            return revision
+        others = sorted(self.record.revisions, key=lambda one: -one.share_percent)
+        found = next((one for one in others if one.share_percent and model in one.spec.served_names), None)
+        if found is None:
+            raise api_errors.unknown_model(model, self.models())
+        return self._at(found.number)
+
+    def _instead_of(self, revision: Revision, model: str) -> Revision:
         """An earlier revision, or one with a share, that is ready to answer; the same one where there is none."""
         others = (
             self._at(one.number)
             for one in sorted(self.record.revisions, key=lambda one: -one.share_percent)
-            if one.share_percent or one.number < revision.number
+            if (one.share_percent or one.number < revision.number) and model in one.spec.served_names
         )
         return next((one for one in others if one.can_answer and not one.refusal()), revision)
 
@@ -243,7 +273,7 @@ class Endpoint:
         revisions = self.record.revisions
         if replica.revision:
             return next((one for one in revisions if one.first <= replica.revision <= one.number), None)
-        same = (one for one in revisions if spec_digest(one.spec) == replica.spec_digest)
+        same = (one for one in revisions if process_digest(one.spec) == replica.spec_digest)
         return next(same, self.record.main)
 
     def _retire(self, first: int, refusal: ApiError, *, forget: bool = True) -> asyncio.Task[None]:

@@ -26,8 +26,9 @@ _PATH_SHOWN = 200
 class Exchange:
     """What is known of a request so far.
 
-    ``began`` is ``perf_counter``'s time; ``key`` the key's name; ``endpoint`` one that exists, or empty; ``revision``
-    the one that answers, None before it is chosen; ``route`` one of the gateway's own paths, or ``other``.
+    ``began`` is ``perf_counter``'s time; ``key`` the key's name; ``endpoint`` one that exists, or empty; ``model`` its
+    name, or an adapter of it that exists; ``revision`` the one that answers, None before it is chosen; ``route`` one of
+    the gateway's own paths, or ``other``.
     """
 
     request_id: str
@@ -36,6 +37,7 @@ class Exchange:
     path: str
     route: str = "other"
     endpoint: str = ""
+    model: str = ""
     revision: int | None = None
     key: str | None = None
     status: int = 0
@@ -60,7 +62,9 @@ class Exchange:
             if self.first_byte_s is not None:
                 metrics.first_byte.labels(*labels).observe(self.first_byte_s)
             if self.status == HTTPStatus.OK and self.route in TEXT_ROUTES:
-                metrics.as_vllm.answered(*labels, seconds=seconds, first_byte_s=self.first_byte_s)
+                metrics.as_vllm.answered(
+                    *labels, model=self.model or self.endpoint, seconds=seconds, first_byte_s=self.first_byte_s
+                )
             if self.held_s is not None:
                 metrics.hold.labels(*labels).observe(self.held_s)
         if quiet:
@@ -73,6 +77,7 @@ class Exchange:
             status=self.status,
             code=self.code,
             endpoint=self.endpoint or None,
+            model=self.model if self.model != self.endpoint else None,
             revision=self.revision,
             key=self.key,
             replica=self.replica,

@@ -59,10 +59,16 @@ class Fleet:
                 self._means.spawn(self._stop_orphan(replica.name))
         self._means.spawn(self._observe())
 
-    def callable_names(self) -> list[str]:
-        """The endpoints that clients may call."""
+    def callable_models(self) -> list[str]:
+        """What clients may send as ``model``: endpoints and their adapters."""
         stopped = (EndpointState.STOPPED, EndpointState.STOPPING)
-        return sorted(name for name, endpoint in self.endpoints.items() if endpoint.state not in stopped)
+        running = (endpoint for endpoint in self.endpoints.values() if endpoint.state not in stopped)
+        return sorted(model for endpoint in running for model in endpoint.models())
+
+    def endpoint_of(self, model: str) -> Endpoint | None:
+        """The endpoint that answers for what a client sent as ``model``; None where there is none."""
+        endpoint = self.endpoints.get(model) or self.endpoints.get(model.partition(":")[0])
+        return endpoint if endpoint is not None and endpoint.has(model) else None
 
     def statuses(self) -> list[EndpointStatus]:
         """All endpoints, broken records included, ordered by name."""

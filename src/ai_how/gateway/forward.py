@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from ai_how.gateway import api_errors, engine_errors
+from ai_how.gateway.adapters import for_replica, has_loaded
 from ai_how.gateway.api_errors import CannotStartError, MovedError
 from ai_how.gateway.exchange import REQUEST_ID, Exchange, standard_headers
 from ai_how.gateway.metrics import Metrics
@@ -26,6 +27,7 @@ KEEP_S = 2.0
 CLIENT_STALL_S = 60.0
 """How long a client may leave an answer unread before it loses its place at the engine."""
 _TRIES = 2
+_LACKING_PAUSE_S = 0.1
 _CONNECT_TRIES = 5
 _LARGE_BODY = 2**20
 _LONGEST_EVENT = 2**20
@@ -130,13 +132,28 @@ class Forwarder:
 
     async def _acquire(self, exchange: Exchange, revision: Revision, *, deadline: float, first: bool) -> Replica:
         replica = None if first or revision.refusal() else revision.pool.try_acquire()
-        if replica is None:
+        if replica is None or not has_loaded(replica.process, exchange.model):
             began = perf_counter()
             try:
-                replica = await revision.acquire(deadline=deadline, first=first)
+                replica = await self._wait(exchange, revision, replica, deadline=deadline, first=first)
             finally:
                 exchange.held_s = (exchange.held_s or 0.0) + perf_counter() - began
         exchange.replica = replica.name
+        return replica
+
+    async def _wait(
+        self, exchange: Exchange, revision: Revision, replica: Replica | None, *, deadline: float, first: bool
+    ) -> Replica:
+        """A replica that has the adapter asked for: one that was just added is loaded by replicas that are starting."""
+        replica = replica or await revision.acquire(deadline=deadline, first=first)
+        while not has_loaded(replica.process, exchange.model):
+            revision.pool.release(replica)
+            if asyncio.get_running_loop().time() >= deadline:
+                raise api_errors.adapter_not_loaded(exchange.model)
+            if exchange.model not in revision.spec.served_names:
+                raise api_errors.moved(revision.name)
+            await asyncio.sleep(_LACKING_PAUSE_S)
+            replica = await revision.acquire(deadline=deadline, first=True)
         return replica
 
     async def _try(
@@ -145,6 +162,7 @@ class Forwarder:
         session = self.fresh if again else self.session
         headers = {name: request.headers[name] for name in _TO_ENGINE if name in request.headers}
         headers[REQUEST_ID] = exchange.request_id
+        body = for_replica(body, replica.process, exchange.model)
         data = body if len(body) < _LARGE_BODY else io.BytesIO(body)
         try:
             upstream = await session.post(replica.url(exchange.route), data=data, headers=headers)

@@ -116,6 +116,7 @@ class AsVllm:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["model_name", "revision"]
+        self._models: dict[tuple[str, str], set[str]] = {}
         self.success = Counter("vllm:request_success", "Requests that were answered.", labels, registry=registry)
         self.latency = Histogram(
             "vllm:e2e_request_latency_seconds",
@@ -132,17 +133,19 @@ class AsVllm:
             registry=registry,
         )
 
-    def answered(self, endpoint: str, revision: str, *, seconds: float, first_byte_s: float | None) -> None:
-        """A request for text was answered whole."""
-        self.success.labels(endpoint, revision).inc()
-        self.latency.labels(endpoint, revision).observe(seconds)
+    def answered(self, endpoint: str, revision: str, *, model: str, seconds: float, first_byte_s: float | None) -> None:
+        """A request for text was answered whole; ``model`` is the endpoint's name or that of an adapter of it."""
+        self._models.setdefault((endpoint, revision), set()).add(model)
+        self.success.labels(model, revision).inc()
+        self.latency.labels(model, revision).observe(seconds)
         if first_byte_s is not None:
-            self.first_token.labels(endpoint, revision).observe(first_byte_s)
+            self.first_token.labels(model, revision).observe(first_byte_s)
 
     def forget(self, endpoint: str, revision: str) -> None:
         """Drop the series of a revision that is gone."""
-        for metric in (self.success, self.latency, self.first_token):
-            metric.remove_by_labels({"model_name": endpoint, "revision": revision})
+        for model in self._models.pop((endpoint, revision), ()):
+            for metric in (self.success, self.latency, self.first_token):
+                metric.remove_by_labels({"model_name": model, "revision": revision})
 
 
 class _Loads:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import aiohttp
 
+from ai_how.gateway.adapters import in_force
 from ai_how.gateway.pool import Replica
 
 PROBE_TIMEOUT_S = 10.0
@@ -94,7 +95,7 @@ async def warm_up(session: aiohttp.ClientSession, replica: Replica, *, model: st
 
     An engine that refuses the request (4xx) is warm enough: not every model completes text.
     """
-    body = {"model": model, "prompt": "Hello", "max_tokens": 1}
+    body = {"model": model, "prompt": "Hello", "max_tokens": 1, **in_force(replica.process, model)}
     try:
         async with session.post(
             replica.url(WARM_UP_PATH), json=body, timeout=aiohttp.ClientTimeout(total=timeout_s)

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ai_how.endpoints.interface import REVISION_HEADER
+from ai_how.endpoints.types import adapter_name
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.endpoint import Endpoint
@@ -61,18 +62,18 @@ class PublicApi:
             message = "The field 'model' is missing: the name of an endpoint, as GET /v1/models lists them."
             raise ApiError(400, "missing_model", message, param="model")
         endpoint = self._endpoint(model)
-        exchange.endpoint = endpoint.name
+        exchange.endpoint, exchange.model = endpoint.name, model
         asked = request.headers.get(REVISION_HEADER)
-        return await self._forwarder.forward(request, exchange, lambda: endpoint.choose(asked), body)
+        return await self._forwarder.forward(request, exchange, lambda: endpoint.choose(asked, model), body)
 
     async def list_models(self, request: web.Request) -> web.Response:
         self._authorize(request, self._known(request))
-        models = [self._model(self._fleet.endpoints[name]) for name in self._fleet.callable_names()]
+        models = [self._model(name) for name in self._fleet.callable_models()]
         return _json({"object": "list", "data": models})
 
     async def show_model(self, request: web.Request) -> web.Response:
         self._authorize(request, self._known(request))
-        return _json(self._model(self._endpoint(request.match_info["name"])))
+        return _json(self._model(request.match_info["name"]))
 
     async def live(self, request: web.Request) -> web.Response:
         self._known(request)
@@ -84,11 +85,13 @@ class PublicApi:
 
     async def describe(self, request: web.Request) -> web.Response:
         self._authorize(request, self._known(request))
-        spec = self._endpoint(request.match_info["name"]).spec
+        name = request.match_info["name"]
+        spec = self._endpoint(name).spec
+        version = next((one.model_version for one in spec.adapters if adapter_name(spec.name, one.tag) == name), None)
         return _json(
             {
-                "name": spec.name,
-                "versions": [str(spec.model_version)],
+                "name": name,
+                "versions": [str(version or spec.model_version)],
                 "platform": spec.engine,
                 "inputs": [],
                 "outputs": [],
@@ -99,7 +102,7 @@ class PublicApi:
         """Without a key, as health checks are: so it names no other model."""
         self._known(request)
         name = request.match_info["name"]
-        endpoint = self._fleet.endpoints.get(name)
+        endpoint = self._fleet.endpoint_of(name)
         if endpoint is None:
             raise ApiError(404, "model_not_found", f"The model {name[:200]!r} does not exist.", param="model")
         # one that sleeps is ready to be called: its first request wakes it
@@ -123,18 +126,20 @@ class PublicApi:
         if exchange.key is None:
             raise api_errors.wrong_key()
 
-    def _endpoint(self, name: str) -> Endpoint:
-        endpoint = self._fleet.endpoints.get(name)
+    def _endpoint(self, model: str) -> Endpoint:
+        """The endpoint that answers for a model: of that name, or with an adapter of that name."""
+        endpoint = self._fleet.endpoint_of(model)
         if endpoint is None:
-            raise api_errors.unknown_model(name, self._fleet.callable_names())
+            raise api_errors.unknown_model(model, self._fleet.callable_models())
         return endpoint
 
-    def _model(self, endpoint: Endpoint) -> dict[str, Any]:
+    def _model(self, name: str) -> dict[str, Any]:
+        endpoint = self._endpoint(name)
         try:
             created = int(datetime.fromisoformat(endpoint.spec.created_at).timestamp())
         except ValueError:
             created = 0
-        return {"id": endpoint.name, "object": "model", "created": created, "owned_by": self._site}
+        return {"id": name, "object": "model", "created": created, "owned_by": self._site}
 
 
 def _json(data: Any, *, status: int = 200) -> web.Response:

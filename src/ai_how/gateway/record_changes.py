@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.rollout.journal import Journal, Outcome, after_removal, after_shares, begun, ended
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.errors import ConflictError, NotFoundError
-from ai_how.gateway.records import Record, RevisionRecord, spec_digest
+from ai_how.gateway.records import Record, RevisionRecord
 from ai_how.gateway.shares import check_shares
 
 
@@ -19,7 +20,7 @@ def with_spec(record: Record, spec: EndpointSpec, *, at: str) -> Record:
         ConflictError: it does, and a rollout is under way.
     """
     main = record.main
-    anew = spec_digest(spec) != spec_digest(main.spec)
+    anew = process_digest(spec) != process_digest(main.spec)
     if anew and len(record.revisions) > 1:
         raise ConflictError(
             f"a rollout of {spec.name} is under way",

@@ -1,12 +1,11 @@
 """Endpoint records: one JSON file an endpoint, in the gateway's own folder.
 
-Owns what a valid ``EndpointSpec`` is, when two of them need different processes, and the files. Knows no replicas. What
+Owns what a valid ``EndpointSpec`` is, and the files. Knows no replicas. What
 a record says of revisions changes in ``record_changes``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,10 +15,9 @@ from typing import Any
 
 from ai_how.apply.files import write_json
 from ai_how.endpoints.rollout.journal import Entry, Journal, Outcome
-from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
+from ai_how.endpoints.types import TAG_PATTERN, Autoscaling, EndpointSpec, Hardware, ServedAdapter
 from ai_how.errors import SpecError
 
-_SAME_PROCESS = ("autoscaling", "stopped", "created_at", "model_ref")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _MAX_REPLICAS = 1000
 
@@ -63,12 +61,6 @@ class Records:
     broken: Mapping[str, str]
 
 
-def spec_digest(spec: EndpointSpec) -> str:
-    """SHA-256, in hex, over the fields whose change needs another engine process."""
-    values = {key: value for key, value in asdict(spec).items() if key not in _SAME_PROCESS}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
 def parse_spec(data: Any, *, name: str) -> EndpointSpec:
     """An ``EndpointSpec`` from JSON's values; unknown keys, wrong types and impossible bounds are refused.
 
@@ -84,6 +76,7 @@ def parse_spec(data: Any, *, name: str) -> EndpointSpec:
         *_unknown(data, EndpointSpec, ""),
         *_unknown(data.get("hardware"), Hardware, "hardware."),
         *_unknown(data.get("autoscaling"), Autoscaling, "autoscaling."),
+        *(problem for one in _listed(data.get("adapters")) for problem in _unknown(one, ServedAdapter, "adapters.")),
     ]
     try:
         spec = TypeAdapter(EndpointSpec).validate_json(json.dumps(data), strict=True)
@@ -183,6 +176,10 @@ def _unknown(data: Any, kind: type, prefix: str) -> list[str]:
     return [f"{prefix}{key}: there is no such key" for key in data if key not in known]
 
 
+def _listed(data: Any) -> list[Any]:
+    return data if isinstance(data, list) else []
+
+
 def _impossible(spec: EndpointSpec, name: str) -> list[str]:
     problems = []
     if not _NAME.fullmatch(spec.name):
@@ -198,4 +195,9 @@ def _impossible(spec: EndpointSpec, name: str) -> list[str]:
         problems.append(f"autoscaling.max_replicas: from 1 to {_MAX_REPLICAS}")
     if spec.hardware.count < 1:
         problems.append("hardware.count: at least 1")
+    tags = [one.tag for one in spec.adapters]
+    if not all(re.fullmatch(TAG_PATTERN, tag) for tag in tags):
+        problems.append("adapters.tag: lower-case letters, digits and dashes, 20 at most")
+    if len(set(tags)) != len(tags):
+        problems.append("adapters.tag: each but once")
     return problems

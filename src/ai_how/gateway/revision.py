@@ -11,6 +11,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.types import EndpointSpec, EndpointState, ReplicaStatus
 from ai_how.errors import AiHowError
 from ai_how.gateway import api_errors, leaving, probing, scaling
@@ -20,7 +21,6 @@ from ai_how.gateway.log import log_event
 from ai_how.gateway.means import Means
 from ai_how.gateway.metrics import EndpointLoad
 from ai_how.gateway.pool import Pool, Replica
-from ai_how.gateway.records import spec_digest
 from ai_how.gateway.resting import Resting, sleeps
 from ai_how.gateway.scaling import Policy, ReplicaView, Scale
 from ai_how.gateway.standing import Standing
@@ -53,7 +53,7 @@ class Revision:
         gateway, serving = means.config.gateway, means.config.serving
         self.spec = spec
         self.number = number
-        self.digest = spec_digest(spec)
+        self.digest = process_digest(spec)
         self.pool = Pool(spec.name, room=serving.parallel_requests, max_held=gateway.max_held_requests)
         self.closing = False
         self._means = means
@@ -93,7 +93,7 @@ class Revision:
 
     def change(self, spec: EndpointSpec, *, number: int) -> None:
         """Follow a new spec; any new spec, even the same one, ends an error."""
-        digest = spec_digest(spec)
+        digest = process_digest(spec)
         anew = digest != self.digest or self.spec.stopped or self._standing.failures.count > 0
         if digest != self.digest:
             self._standing.was_ready = False

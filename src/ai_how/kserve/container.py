@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ai_how.endpoints.engines.vllm import STREAMER, room_for_rank
+from ai_how.endpoints.engines.vllm import STREAMER, lora_options
+from ai_how.endpoints.types import adapter_name
 from ai_how.kserve import node_cache
 from ai_how.kserve.nodes import GPU
 from ai_how.kserve.revision import KServeRevision
@@ -23,6 +24,8 @@ PORT, PORT_NAME = 8080, "http"
 MODELS_FOLDER = "/mnt/models"
 BASE_FOLDER, ADAPTER_FOLDER = f"{MODELS_FOLDER}/base", f"{MODELS_FOLDER}/adapter"
 """KServe mounts several sources as one volume, at the folder that they have in common."""
+ADAPTERS_FOLDER = f"{MODELS_FOLDER}/adapters"
+"""Of those that have a tag, each in a folder of that name."""
 CACHE_FOLDER = "/var/cache/vllm"
 CACHE, SHARED_MEMORY = "compile-cache", "shared-memory"
 """Volumes."""
@@ -87,28 +90,26 @@ def from_store(revision: KServeRevision, setting: ServingSetting) -> bool:
     """Whether vLLM reads the weights from the object store itself, so that no copy of them comes to the node."""
     streams = setting.serving.loader == "streamer"
     # an adapter is read from a folder, and what the node keeps is nearer than the store
-    return streams and revision.base is None and not node_cache.keeps(setting)
+    return streams and revision.base is None and not revision.spec.adapters and not node_cache.keeps(setting)
 
 
-def _model(revision: KServeRevision, setting: ServingSetting) -> tuple[str, str]:
-    """Where vLLM finds the model that it loads, and the adapter, which is empty where there is none."""
+def _model_folder(revision: KServeRevision, setting: ServingSetting) -> str:
+    """Where vLLM finds the model that it loads: of an adapter, its base."""
     spec = revision.spec
     if node_cache.keeps(setting):
-        *_, own = folders = [node_cache.folder(digest) for digest in node_cache.sources(revision)]
-        return folders[0], own if revision.base is not None else ""
-    if revision.base is not None:
-        return BASE_FOLDER, ADAPTER_FOLDER
-    return spec.model_uri if from_store(revision, setting) else MODELS_FOLDER, ""
+        return node_cache.folder(spec.adapter_base_digest or spec.model_digest)
+    if lora_folders(revision, setting):
+        return BASE_FOLDER
+    return spec.model_uri if from_store(revision, setting) else MODELS_FOLDER
 
 
 def arguments(revision: KServeRevision, setting: ServingSetting) -> Iterator[str]:
     """What ``vllm serve`` is told, the model first."""
     name, placement = revision.spec.name, revision.placement
     model = revision.base or revision.info
-    adapter = revision.base is not None
+    adapter, loras = revision.base is not None, lora_folders(revision, setting)
     serving = setting.serving
-    weights, adapter_folder = _model(revision, setting)
-    yield weights
+    yield _model_folder(revision, setting)
     yield from ("--port", str(PORT))
     if serving.loader == "streamer":
         yield from ("--load-format", STREAMER)
@@ -124,10 +125,17 @@ def arguments(revision: KServeRevision, setting: ServingSetting) -> Iterator[str
     has = placement.compute_capability if placement else None
     if has is not None and has < LEAST_BFLOAT16:
         yield from ("--dtype", "half")
-    if adapter:
-        yield "--enable-lora"
-        yield from ("--max-lora-rank", str(room_for_rank(revision.adapter_rank or 16)))
-        yield from ("--lora-modules", f"{name}={adapter_folder}")
+    yield from lora_options(loras, [revision.adapter_rank or 16], serving.parallel_requests)
+
+
+def lora_folders(revision: KServeRevision, setting: ServingSetting) -> dict[str, str]:
+    """Where each adapter's files are, by the name that clients send."""
+    spec, kept = revision.spec, node_cache.keeps(setting)
+    found = {spec.name: node_cache.folder(spec.model_digest) if kept else ADAPTER_FOLDER} if revision.base else {}
+    for one in spec.adapters:
+        folder = node_cache.folder(one.model_digest) if kept else f"{ADAPTERS_FOLDER}/{one.tag}"
+        found[adapter_name(spec.name, one.tag)] = folder
+    return found
 
 
 def _environment(setting: ServingSetting) -> list[dict[str, Any]]:

@@ -1,22 +1,11 @@
-"""Which changes of a spec need other pods. Pure."""
+"""What a revision's pods are made of. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 
-from ai_how.endpoints.types import EndpointSpec
 from ai_how.kubernetes_api.objects import ApiObject
-
-SAME_POD = ("autoscaling", "stopped", "created_at", "model_ref")
-"""A change of these leaves running pods alone."""
-
-
-def process_digest(spec: EndpointSpec) -> str:
-    """SHA-256, in hex, over the fields whose change needs another engine process."""
-    values = {key: value for key, value in asdict(spec).items() if key not in SAME_POD}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def pods_digest(runtime: ApiObject, service: ApiObject) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ai_how.endpoints.cold_start.waterfall import Waterfall
+from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.journal import Journal, Outcome, after_removal, after_shares, begun, explained
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
@@ -22,7 +23,6 @@ from ai_how.kserve.changes import (
     remove_endpoint,
     remove_revision,
 )
-from ai_how.kserve.digest import process_digest
 from ai_how.kserve.journal import forget, read_journal, write_journal
 from ai_how.kserve.look import Looked, Seen, SeenEndpoint, look
 from ai_how.kserve.nodes import Placement

@@ -45,7 +45,7 @@ def keeps(setting: ServingSetting) -> bool:
 def sources(revision: KServeRevision) -> Mapping[str, str]:
     """Where the files of a revision come from, by the digest that is their folder's name; a base comes first."""
     spec = revision.spec
-    own = {spec.model_digest: spec.model_uri}
+    own = {spec.model_digest: spec.model_uri, **{one.model_digest: one.model_uri for one in spec.adapters}}
     if revision.base is None or not spec.adapter_base_digest:
         return own
     return {spec.adapter_base_digest: str(spec.adapter_base_uri), **own}

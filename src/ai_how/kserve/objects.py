@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ai_how.endpoints.types import EndpointSpec
 from ai_how.errors import SpecError
 from ai_how.kserve import container as engine
 from ai_how.kserve import node_cache
@@ -89,7 +90,7 @@ def _check(revision: KServeRevision, setting: ServingSetting) -> None:
             evidence=f"it was trained on {revision.info.base_model}",
             next_step="register the base (ai-how model push) and name it: base_model: NAME in the deploy file",
         )
-    if revision.base is not None and not at_least(setting.versions["kserve"], "0.16"):
+    if (revision.base is not None or spec.adapters) and not at_least(setting.versions["kserve"], "0.16"):
         raise SpecError(
             f"KServe {setting.versions['kserve']} cannot fetch an adapter beside its base model",
             evidence="several sources of files (storageUris) begin with KServe 0.16.0",
@@ -138,15 +139,13 @@ def _service(revision: KServeRevision, setting: ServingSetting) -> KubernetesObj
         "terminationGracePeriodSeconds": engine.grace_period_s(setting),
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
     }
+    sources = _sources(revision.spec)
     if node_cache.keeps(setting):
         predictor["initContainers"] = [node_cache.init_container(revision, setting)]
-    elif revision.base is None and not engine.from_store(revision, setting):
+    elif len(sources) > 1:
+        predictor["storageUris"] = [{"uri": uri, "mountPath": folder} for folder, uri in sources.items()]
+    elif not engine.from_store(revision, setting):
         model["storageUri"] = revision.spec.model_uri
-    elif revision.base is not None:
-        predictor["storageUris"] = [
-            {"uri": str(revision.spec.adapter_base_uri), "mountPath": engine.BASE_FOLDER},
-            {"uri": revision.spec.model_uri, "mountPath": engine.ADAPTER_FOLDER},
-        ]
     placement = revision.placement
     if placement and placement.products:
         predictor["affinity"] = _affinity(placement)
@@ -167,6 +166,14 @@ def _service(revision: KServeRevision, setting: ServingSetting) -> KubernetesObj
         },
         "spec": {"predictor": predictor},
     }
+
+
+def _sources(spec: EndpointSpec) -> dict[str, str]:
+    """Where the files of everything that is served come from, by the folder that they go to."""
+    adapters = {f"{engine.ADAPTERS_FOLDER}/{one.tag}": one.model_uri for one in spec.adapters}
+    if spec.adapter_base_uri is not None:
+        return {engine.BASE_FOLDER: spec.adapter_base_uri, engine.ADAPTER_FOLDER: spec.model_uri, **adapters}
+    return {engine.BASE_FOLDER: spec.model_uri, **adapters}
 
 
 def _affinity(placement: Placement) -> dict[str, Any]:

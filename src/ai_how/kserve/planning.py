@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ai_how.capacity.model_memory import Load, ModelInMemory
-from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware
+from ai_how.endpoints.adapters import with_adapters
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware, ServedAdapter
 from ai_how.kserve.placement import Placing, place, planned_placement
 from ai_how.kserve.revision import KServeRevision
 from ai_how.kserve.setting import ServingSetting
@@ -42,6 +43,7 @@ def plan_revision(
     autoscaling: Autoscaling,
     setting: ServingSetting,
     base: ServedModel | None = None,
+    adapters: tuple[ServedAdapter, ...] = (),
     number: int = 1,
     share_percent: int = 100,
     created_at: str = "",
@@ -50,10 +52,12 @@ def plan_revision(
 
     Args:
         memory: As it would be loaded; of an adapter, its base with room for the adapter.
+        adapters: What is served beside it, on the same base; room for them is made here.
 
     Raises:
         SpecError: it fits nowhere, or the name will not do.
     """
+    memory = with_adapters(memory, adapters)
     placing = None
     if setting.nodes:
         placing = place(memory, setting.nodes, wanted=hardware, load=load_of(model, base, hardware, setting))
@@ -70,6 +74,7 @@ def plan_revision(
         created_at=created_at,
         adapter_base_uri=base.uri if base else None,
         adapter_base_digest=base.digest if base else None,
+        adapters=adapters,
     )
     revision = KServeRevision(
         number=number,

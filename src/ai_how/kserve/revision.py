@@ -32,9 +32,9 @@ KEPT = "ai-how/kept-revision"
 class KServeRevision:
     """One version of an endpoint on a cluster.
 
-    ``base`` is the base model's info where ``info`` is an adapter's, ``adapter_rank`` the adapter's ``r`` (0: no
-    adapter, or not known). ``share_percent`` stands in the route, not in the annotation. ``placement`` None: any node
-    with a GPU.
+    ``base`` is the base model's info where ``info`` is an adapter's, ``adapter_rank`` the largest ``r`` of its adapters
+    (0: no adapter, or not known). ``share_percent`` stands in the route, not in the annotation. ``placement`` None: any
+    node with a GPU.
     """
 
     number: int
@@ -64,6 +64,9 @@ def kept_text(revision: KServeRevision) -> str:
     """The annotation's text; the same for the same revision."""
     values = asdict(replace(revision, share_percent=0))
     del values["share_percent"]
+    if not values["spec"]["adapters"]:
+        # as it was written before there were any: nothing is changed in the cluster for this
+        del values["spec"]["adapters"]
     return json.dumps(values, sort_keys=True)
 
 

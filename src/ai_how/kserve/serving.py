@@ -7,7 +7,7 @@ with the command.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ai_how.capacity.model_memory import ModelInMemory
+from ai_how.endpoints.adapters import WantedAdapter, served_adapters
 from ai_how.endpoints.ask import ask
+from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.door import Door
-from ai_how.endpoints.types import ANY_ACCELERATOR, Autoscaling, EndpointSpec, Hardware
+from ai_how.endpoints.types import ANY_ACCELERATOR, Autoscaling, EndpointSpec, Hardware, ServedAdapter
 from ai_how.errors import AiHowError, NotFoundError, SpecError
-from ai_how.kserve.digest import process_digest
 from ai_how.kserve.endpoints import KServeEndpoints, Prepared
 from ai_how.kserve.names import check_name
 from ai_how.kserve.node_facts import nodes_of_cluster
@@ -116,8 +117,16 @@ class ClusterServing:
         hardware: Hardware,
         autoscaling: Autoscaling,
         base: RegisteredVersion | None = None,
+        adapters: Sequence[WantedAdapter] = (),
     ) -> EndpointSpec:
-        planned = self._plan(check_name(name), version, hardware=hardware, autoscaling=autoscaling, base=base)
+        planned = self._plan(
+            check_name(name),
+            version,
+            hardware=hardware,
+            autoscaling=autoscaling,
+            base=base,
+            adapters=served_adapters(adapters, version=version, base=base),
+        )
         spec = planned.revision.spec
         self._planned[process_digest(spec)] = planned
         return spec
@@ -169,6 +178,7 @@ class ClusterServing:
         hardware: Hardware,
         autoscaling: Autoscaling,
         base: RegisteredVersion | None,
+        adapters: tuple[ServedAdapter, ...],
     ) -> Planned:
         if not self._setting.nodes:
             raise SpecError(
@@ -185,6 +195,7 @@ class ClusterServing:
             autoscaling=autoscaling,
             setting=self._setting_for(name),
             base=_served(base) if base else None,
+            adapters=adapters,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -212,7 +223,12 @@ class ClusterServing:
             version = resolve(f"{spec.model_name}/{spec.model_version}", self.stores())
             hardware = spec.hardware if spec.hardware.accelerator != "cpu" else Hardware(accelerator=ANY_ACCELERATOR)
             planned = self._plan(
-                spec.name, version, hardware=hardware, autoscaling=spec.autoscaling, base=self._base(spec)
+                spec.name,
+                version,
+                hardware=hardware,
+                autoscaling=spec.autoscaling,
+                base=self._base(spec),
+                adapters=spec.adapters,
             )
         made = planned.revision
         return Prepared(info=made.info, base=made.base, adapter_rank=made.adapter_rank, placement=made.placement)

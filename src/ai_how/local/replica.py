@@ -11,15 +11,16 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ai_how import __version__
 from ai_how.apply.files import read_json
 from ai_how.endpoints.cold_start.replica import ReplicaMarks
-from ai_how.endpoints.engines.base import ReplicaLaunch
+from ai_how.endpoints.engines.base import AdapterFiles, ReplicaLaunch
 from ai_how.endpoints.engines.choose import engine_named
+from ai_how.endpoints.types import loaded_names
 from ai_how.errors import AiHowError
 from ai_how.models.checkpoint import inspect
 from ai_how.models.object_store import download_model
@@ -36,7 +37,7 @@ def main(spec_file: Path) -> None:
         launch, fetched = _launch(spec)
         fetched_s = time.monotonic()
         engine = engine_named(spec["engine"])
-        derived = _names(launch.scratch_dir)
+        derived = _names(launch)
         engine.prepare(launch)
         command = engine.command(launch)
     except AiHowError as error:
@@ -47,7 +48,7 @@ def main(spec_file: Path) -> None:
         fetched_s=fetched_s,
         prepared_s=time.monotonic(),
         fetched="from the object store" if fetched else "in the cache",
-        prepared=_prepared(derived, _names(launch.scratch_dir)),
+        prepared=_prepared(derived, _names(launch)),
     )
     if spec.get("marks"):
         _leave(Path(spec["marks"]), asdict(marks))
@@ -65,14 +66,17 @@ def _launch(spec: dict[str, Any]) -> tuple[ReplicaLaunch, bool]:
         secret_key=SecretText(os.environ["AWS_SECRET_ACCESS_KEY"]),
     )
     cache = Path(spec["cache"])
-    model_dir, fetched = _fetch(access, cache, spec["model_uri"], spec["model_digest"])
+    loads = _several(spec) if spec.get("adapters") else _Loads(uri=spec["model_uri"], digest=spec["model_digest"])
+    model_dir, fetched = _fetch(access, cache, loads.uri, loads.digest)
     base_dir, base_fetched = None, False
-    if spec.get("base_uri"):
+    if spec.get("base_uri") and not loads.adapters:
         base_dir, base_fetched = _fetch(access, cache, spec["base_uri"], spec["base_digest"])
-    # an adapter's derived files depend on its base too
-    derived = "-".join(digest[:16] for digest in (spec["model_digest"], spec.get("base_digest")) if digest)
-    scratch = cache / "derived" / derived
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = _scratch(cache, loads.digest, spec.get("base_digest") if base_dir else None)
+    adapters = []
+    for name, uri, digest in loads.adapters:
+        folder, new = _fetch(access, cache, uri, digest)
+        fetched = fetched or new
+        adapters.append(AdapterFiles(name=name, folder=folder, scratch_dir=_scratch(cache, digest, loads.digest)))
     launch = ReplicaLaunch(
         served_name=spec["served_name"],
         model_dir=model_dir,
@@ -83,8 +87,36 @@ def _launch(spec: dict[str, Any]) -> tuple[ReplicaLaunch, bool]:
         **spec["serving"],
         gpu_count=len(spec["gpus"]),
         base_dir=base_dir,
+        adapters=tuple(adapters),
     )
     return launch, fetched or base_fetched
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loads:
+    """The model that is loaded whole, and what lies beside it: name, address and digest of each adapter."""
+
+    uri: str
+    digest: str
+    adapters: tuple[tuple[str, str, str], ...] = ()
+
+
+def _several(spec: dict[str, Any]) -> _Loads:
+    """One base and all its adapters, the model itself among them where it is one."""
+    of_model = (spec["model_uri"], spec["model_digest"])
+    uri, digest = (spec["base_uri"], spec["base_digest"]) if spec.get("base_uri") else of_model
+    files = [*([of_model] if spec.get("base_uri") else []), *((one["uri"], one["digest"]) for one in spec["adapters"])]
+    tags = [one["tag"] for one in spec["adapters"]]
+    names = loaded_names(spec["served_name"], tags, model_is_adapter=bool(spec.get("base_uri")))
+    adapters = tuple((name, *file) for name, file in zip(names, files, strict=True))
+    return _Loads(uri=uri, digest=digest, adapters=adapters)
+
+
+def _scratch(cache: Path, digest: str, base_digest: str | None) -> Path:
+    """Where files derived from a model are: an adapter's depend on its base too."""
+    scratch = cache / "derived" / "-".join(each[:16] for each in (digest, base_digest) if each)
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return scratch
 
 
 def _fetch(access: ObjectStoreAccess, cache: Path, uri: str, digest: str) -> tuple[Path, bool]:
@@ -117,8 +149,9 @@ def _leave(file: Path, data: dict[str, Any]) -> None:
         print(f"{file.name} is not kept: {error}", flush=True)  # noqa: T201 - into the replica's log
 
 
-def _names(folder: Path) -> frozenset[str]:
-    return frozenset(path.name for path in folder.iterdir() if path.name != _INFO)
+def _names(launch: ReplicaLaunch) -> frozenset[str]:
+    folders = (launch.scratch_dir, *(one.scratch_dir for one in launch.adapters))
+    return frozenset(str(path) for folder in folders for path in folder.iterdir() if path.name != _INFO)
 
 
 def _prepared(before: frozenset[str], after: frozenset[str]) -> str:

@@ -7,14 +7,16 @@ import json
 import secrets
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ai_how.endpoints.cold_start.replica import ReplicaMarks, marks_from_json
+from ai_how.endpoints.digest import process_digest
+from ai_how.endpoints.engines.choose import engine_named
 from ai_how.endpoints.engines.host import observe_engine_host
-from ai_how.endpoints.types import EndpointSpec, Hardware
+from ai_how.endpoints.types import EndpointSpec, Hardware, loaded_names
 from ai_how.gateway.backend import NoFreeGpuError, ProcessState, ReplicaProcess
-from ai_how.gateway.records import spec_digest
 from ai_how.gateway.resting import sleeps
 from ai_how.local.layout import Layout
 from ai_how.local.main_memory import no_room_for, weights_bytes
@@ -63,9 +65,11 @@ class SupervisedReplicas:
             endpoint=spec.name,
             host="127.0.0.1",
             port=port,
-            spec_digest=spec_digest(spec),
+            spec_digest=process_digest(spec),
             state="starting",
             revision=revision,
+            adapters=_adapter_names(spec.name, [one.tag for one in spec.adapters], base_uri=spec.adapter_base_uri),
+            adapters_by_number=engine_named(spec.engine).numbers_adapters,
         )
 
     async def stop(self, name: str) -> None:
@@ -125,6 +129,10 @@ class SupervisedReplicas:
             state=_STATES.get(info.state, "failed"),
             pid=info.pid,
             revision=spec.get("revision", 0),
+            adapters=_adapter_names(
+                spec["served_name"], [one["tag"] for one in spec.get("adapters", ())], base_uri=spec.get("base_uri")
+            ),
+            adapters_by_number=engine_named(spec["engine"]).numbers_adapters,
         )
 
     def _remove(self, name: str) -> None:
@@ -157,7 +165,8 @@ class SupervisedReplicas:
     def _no_room(self, name: str) -> str | None:
         """Weights that sleep take as much main memory as their files take disk (vLLM's level 1)."""
         spec = self._read_spec(name)
-        digests = (spec["model_digest"], spec.get("base_digest")) if spec else ()
+        beside = [one["digest"] for one in spec.get("adapters", ())] if spec else []
+        digests = (spec["model_digest"], spec.get("base_digest"), *beside) if spec else ()
         folders = [self.layout.cache / "models" / digest for digest in digests if digest]
         return no_room_for(sum(weights_bytes(folder) for folder in folders))
 
@@ -181,7 +190,7 @@ class SupervisedReplicas:
         content = {
             "served_name": spec.name,
             "revision": revision,
-            "spec_digest": spec_digest(spec),
+            "spec_digest": process_digest(spec),
             "serving": self._serving(spec.engine),
             "engine": spec.engine,
             "port": port,
@@ -189,6 +198,7 @@ class SupervisedReplicas:
             "model_digest": spec.model_digest,
             "base_uri": spec.adapter_base_uri,
             "base_digest": spec.adapter_base_digest,
+            "adapters": [{"tag": one.tag, "uri": one.model_uri, "digest": one.model_digest} for one in spec.adapters],
             "cache": str(self.layout.cache),
             "gpus": list(gpus),
             "marks": str(self._marks_file(name)),
@@ -205,6 +215,10 @@ class SupervisedReplicas:
             ports={"engine": port},
             stop_wait_s=10,
         )
+
+
+def _adapter_names(name: str, tags: Iterable[str], *, base_uri: str | None) -> tuple[str, ...]:
+    return loaded_names(name, tags, model_is_adapter=base_uri is not None)
 
 
 def _free_port() -> int:

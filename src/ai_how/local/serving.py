@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from ai_how.endpoints.adapters import WantedAdapter, served_adapters
 from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.deploy import CPU, available_hardware, make_spec
 from ai_how.endpoints.door import Door
@@ -78,6 +80,7 @@ class LocalServing:
         hardware: Hardware,
         autoscaling: Autoscaling,
         base: RegisteredVersion | None = None,
+        adapters: Sequence[WantedAdapter] = (),
     ) -> EndpointSpec:
         spec = make_spec(
             name,
@@ -87,6 +90,7 @@ class LocalServing:
             serving=self.site.serving,
             host=self._host,
             base=base,
+            adapters=served_adapters(adapters, version=version, base=base),
         )
         needed_bytes = version.size_bytes + (base.size_bytes if base else 0)
         if self._sleeps(spec) and (problem := too_much_for(needed_bytes)):

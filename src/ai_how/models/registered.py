@@ -37,6 +37,16 @@ def registered_memory(
     return replace(found, adapter_rank=adapter_rank(config))
 
 
+def registered_rank(version: RegisteredVersion, access: ObjectStoreAccess) -> int:
+    """The rank of a registered adapter; 0 of one that is not in the store yet.
+
+    Raises:
+        SpecError: its configuration is not sound.
+    """
+    config = _read(version, Bucket(access), huggingface.ADAPTER_CONFIG)
+    return 0 if config is None else adapter_rank(config)
+
+
 def sized_memory(info: ModelInfo, size_bytes: int) -> ModelInMemory:
     """A model of which only the size is known: whether its cache has room is not told. Pure."""
     kind = plain_type("float32" if info.dtype == "float32" else "bfloat16")

@@ -21,7 +21,7 @@ from ai_how.models import gguf_header, huggingface, safetensors
 from ai_how.models.checkpoint import inspect
 from ai_how.models.types import ModelFormat
 
-_RANK = 16
+DEFAULT_RANK = 16
 """PEFT writes its rank into every configuration; this is vLLM's default of the room for one."""
 
 
@@ -233,10 +233,20 @@ def adapter_rank(config: Mapping[str, Any]) -> int:
     Raises:
         SpecError: it is none.
     """
-    rank = config.get("r", _RANK)
+    rank = config.get("r", DEFAULT_RANK)
     if type(rank) is not int or not 0 < rank <= 512:
         raise SpecError(f"{huggingface.ADAPTER_CONFIG}: r is {rank!r}, not a rank from 1 to 512")
     return rank
+
+
+def folder_rank(folder: Path) -> int:
+    """The rank of the adapter in a folder; 0 where there is none.
+
+    Raises:
+        SpecError: its configuration is not sound.
+    """
+    file = folder / huggingface.ADAPTER_CONFIG
+    return adapter_rank(_load_config(file)) if file.is_file() else 0
 
 
 def _adapter(folder: Path, base: Path | None, kind: WeightType | None) -> PlannedModel:

@@ -19,6 +19,7 @@ FORMS = {
     r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "lower-case letters, digits, dots and dashes, 3 to 63",
     r"^(sqlite|postgresql|postgresql://[^\s]+)$": "sqlite, postgresql, or postgresql://user@host:port/name",
     r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$": "lower-case letters, digits and dashes, 40 at most",
+    r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$": "lower-case letters, digits and dashes, 20 at most",
     r"^\d{4}(-\d{2}(-\d{2})?)?$": "a year, a month or a day, such as 2026-11-25",
     r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$": "lower-case letters, digits, dots and dashes, 63 at most",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$": "a domain, such as ai.example.org",

@@ -28,12 +28,23 @@ class EngineHost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdapterFiles:
+    """An adapter by the name that clients send; ``scratch_dir`` is for files derived from it and its base."""
+
+    name: str
+    folder: Path
+    scratch_dir: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReplicaLaunch:
     """Everything an engine needs to serve one replica. ``model_dir`` holds the model's files, already verified.
 
     ``scratch_dir`` is for files derived from the model (a conversion); it is shared by the replicas of a model.
     ``sleep_mode``: it is to be able to sleep, where the engine knows how;
     ``streams``: so that its weights are streamed.
+    ``adapters`` share one base, which is then in ``model_dir`` and described by ``info``; ``served_name`` may be one of
+    them. ``base_dir`` is set where a single adapter is served.
     """
 
     served_name: str
@@ -49,6 +60,7 @@ class ReplicaLaunch:
     base_dir: Path | None = None
     sleep_mode: bool = False
     streams: bool = False
+    adapters: tuple[AdapterFiles, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +76,8 @@ class Engine(Protocol):
     """An inference engine that speaks OpenAI's API over HTTP."""
 
     name: str
+    numbers_adapters: bool
+    """Whether a request names one of several adapters by its number, not by ``model``."""
 
     def refusal(self, info: ModelInfo, host: EngineHost) -> str | None:
         """Why this engine cannot serve the model on this host, in one sentence; None where it can."""

@@ -46,7 +46,7 @@ _EMBEDDINGS, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Output:
+class Output:
     """One tensor of the GGUF file: its name and what it is made from."""
 
     name: str
@@ -71,7 +71,7 @@ class _Source:
     architecture: Architecture
     shape: Shape
     adapter: Adapter
-    outputs: list[_Output]
+    outputs: list[Output]
     tokenizer_dir: Path
     vocabulary: Vocabulary
 
@@ -90,15 +90,30 @@ def convert(checkpoint: Path, target: Path, *, adapter: Path | None = None, say:
         SpecError: the checkpoint or the adapter is damaged, or cannot be converted exactly.
         ProviderError: the disk is full.
     """
+
+    def write(partial: Path) -> None:
+        source = _read(checkpoint, adapter)
+        require_room(partial, sum(output.size_bytes for output in source.outputs))
+        _write(source, partial, say)
+
+    write_once(target, write)
+
+
+def write_once(target: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` make a file that then becomes ``target``; does nothing where that is there already.
+
+    Of several processes that want it at the same time, one writes and the others wait.
+
+    Raises:
+        ProviderError: the disk is full.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target.with_suffix(".lock")):
         if target.is_file():
             return
         partial = target.with_suffix(".partial")
         try:
-            source = _read(checkpoint, adapter)
-            _require_room(partial, sum(output.size_bytes for output in source.outputs))
-            _write(source, partial, say)
+            write(partial)
             partial.replace(target)
         except OSError as error:
             # numpy tells of a short write without an error number
@@ -118,9 +133,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _read(checkpoint: Path, adapter_dir: Path | None) -> _Source:
     """Everything but the numbers; all that can be refused is refused here, before anything is written."""
-    config = _load_config(checkpoint)
-    architecture = architecture_of(config)
-    shape = shape_of(config, architecture)
+    config, architecture, shape = describe(checkpoint)
     tensors = open_checkpoint(checkpoint)
     # trainers save the tokenizer with the adapter; it may have a chat template that the base lacks
     has_own = adapter_dir is not None and (adapter_dir / "tokenizer.json").is_file()
@@ -130,7 +143,7 @@ def _read(checkpoint: Path, adapter_dir: Path | None) -> _Source:
         architecture=architecture,
         shape=shape,
         adapter=load_adapter(adapter_dir, tensors, tied=shape.tied) if adapter_dir else NO_ADAPTER,
-        outputs=_plan(tensors, architecture, shape),
+        outputs=plan_outputs(tensors, architecture, shape),
         tokenizer_dir=tokenizer_dir,
         vocabulary=load_vocabulary(tokenizer_dir, shape.vocabulary),
     )
@@ -166,7 +179,18 @@ def _write(source: _Source, file: Path, say: Callable[[str], None]) -> None:
         writer.close()
 
 
-def _plan(tensors: Mapping[str, Tensor], architecture: Architecture, shape: Shape) -> list[_Output]:
+def describe(checkpoint: Path) -> tuple[dict[str, Any], Architecture, Shape]:
+    """What ``config.json`` says: itself, the architecture, the numbers that matter.
+
+    Raises:
+        SpecError: it is damaged, or describes what cannot be converted exactly.
+    """
+    config = _load_config(checkpoint)
+    architecture = architecture_of(config)
+    return config, architecture, shape_of(config, architecture)
+
+
+def plan_outputs(tensors: Mapping[str, Tensor], architecture: Architecture, shape: Shape) -> list[Output]:
     """What goes into the file, in the checkpoint's order; every tensor that the model needs must be there."""
     import gguf
 
@@ -183,12 +207,12 @@ def _plan(tensors: Mapping[str, Tensor], architecture: Architecture, shape: Shap
                 f"the checkpoint has a tensor that its architecture has not: {source}",
                 next_step="is config.json the one that belongs to these weights?",
             )
-        outputs.append(_Output(name=name, source=source, tensor=tensor))
+        outputs.append(Output(name=name, source=source, tensor=tensor))
     _require_complete(outputs, shape)
     return outputs
 
 
-def _require_complete(outputs: list[_Output], shape: Shape) -> None:
+def _require_complete(outputs: list[Output], shape: Shape) -> None:
     """Refuse a checkpoint that lacks a tensor or whose embeddings are not as many as it says."""
     found = {output.source for output in outputs}
     needed = {f"model.layers.{i}.{part}.weight" for i in range(shape.layers) for part in _PARTS}
@@ -209,15 +233,12 @@ def _require_complete(outputs: list[_Output], shape: Shape) -> None:
         )
 
 
-def _numbers(output: _Output, source: _Source) -> NDArray[Any]:
+def _numbers(output: Output, source: _Source) -> NDArray[Any]:
     """The tensor as it goes into the file: adapter merged, rows reordered, in its final type."""
     import numpy as np
 
-    shape = source.shape
-    numbers: NDArray[Any] = source.adapter.merged(output.source, output.tensor)
-    projection = re.search(r"\.self_attn\.([qk])_proj\.(weight|bias)$", output.source)
-    if projection and source.architecture.permute_qk:
-        numbers = permute(numbers, shape.heads if projection[1] == "q" else shape.kv_heads)
+    merged = source.adapter.merged(output.source, output.tensor)
+    numbers = in_order(merged, output.source, source.architecture, source.shape)
     with np.errstate(over="ignore"):
         numbers = numbers.astype(output.dtype)
     if not np.isfinite(numbers).all():
@@ -226,6 +247,14 @@ def _numbers(output: _Output, source: _Source) -> NDArray[Any]:
             next_step="serve it with vLLM on a GPU (serving.engine: vllm)",
         )
     return np.ascontiguousarray(numbers)
+
+
+def in_order(rows: NDArray[Any], name: str, architecture: Architecture, shape: Shape) -> NDArray[Any]:
+    """The rows of the tensor ``name`` in the order that llama.cpp computes with."""
+    projection = re.search(r"\.self_attn\.([qk])_proj\.(weight|bias)$", name)
+    if projection and architecture.permute_qk:
+        return permute(rows, shape.heads if projection[1] == "q" else shape.kv_heads)
+    return rows
 
 
 def _load_config(checkpoint: Path) -> dict[str, Any]:
@@ -243,7 +272,7 @@ def _load_config(checkpoint: Path) -> dict[str, Any]:
     return config
 
 
-def _require_room(file: Path, needed_bytes: int) -> None:
+def require_room(file: Path, needed_bytes: int) -> None:
     if shutil.disk_usage(file.parent).free < needed_bytes:
         raise _disk_full(file, needed_bytes=needed_bytes)
 

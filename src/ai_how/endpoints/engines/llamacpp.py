@@ -1,6 +1,8 @@
 """llama.cpp as an engine: GGUF files as they are, Hugging Face checkpoints and LoRA adapters after a conversion.
 
-Owns which file is served and the command line of ``llamacpp_server``. The conversion is ``hf_to_gguf``'s.
+A single adapter is merged into its base; several lie beside it, and each request names the one it wants by its number.
+Owns which files are served and the command line of ``llamacpp_server``. The conversions are ``hf_to_gguf``'s and
+``lora_to_gguf``'s.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import sys
 from pathlib import Path
 
 from ai_how.endpoints.engines.architectures import ARCHITECTURES
-from ai_how.endpoints.engines.base import EngineCommand, EngineHost, ReplicaLaunch
+from ai_how.endpoints.engines.base import AdapterFiles, EngineCommand, EngineHost, ReplicaLaunch
+from ai_how.endpoints.engines.chat_template import agreed_template
 from ai_how.errors import SpecError
 from ai_how.models.types import ModelFormat, ModelInfo
 
@@ -25,6 +28,7 @@ class LlamaCpp:
     """Serves on the CPU, wherever ai-how runs."""
 
     name = "llamacpp"
+    numbers_adapters = True
 
     def refusal(self, info: ModelInfo, host: EngineHost) -> str | None:  # noqa: ARG002 (any host will do)
         """An adapter is judged by its base, which only ``prepare`` sees."""
@@ -47,8 +51,15 @@ class LlamaCpp:
         from ai_how.endpoints.engines.hf_to_gguf import convert
 
         adapter = launch.model_dir if launch.info.format == ModelFormat.PEFT_ADAPTER else None
+        checkpoint = _checkpoint_dir(launch)
+        if launch.adapters:
+            from ai_how.endpoints.engines.lora_to_gguf import convert_adapter
+
+            _template(launch)
+            for one in launch.adapters:
+                convert_adapter(one.folder, checkpoint, _adapter_file(one))
         convert(
-            _checkpoint_dir(launch),
+            checkpoint,
             _converted_file(launch),
             adapter=adapter,
             say=lambda line: print(line, flush=True),  # noqa: T201 (the replica's log)
@@ -58,6 +69,7 @@ class LlamaCpp:
         """Every request may use ``context_tokens``, up to what the model was trained for."""
         is_gguf = launch.info.format == ModelFormat.GGUF
         file = _gguf_file(launch.model_dir) if is_gguf else _converted_file(launch)
+        template = _template(launch) if launch.adapters else None
         trained = launch.info.context_tokens or launch.context_tokens
         argv = (
             *(sys.executable, "-m", "ai_how.endpoints.engines.llamacpp_server"),
@@ -68,6 +80,8 @@ class LlamaCpp:
             *("--context-tokens", str(min(launch.context_tokens, trained))),
             *("--parallel-requests", str(launch.parallel_requests)),
             *("--threads", str(launch.threads)),
+            *(word for one in launch.adapters for word in ("--adapter", str(_adapter_file(one)))),
+            *(() if template is None else ("--template-of", str(template))),
         )
         return EngineCommand(argv=argv, env=dict(_ENV))
 
@@ -94,6 +108,15 @@ def _converted_file(launch: ReplicaLaunch) -> Path:
     """One file for each base that an adapter is merged into: the base's folder bears its digest."""
     base = f"-{launch.base_dir.name[:16]}" if launch.base_dir else ""
     return launch.scratch_dir / f"llamacpp-{CONVERSION}{base}.gguf"
+
+
+def _template(launch: ReplicaLaunch) -> Path | None:
+    adapters = {one.name: one.folder for one in launch.adapters}
+    return agreed_template(launch.model_dir, adapters, base_is_served=launch.served_name not in adapters)
+
+
+def _adapter_file(adapter: AdapterFiles) -> Path:
+    return adapter.scratch_dir / f"llamacpp-{CONVERSION}-adapter.gguf"
 
 
 def _gguf_file(folder: Path) -> Path:

@@ -50,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--context-tokens", type=int, default=2048, help="for each request")
     parser.add_argument("--parallel-requests", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--adapter", type=Path, action="append", default=[], help="GGUF file; numbered from 0")
+    parser.add_argument("--template-of", type=Path, help="folder whose chat template replaces the model's")
     return parser
 
 
@@ -97,10 +99,29 @@ def _start(arguments: argparse.Namespace) -> Any:
     params.verbosity = _WARNINGS
     # fitting layers into GPU memory loads the model twice; on the CPU it only costs time
     params.fit_params = False
+    if arguments.adapter:
+        _add_adapters(params, arguments.adapter)
+    if arguments.template_of:
+        from ai_how.endpoints.engines.chat_template import read_template
+
+        params.chat_template = read_template(arguments.template_of) or ""
     try:
         return xllamacpp.Server(params)
     except RuntimeError:
         _fail(EXIT_MODEL, f"llama.cpp cannot load {arguments.model}; its reason stands above")
+
+
+def _add_adapters(params: Any, files: list[Path]) -> None:
+    """Load adapters beside the model, none in force unless a request says so (its field ``lora``).
+
+    llama.cpp finds prompts of ended requests by their text alone, whichever adapter computed them: none are kept.
+    """
+    import xllamacpp
+
+    for file in files:
+        _require_gguf(file)
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(file), 0.0) for file in files]
+    params.cache_ram_mib = 0
 
 
 def _say(line: str) -> None:

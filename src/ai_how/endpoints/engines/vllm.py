@@ -10,8 +10,10 @@ from its documentation (docs/features/sleep_mode.md) and vllm/entrypoints/serve/
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ai_how.capacity.engine_overhead import adapters_at_once
 from ai_how.endpoints.engines.base import EngineCommand, EngineHost, ReplicaLaunch
 from ai_how.errors import MissingToolError
 from ai_how.models.types import ModelFormat, ModelInfo
@@ -32,6 +34,7 @@ class Vllm:
     """Serves on one or more GPUs of this machine."""
 
     name = "vllm"
+    numbers_adapters = False
 
     def refusal(self, info: ModelInfo, host: EngineHost) -> str | None:
         if not host.accelerators:
@@ -54,20 +57,23 @@ class Vllm:
         program = which("vllm")
         if program is None:
             raise MissingToolError("vllm is not on PATH", next_step="uv tool install vllm, then: ai-how up")
-        adapter = launch.info.format == ModelFormat.PEFT_ADAPTER and launch.base_dir is not None
+        loras = _loras(launch)
         trained = launch.info.context_tokens or launch.context_tokens
         argv = (
             str(program),
-            *("serve", str(launch.base_dir if adapter else launch.model_dir)),
+            *("serve", str(launch.base_dir or launch.model_dir)),
             *("--host", launch.host, "--port", str(launch.port)),
-            # with an adapter, the endpoint's name is the adapter's; the base is reachable under its own
-            *("--served-model-name", f"{launch.served_name}-base" if adapter else launch.served_name),
+            # where the endpoint's name is an adapter's, the base is reachable under its own
+            *(
+                "--served-model-name",
+                f"{launch.served_name}-base" if launch.served_name in loras else launch.served_name,
+            ),
             *("--max-model-len", str(min(launch.context_tokens, trained))),
             *("--max-num-seqs", str(launch.parallel_requests)),
             *("--tensor-parallel-size", str(max(1, launch.gpu_count))),
             *(("--load-format", STREAMER) if launch.streams else ()),
             *(("--enable-sleep-mode",) if launch.sleep_mode else ()),
-            *(_lora(launch) if adapter else ()),
+            *(lora_options(loras, [_rank(folder) for folder in loras.values()], launch.parallel_requests)),
         )
         # nothing is fetched and nobody is told: the checkpoint lies here, complete
         env = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
@@ -81,12 +87,28 @@ def room_for_rank(rank: int) -> int:
     return next((known for known in _RANKS if known >= rank), rank)
 
 
-def _lora(launch: ReplicaLaunch) -> tuple[str, ...]:
+def lora_options(
+    loras: Mapping[str, Path] | Mapping[str, str], ranks: Sequence[int], parallel_requests: int
+) -> tuple[str, ...]:
+    """vLLM's options for adapters, by the names that clients send; nothing where there are none."""
+    if not loras:
+        return ()
+    batch = adapters_at_once(len(loras), parallel_requests)
     return (
         "--enable-lora",
-        *("--max-lora-rank", str(room_for_rank(_rank(launch.model_dir)))),
-        *("--lora-modules", f"{launch.served_name}={launch.model_dir}"),
+        *(("--max-loras", str(batch)) if batch > 1 else ()),
+        # all stay in the host's memory, so that none is read from the disk again
+        *(("--max-cpu-loras", str(len(loras))) if batch < len(loras) else ()),
+        *("--max-lora-rank", str(room_for_rank(max(ranks)))),
+        "--lora-modules",
+        *(f"{name}={folder}" for name, folder in loras.items()),
     )
+
+
+def _loras(launch: ReplicaLaunch) -> dict[str, Path]:
+    if launch.base_dir is not None:
+        return {launch.served_name: launch.model_dir}
+    return {one.name: one.folder for one in launch.adapters}
 
 
 def _rank(adapter: Path) -> int:
