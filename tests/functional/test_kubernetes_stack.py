@@ -82,7 +82,7 @@ def mark(part: Part) -> Mark:
 def test_the_whole_stack_applied_changed_and_removed(client: Client, parts: tuple[Part, ...]) -> None:
     is_old = [int(number) for number in client.version().split(".")[:2]] < [1, 22]
     things = {
-        part.name: [without_end_ports(thing) if is_old else thing for thing in part.component.objects] for part in parts
+        part.name: [as_before_1_22(thing) if is_old else thing for thing in part.component.objects] for part in parts
     }
     site = Mark(site="lab")
     nothing = Marked(objects=())
@@ -144,11 +144,13 @@ def versions(client: Client, parts: tuple[Part, ...]) -> dict[str, str]:
     return found
 
 
-def without_end_ports(thing: Any) -> Any:
-    """A policy's range of ports came with Kubernetes 1.22; the stack itself is for newer ones."""
+def as_before_1_22(thing: Any) -> Any:
+    """A policy's range of ports came with Kubernetes 1.22, and servers before read a custom resource's empty text as
+    null; the stack itself is for newer ones."""
     if isinstance(thing, dict):
-        return {key: without_end_ports(value) for key, value in thing.items() if key != "endPort"}
-    return [without_end_ports(value) for value in thing] if isinstance(thing, list | tuple) else thing
+        kept = {key: as_before_1_22(value) for key, value in thing.items() if key != "endPort"}
+        return {**kept, "group": kept["group"] or "core"} if "group" in kept else kept
+    return [as_before_1_22(value) for value in thing] if isinstance(thing, list | tuple) else thing
 
 
 def with_replicas(deployment: Any, replicas: int) -> dict[str, Any]:
