@@ -13,6 +13,7 @@ from ai_how.machines.ready import question
 
 FINE = {"v1": {"stage": None, "init": {"errors": [], "finished": 12.5}, "modules-final": {"errors": []}}}
 PROGRAMS = {
+    "sync": 'touch "$SYNCED"',
     "cloud-init": 'echo \'{"status": "error"}\'; exit 1',
     # by the name of a file that the test makes
     "systemctl": 'test -e "$FAILED" && echo "$@" >"$FAILED"',
@@ -33,7 +34,8 @@ def machine(tmp_path: Path) -> Path:
 
 def ask(machine: Path, *, patience_s: int = 1) -> subprocess.CompletedProcess[str]:
     script = question(run=str(machine / "run"), patience_s=patience_s)
-    env = {"PATH": f"{machine}/programs:{os.environ['PATH']}", "FAILED": str(machine / "failed")}
+    files = {"FAILED": f"{machine}/failed", "SYNCED": f"{machine}/synced"}
+    env = {"PATH": f"{machine}/programs:{os.environ['PATH']}", **files}
     return subprocess.run(["sh", "-c", script], env=env, check=False, capture_output=True, text=True, timeout=60)
 
 
@@ -42,6 +44,7 @@ def test_one_that_has_finished_shows_its_status(machine: Path) -> None:
     (machine / "run" / "result.json").write_text("{}")
     done = ask(machine)
     assert (done.returncode, json.loads(done.stdout)) == (0, FINE)
+    assert (machine / "synced").exists()
 
 
 def test_one_that_is_at_work_is_waited_for(machine: Path) -> None:

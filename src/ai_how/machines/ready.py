@@ -27,6 +27,9 @@ def question(*, run: str = "/run/cloud-init", patience_s: int = _PATIENCE_S) -> 
     ``patience_s`` where the host is busy too. Not for longer than that, so that a machine that went off, or the
     user's Ctrl-C, does not stay unnoticed.
 
+    What cloud-init wrote is put on the disk first: a machine whose power goes right after its first start may
+    lose its host keys, and then answers SSH no more.
+
     It prints cloud-init's status file and ends with 0; prints nothing where there is no cloud-init, or where it is
     disabled; ends with 124 where it is still at work, and as ``cloud-init status`` where a part of it has failed.
     Source: cloud-init's documentation of status.json, result.json and of what disables it.
@@ -34,7 +37,7 @@ def question(*, run: str = "/run/cloud-init", patience_s: int = _PATIENCE_S) -> 
     return (
         "command -v cloud-init >/dev/null || exit 0; left=" + str(patience_s) + "; "
         f"while [ $left -gt 0 ]; do [ -e {run}/disabled ] && exit 0; "
-        f"[ -e {run}/result.json ] && exec cat {run}/status.json; sleep 1; left=$((left - 1)); done; "
+        f"[ -e {run}/result.json ] && sync && exec cat {run}/status.json; sleep 1; left=$((left - 1)); done; "
         f"systemctl is-failed --quiet {_UNITS} && exec cloud-init status --format=json; exit {_STILL_AT_IT}"
     )
 
