@@ -164,35 +164,62 @@ def restore(
       ai-how backup restore /mnt/backups --only secrets --dry-run
       ai-how backup show /mnt/backups --site-file > ai-how.yaml
     """
-    from ai_how.apply.files import make_state_folder
-    from ai_how.apply.lock import locked
-    from ai_how.backups.verify import verify as verify_backup
-    from ai_how.cli.backup_cluster import restore_cluster
-    from ai_how.cli.backup_etcd import restore_etcd_of
-    from ai_how.local import restore as back
     from ai_how.local.provider import LocalProvider
 
     provider, store = _open(site_path), open_store(folder)
-    if not isinstance(provider, LocalProvider):
-        if _ETCD in only and len(only) > 1:
-            raise SpecError(
-                "etcd is put back alone",
-                evidence="it holds every object of the cluster, its Secrets too",
-                next_step="ai-how backup restore --help",
-            )
-        with _ctrl_c():
-            if _ETCD in only:
-                restore_etcd_of(provider, store, name, cluster=cluster, yes=yes, dry_run=dry_run, output=output)
-                return
-            restore_cluster(provider, store, name, cluster=cluster, only=only, yes=yes, dry_run=dry_run, output=output)
-        return
-    _refuse_cluster(provider, cluster)
+    if isinstance(provider, LocalProvider):
+        _refuse_cluster(provider, cluster)
+        _refuse_parts(provider, only)
+        _restore_here(provider, store, name, yes=yes, dry_run=dry_run, output=output)
+    else:
+        _restore_cluster(provider, store, name, cluster=cluster, only=only, yes=yes, dry_run=dry_run, output=output)
+
+
+def _refuse_parts(provider: LocalProvider, only: tuple[str, ...]) -> None:
     if only:
         raise SpecError(
             f"site {provider.site.name} is put back as a whole",
             evidence="its database and its store know the keys that were kept with them; --only is for clusters",
             next_step="leave --only out",
         )
+
+
+def _restore_cluster(
+    provider: WithKubernetes,
+    store: BackupStore,
+    name: str | None,
+    *,
+    cluster: str | None,
+    only: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+    output: str,
+) -> None:
+    from ai_how.cli.backup_cluster import restore_cluster
+    from ai_how.cli.backup_etcd import restore_etcd_of
+
+    if _ETCD in only and len(only) > 1:
+        raise SpecError(
+            "etcd is put back alone",
+            evidence="it holds every object of the cluster, its Secrets too",
+            next_step="ai-how backup restore --help",
+        )
+    with _ctrl_c():
+        if _ETCD in only:
+            restore_etcd_of(provider, store, name, cluster=cluster, yes=yes, dry_run=dry_run, output=output)
+        else:
+            restore_cluster(provider, store, name, cluster=cluster, only=only, yes=yes, dry_run=dry_run, output=output)
+
+
+def _restore_here(
+    provider: LocalProvider, store: BackupStore, name: str | None, *, yes: bool, dry_run: bool, output: str
+) -> None:
+    """Put a backup into a site of this machine."""
+    from ai_how.apply.files import make_state_folder
+    from ai_how.apply.lock import locked
+    from ai_how.backups.verify import verify as verify_backup
+    from ai_how.local import restore as back
+
     manifest = chosen(store, name, site=provider.site.name)
     back.check_fits(provider, manifest)
     back.check_room(provider, manifest)

@@ -18,6 +18,8 @@ from ai_how.errors import NotFoundError, SpecError
 
 if TYPE_CHECKING:
     from ai_how.kubernetes.cluster_of_site import SiteKubernetes
+    from ai_how.kubernetes.kubeconfig import Kubeconfig
+    from ai_how.kubernetes_api.kubeconfig import Access
 
 
 @click.command()
@@ -72,27 +74,25 @@ def kubeconfig(
         say_next(f"kubectl --context {shlex.quote(ours.context)} get nodes")
     elif show_path:
         click.echo(ours.path)
-    elif output == "json":
-        print_json(
-            {
-                "cluster": name,
-                "path": ours.path,
-                "context": ours.context,
-                "server": access.server,
-                "expires": None if access.expires is None else access.expires.isoformat(),
-                "expired": expired,
-            }
-        )
     else:
-        ends = "unknown" if access.expires is None else f"{access.expires:%Y-%m-%d %H:%M} UTC"
-        for title, value in (("file", ours.path), ("context", ours.context), ("server", access.server)):
-            click.echo(f"{title + ':':<13}{value}")
-        click.echo(f"{'certificate:':<13}{'ended' if expired else 'ends'} {ends}")
-        if not expired:
-            say_next(f"export KUBECONFIG={shlex.quote(str(ours.path))}    (or: ai-how kubeconfig --merge)")
+        _show(name, ours, access, expired=expired, output=output)
     if expired:
         note("The client certificate has expired: the cluster does not let it in any more.")
         say_next(f"ai-how kubeconfig {name} --renew")
+
+
+def _show(name: str, ours: Kubeconfig, access: Access, *, expired: bool, output: str) -> None:
+    if output == "json":
+        ends = None if access.expires is None else access.expires.isoformat()
+        found = {"cluster": name, "path": ours.path, "context": ours.context, "server": access.server}
+        print_json({**found, "expires": ends, "expired": expired})
+        return
+    ends = "unknown" if access.expires is None else f"{access.expires:%Y-%m-%d %H:%M} UTC"
+    for title, value in (("file", ours.path), ("context", ours.context), ("server", access.server)):
+        click.echo(f"{title + ':':<13}{value}")
+    click.echo(f"{'certificate:':<13}{'ended' if expired else 'ends'} {ends}")
+    if not expired:
+        say_next(f"export KUBECONFIG={shlex.quote(str(ours.path))}    (or: ai-how kubeconfig --merge)")
 
 
 def _cluster(kubernetes: SiteKubernetes, asked: str | None) -> str:
