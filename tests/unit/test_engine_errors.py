@@ -100,6 +100,14 @@ def test_the_field_that_the_engine_names_comes_first(message: str, param: str | 
     assert told({"error": {"message": message}}, request={"user": 5})["param"] == (param or "user")
 
 
+def test_a_picture_for_a_model_that_sees_none_is_the_clients_mistake() -> None:
+    said = "image input is not supported - hint: you may need to provide the mmproj"
+    answer = {"error": {"code": 500, "message": said, "type": "server_error"}}
+    found = refusal("m", status=500, answer=json.dumps(answer).encode(), request=b"{}")
+    assert (found.status, found.param, found.message) == (400, "messages", said)
+    assert told(answer, status=500)["type"] == "invalid_request_error"
+
+
 def test_a_failure_without_words_is_a_bad_gateway() -> None:
     error = refusal("m", status=500, answer=b"engine\n exploded", request=b"{}")
     assert (error.status, error.code) == (502, "engine_error")

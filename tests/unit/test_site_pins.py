@@ -70,6 +70,15 @@ def test_what_is_to_be_written_fits(release: str, pins: dict[str, str]) -> None:
         assert isinstance(solve_site(site(release=release, pins=way)), Solution), way
 
 
+@pytest.mark.parametrize(("release", "code"), [("current", 0), ("2025.10", 1)])
+def test_a_streamer_that_the_release_sets_vllm_lacks_is_a_mistake(site_file: Path, release: str, code: int) -> None:
+    cluster = "clusters: {cloud: {nodes: [{role: control-plane}, {role: gpu-worker}]}}\n"
+    site_file.write_text(f'{HEAD}release: "{release}"\n{cluster}serving: {{loader: streamer}}\n')
+    done = ai_how("validate")
+    assert done.exit_code == code
+    assert ("streamer is not for vLLM" in done.output) is (code == 1)
+
+
 def test_a_plan_says_that_pins_clash_and_what_to_write(site_file: Path) -> None:
     site_file.write_text(HEAD + 'pins: {kubernetes: "1.30"}\n')
     done = ai_how("plan")

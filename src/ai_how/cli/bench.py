@@ -100,11 +100,13 @@ def run(
         )
     if result.interrupted and not result.levels:
         raise click.Abort
-    stem = _keep(result, reports, html_file)
+    # before it is kept: a disk that is full takes no figure away
     if json_only:
         print_json(to_json(result))
     else:
         click.echo(render_text(result))
+    stem = _keep(result, reports, html_file)
+    if not json_only:
         note(f"\nkept: {stem}.json and .html")
     if result.interrupted:
         sys.exit(130)

@@ -25,6 +25,7 @@ _TYPES = (
 )
 # llama.cpp's own type -> OpenAI's code for the same
 _CODES = {"exceed_context_size_error": "context_length_exceeded"}
+_NOT_OF_THIS_MODEL = re.compile("(image|audio|video) input is not supported")
 _LIBRARY = re.compile(r"\[json\.exception\.[a-z_]+\.\d+\]\s*")
 _QUOTED = re.compile(r"'([a-z_]+)'")
 _LONGEST_MESSAGE = 2000
@@ -58,6 +59,9 @@ def refusal(endpoint: str, *, status: int, answer: bytes, request: bytes) -> Api
     if error is None and status >= 500:
         said = " ".join(answer.decode(errors="replace").split())[:300]
         return ApiError(502, "engine_error", f"The engine of {endpoint!r} answered {status}: {said or 'nothing'}")
+    if error is not None and _NOT_OF_THIS_MODEL.match(str(error.get("message"))):
+        # the client's mistake, which llama.cpp calls its own: OpenAI's clients would ask again
+        return _clean({**error, "type": "invalid_request_error", "param": "messages"}, status=400)
     found = _clean(error or {"message": answer.decode(errors="replace").strip()}, status=status)
     if found.param is None and status == 400:
         found.param = _named_field(found.message) or _wrong_field(_json(request))

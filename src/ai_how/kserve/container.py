@@ -33,8 +33,6 @@ FULL_UTILIZATION = 0.9
 """Part of a card's memory that vLLM takes, as the check of memory reckons with."""
 LEAST_BFLOAT16 = (8, 0)
 """Compute capability from which a GPU has bfloat16."""
-STREAMS_SINCE = "0.23"
-"""The oldest vLLM whose image was seen to carry the streamer; source: vllm-project/vllm, docker/Dockerfile."""
 PROBE_PERIOD_S = 5
 PROPAGATION_S = 10
 """How long a pod that is to end still answers new requests: until every proxy knows that it is gone. Chosen."""

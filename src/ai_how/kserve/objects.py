@@ -21,6 +21,7 @@ from ai_how.kserve.routing import route_objects
 from ai_how.kserve.scaling import scaled_object, sleeps
 from ai_how.kserve.setting import ServingSetting
 from ai_how.models.types import ModelFormat
+from ai_how.releases.site_pins import STREAMS_SINCE, streams
 from ai_how.stack.objects import KubernetesObject
 from ai_how.stack.upstream import at_least
 
@@ -96,10 +97,10 @@ def _check(revision: KServeRevision, setting: ServingSetting) -> None:
             evidence="several sources of files (storageUris) begin with KServe 0.16.0",
             next_step="take the current release set, or merge the adapter into its base and deploy the result",
         )
-    if setting.serving.loader == "streamer" and not at_least(setting.versions["vllm"], engine.STREAMS_SINCE):
+    if setting.serving.loader == "streamer" and not streams(setting.versions["vllm"]):
         raise SpecError(
             f"serving.loader: streamer is not for vLLM {setting.versions['vllm']}",
-            evidence=f"vLLM's image is known to carry the Run:ai Model Streamer from {engine.STREAMS_SINCE} on",
+            evidence=f"vLLM's image is known to carry the Run:ai Model Streamer from {STREAMS_SINCE} on",
             next_step="take the current release set, or leave serving.loader out",
         )
 

@@ -11,12 +11,14 @@ from ai_how.errors import NotFoundError, SpecError
 from ai_how.releases.conflict import Conflict, Solution, WayOut, read_pins, solve
 from ai_how.releases.explain import explain
 from ai_how.releases.files import load_world
-from ai_how.releases.pins import make_pin
+from ai_how.releases.pins import make_pin, parse_version
 from ai_how.releases.sets import filled, load_set
 from ai_how.site.mistakes import Key, Mistake
 from ai_how.site.spec import Site
 from ai_how.site.yaml_lines import Document
 
+STREAMS_SINCE = "0.23"
+"""The oldest vLLM whose image was seen to carry the Run:ai streamer; source: its repository's docker/Dockerfile."""
 _MOST_PINS = 5
 
 
@@ -88,3 +90,11 @@ def version_mistakes(site: Site, document: Document) -> Iterator[Mistake]:
     if isinstance(answer, Conflict):
         at: Key = ("pins",) if site.pins else ("release",)
         yield document.at_key(at, clash(answer), " or ".join(ways_in_words(site, answer)))
+    elif site.serving.loader == "streamer" and not streams(vllm := answer.versions["vllm"]) and site.clusters:
+        problem = f"streamer is not for vLLM {vllm}: its image is known to carry it from {STREAMS_SINCE} on"
+        yield document.at_value(("serving", "loader"), problem, "take the current release set, or leave it out")
+
+
+def streams(vllm: str) -> bool:
+    """Whether vLLM's image of a version is known to carry the streamer."""
+    return parse_version(vllm) >= parse_version(STREAMS_SINCE)
