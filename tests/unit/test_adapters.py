@@ -11,14 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from ai_how.cli.app import root
-from ai_how.cli.deploy_adapters import served_text
 from ai_how.cli.deploy_up import _base
 from ai_how.cli.endpoint_table import endpoint_rows
 from ai_how.endpoints.adapters import WantedAdapter, base_warnings, served_adapters
 from ai_how.endpoints.deploy import serves_alike
 from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.engines.chat_template import agreed_template, read_template
-from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus, ServedAdapter, loaded_names
+from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus, ServedAdapter, loaded_names, served_text
 from ai_how.endpoints.wire import spec_from_json
 from ai_how.errors import SpecError
 from ai_how.gateway.adapters import for_replica, has_loaded, in_force

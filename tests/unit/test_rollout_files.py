@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_how.bench.rollout.moves import label
 from ai_how.cli.rollout_text import history_lines, history_rows, moved_line, rollout_lines
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.checks import Check, load_checks, problem
@@ -29,7 +30,7 @@ from ai_how.endpoints.rollout.journal import (
     parts,
 )
 from ai_how.endpoints.rollout.steps import parse_steps
-from ai_how.endpoints.types import EndpointSpec, EndpointState
+from ai_how.endpoints.types import EndpointSpec, EndpointState, ServedAdapter
 from ai_how.endpoints.wire import journal_from_json, revision_from_json
 from ai_how.errors import SpecError
 from ai_how.models.types import ModelFormat, ModelInfo, RegisteredVersion
@@ -236,6 +237,24 @@ def test_what_people_read() -> None:
     assert max(map(len, lines)) <= 80
     rows = history_rows(entries, revisions)
     assert [row[:4] for row in rows] == [("1", "unknown", "m/1", "90 %"), ("2", "unknown", "m/2", "10 %")]
+
+
+def test_adapters_are_named_wherever_a_revision_is() -> None:
+    sales, legal = (
+        ServedAdapter(tag=tag, model_name=f"m-{tag}", model_version=3, model_uri="", model_digest="")
+        for tag in ("sales", "legal")
+    )
+    old, new = revision(1, 90), revision(2, 10)
+    old = replace(old, spec=replace(old.spec, adapters=(legal,)))
+    new = replace(new, spec=replace(old.spec, adapters=(legal, sales)))
+    assert label(old) == "revision 1 (m/1 with legal: m-legal/3)"
+    assert label(new) == "revision 2 (m/1 with legal: m-legal/3, sales: m-sales/3)"
+    lines = rollout_lines("m", (old, new), Journal(rollout=ROLLOUT), now=datetime(2026, 1, 2, 4, tzinfo=UTC))
+    assert lines[1] == "              with legal: m-legal/3"
+    assert lines[3] == "              with legal: m-legal/3, sales: m-sales/3"
+    first, *_, last = history_lines(history(Journal(), (old, new)), (old, new))[1:]
+    assert first.split()[2] == "m/1"
+    assert last == "          with legal: m-legal/3, sales: m-sales/3"
 
 
 def test_an_alias_that_moved_is_told() -> None:

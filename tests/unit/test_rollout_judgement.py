@@ -217,6 +217,9 @@ def test_the_report_says_what_failed_with_its_figures() -> None:
     assert "200 answers of the new and 100 of the old revision" in text
     assert text.splitlines()[-1].startswith("rolled back: latency P95")
     assert max(map(len, text.splitlines())) <= 80
+    beside = replace(report, new=f"revision 2 (m/2 with {', '.join(f'a{n}: m-a{n}/2' for n in range(9))})")
+    assert max(map(len, render_text(beside).splitlines())) <= 80
+    assert "a8: m-a8/2" in render_html(beside)
     assert to_json(report)["steps"][0]["rows"][1]["outcome"] == "fail"
     shown = render_html(replace(report, endpoint="<m>", check_row=Row(metric="answer checks", target="", unit="")))
     assert "<h1>&lt;m&gt;: revision 1 (m/1) to revision 2 (m/2)</h1>" in shown

@@ -118,10 +118,3 @@ def present_adapters(spec: EndpointSpec, stores: Stores, *, follow: bool) -> tup
         return resolve(one.model_ref if moved else f"{one.model_name}/{one.model_version}", stores)
 
     return tuple(_wanted(one.tag, version(one), stores, model_ref=one.model_ref) for one in spec.adapters)
-
-
-def served_text(spec: EndpointSpec) -> str:
-    """What an endpoint serves, in one line; a version that is not registered yet is ``new``."""
-    text = f"{spec.model_name}/{spec.model_version or 'new'}"
-    beside = ", ".join(f"{one.tag}: {one.model_name}/{one.model_version or 'new'}" for one in spec.adapters)
-    return f"{text} with {beside}" if beside else text

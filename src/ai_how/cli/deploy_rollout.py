@@ -196,12 +196,12 @@ def _finish_rollback(endpoints: RollingEndpoints, name: str) -> tuple[Revision, 
 def _go_back(site: ServingSite, name: str, *, to: int | None, yes: bool) -> tuple[Revision, Revision]:
     """Serve an earlier version again; the revision that went, and the one that serves now."""
     from ai_how.bench.rollout import moves
-    from ai_how.cli.deploy_adapters import served_text
+    from ai_how.endpoints.types import model_text, served_text
     from ai_how.models.library import resolve
 
     entry, present = moves.choose_earlier(site.endpoints, name, to=to)
     for part in entry.spec.served:
-        needed = f"{part.model_name}/{part.model_version}"
+        needed = model_text(part)
         try:
             resolve(needed, site.stores())
         except NotFoundError as error:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from ai_how.cli.deploy_adapters import REGISTERED, check_is_path, find_adapters, served_text
+from ai_how.cli.deploy_adapters import REGISTERED, check_is_path, find_adapters
 from ai_how.cli.next_step import say_next
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.output import note, print_json
@@ -150,7 +150,7 @@ def serve_version(
     from ai_how.endpoints.adapters import base_warnings
     from ai_how.endpoints.deploy import apply_spec, wait_for_state
     from ai_how.endpoints.rollout.journal import may_move
-    from ai_how.endpoints.types import EndpointState
+    from ai_how.endpoints.types import EndpointState, served_text
 
     spec = serving.make_spec(
         name,

@@ -8,7 +8,7 @@ from datetime import datetime
 from ai_how.cli.output import columns, wrap
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.journal import Entry, Journal, outlived, parts
-from ai_how.endpoints.types import EndpointSpec, ServedAdapter
+from ai_how.endpoints.types import EndpointSpec, ServedAdapter, adapters_text, model_text
 from ai_how.models.types import RegisteredVersion
 
 _HISTORY = ("REVISION", "STARTED", "MODEL", "SHARE", "OUTCOME")
@@ -22,7 +22,7 @@ def history_rows(entries: Sequence[Entry], revisions: Sequence[Revision]) -> lis
         (
             str(entry.number),
             entry.started_at[:19].replace("T", " ") or "unknown",
-            f"{entry.spec.model_name}/{entry.spec.model_version}",
+            model_text(entry.spec),
             shares.get(entry.number, "-"),
             str(entry.outcome),
         )
@@ -31,11 +31,12 @@ def history_rows(entries: Sequence[Entry], revisions: Sequence[Revision]) -> lis
 
 
 def history_lines(entries: Sequence[Entry], revisions: Sequence[Revision]) -> list[str]:
-    """A table, and under each revision why it serves or does no more, in 80 columns."""
+    """A table, and under each revision its adapters and why it serves or does no more, in 80 columns."""
     header, *rows = columns([_HISTORY, *history_rows(entries, revisions)])
     lines = [header]
     for row, entry in zip(rows, entries, strict=True):
-        lines += [row, *wrap(entry.why, first=_INDENT, hanging=_INDENT)]
+        lines += [row, *_beside(entry.spec, _INDENT)]
+        lines += wrap(entry.why, first=_INDENT, hanging=_INDENT)
     return lines
 
 
@@ -46,9 +47,9 @@ def rollout_lines(name: str, revisions: tuple[Revision, ...], journal: Journal, 
         return []
     lines: list[str] = []
     for revision in revisions:
-        version = f"{revision.spec.model_name}/{revision.spec.model_version}"
-        words = f"{revision.number}  {version}  {revision.share_percent} % of the requests  {revision.state}"
-        lines.append(f"{'' if lines else 'revisions':<11}{words}")
+        share = f"{revision.share_percent} % of the requests"
+        words = f"{revision.number}  {model_text(revision.spec)}  {share}  {revision.state}"
+        lines += [f"{'' if lines else 'revisions':<11}{words}", *_beside(revision.spec, " " * 14)]
     if outlived(revisions, journal):
         lines.append("rollout    ended, but the revision without requests was not removed yet")
         lines.append(f"           remove it: ai-how deploy update {name} --resume")
@@ -72,6 +73,12 @@ def rollout_lines(name: str, revisions: tuple[Revision, ...], journal: Journal, 
     )
     lines.append(f"           end it: ai-how deploy rollback {name}")
     return lines
+
+
+def _beside(spec: EndpointSpec, indent: str) -> list[str]:
+    """The adapters that share the base of a revision's model; nothing where there are none."""
+    beside = adapters_text(spec)
+    return wrap(f"with {beside}", first=indent, hanging=indent) if beside else []
 
 
 def moved_line(served: EndpointSpec | ServedAdapter, version: RegisteredVersion, *, endpoint: str) -> str:

@@ -352,6 +352,6 @@ def _keep(report: Report, file: Path) -> str:
 
 
 def _version(spec: EndpointSpec) -> str:
-    from ai_how.cli.deploy_adapters import served_text
+    from ai_how.endpoints.types import served_text
 
     return served_text(spec)

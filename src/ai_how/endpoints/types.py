@@ -110,6 +110,21 @@ def adapter_name(endpoint: str, tag: str) -> str:
     return f"{endpoint}:{tag}"
 
 
+def served_text(spec: EndpointSpec) -> str:
+    """What an endpoint serves, in one line; a version that is not registered yet is ``new``."""
+    return f"{model_text(spec)} with {beside}" if (beside := adapters_text(spec)) else model_text(spec)
+
+
+def model_text(served: EndpointSpec | ServedAdapter) -> str:
+    """One version; ``new`` where it is not registered yet."""
+    return f"{served.model_name}/{served.model_version or 'new'}"
+
+
+def adapters_text(spec: EndpointSpec) -> str:
+    """The adapters beside an endpoint's model, in one line; empty where there are none."""
+    return ", ".join(f"{one.tag}: {model_text(one)}" for one in spec.adapters)
+
+
 def loaded_names(name: str, tags: Iterable[str], *, model_is_adapter: bool) -> tuple[str, ...]:
     """What clients send for each adapter of an endpoint, in the order in which an engine loads and numbers them.
 

@@ -28,7 +28,7 @@ from ai_how.endpoints.rollout.journal import (
     parts,
     serves,
 )
-from ai_how.endpoints.types import EndpointSpec, EndpointState
+from ai_how.endpoints.types import EndpointSpec, EndpointState, served_text
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, TryAgainError
 
 _TRIES = 45
@@ -44,8 +44,8 @@ def now() -> str:
 
 
 def label(revision: Revision) -> str:
-    """A revision as people read it."""
-    return f"revision {revision.number} ({revision.spec.model_name}/{revision.spec.model_version})"
+    """A revision as people read it, with the adapters that share its base."""
+    return f"revision {revision.number} ({served_text(revision.spec)})"
 
 
 def begin(

@@ -29,7 +29,7 @@ class StepReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A rollout from its beginning to its end. ``old`` and ``new`` are ``revision N (model/version)``."""
+    """A rollout from its beginning to its end. ``old`` and ``new`` are ``revision N (model/version with adapters)``."""
 
     endpoint: str
     old: str
@@ -56,7 +56,7 @@ def to_json(report: Report) -> dict[str, Any]:
 
 def render_text(report: Report) -> str:
     """The report for people, in 80 columns."""
-    lines = [f"{report.endpoint}: {report.old} -> {report.new}", ""]
+    lines = [*_wrapped(f"{report.endpoint}: {report.old} -> {report.new}"), ""]
     found = rows_by_step(report)
     table = [("STEP", "FIGURE", "OLD", "NEW", "95 % RANGE", "TARGET", ""), *(_row(share, row) for share, row in found)]
     lines += _columns(table) if found else ["nothing was measured"]
