@@ -125,6 +125,14 @@ def test_adapters_follow_their_aliases_and_are_replaced_by_a_file(site: SiteUnde
         assert adapters(site) == {"sales": ("both-sales", 1)}
         again = site.run("deploy", "update", "both", "--config", "both.yaml", "--yes").stdout
         assert "both serves tiny/2 with sales: both-sales/1 already" in again
+        refused = site.run("model", "delete", "both-sales/1", "--yes", code=1).stderr
+        assert "Next: take sales out of adapters in the deploy file: ai-how deploy update both" in refused
+        assert "with sales: both-sales/1" in site.run("deploy", "history", "both").stdout
+        kept = [json.loads(file.read_text()) for file in (site.root / "reports").glob("both-rollout-*.json")]
+        assert any(one["new"].endswith("(tiny/2 with sales: both-sales/1)") for one in kept)
+        changed = ("--model-path", "model://tiny/2", "--name", "both", "--adapter", "legal=model://law/2")
+        assert "removes adapters: sales" in site.run("deploy", "up", *changed).stderr
+        assert adapters(site) == {"legal": ("law", 2)}
     finally:
         site.run("deploy", "delete", "both", "--force")
 
@@ -244,6 +252,9 @@ def test_a_killed_rollout_can_be_gone_on_with(site: SiteUnderTest) -> None:
         "going on with a rollout wants to be confirmed"
         in site.run("deploy", "update", "tiny", "--resume", code=1).stderr
     )
+    # the one with most requests is not what it serves, as long as another one has some
+    main = f"tiny/{before}"
+    assert "a rollout of tiny is under way" in site.run("deploy", "update", "tiny", "--model", main, code=1).stderr
     done = site.run("deploy", "update", "tiny", "--resume", "--yes", "--duration", "4", "-o", "json").json()
     assert done["result"] == "promoted"
     assert done["load"] == {"duration_s": 4, "concurrency": 2}, "what was typed at the beginning counts, but for this"

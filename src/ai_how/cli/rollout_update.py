@@ -85,9 +85,10 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
     # nothing is sent before all is checked and confirmed
     spec = None if asked.resume else _wanted(site, asked, current)
     if spec is not None:
+        # of two versions under way, the one with most requests is not yet what the endpoint serves
+        _check_free(site, asked.name)
         if serves_alike(spec, current):
             return _nothing_to_do(site, spec, current, asked=asked, output=output)
-        _check_free(site, asked.name)
         if asked.dry_run:
             _show_plan(spec, current, settings, output=output)
             return 0
@@ -115,13 +116,14 @@ def _to_resume(site: ServingSite, asked: Asked) -> Rollout | None:
     from ai_how.bench.rollout.moves import to_go_on_with
 
     old, new, rollout = to_go_on_with(site.endpoints, asked.name)
-    if asked.yes:
-        return rollout
     now = datetime.now(UTC)
     question = f"Go on with rolling out {_version(new.spec)} to {asked.name}, which serves {_version(old.spec)}?"
     if rollout is not None and rollout.is_driven(now):
-        note(f"A command that drives this rollout was heard of {rollout.silent_s(now):.0f} s ago.")
+        heard = f"A command that drives this rollout was heard of {rollout.silent_s(now):.0f} s ago"
+        note(f"{heard}; this one takes over from it." if asked.yes else f"{heard}.")
         question = f"Take it over? {question}"
+    if asked.yes:
+        return rollout
     confirm(question, what="going on with a rollout", otherwise=f"ai-how deploy update {asked.name} --resume --yes")
     return rollout
 

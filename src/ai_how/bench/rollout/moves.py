@@ -213,12 +213,16 @@ def hear(endpoints: RollingEndpoints, name: str, rollout: Rollout, number: int, 
     endpoints.keep_journal(name, replace(journal, rollout=replace(rollout, step=number, heard_at=now(), held=held)))
 
 
-def keep_only(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, why: str) -> None:
+def keep_only(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, why: str, finish: str = "") -> None:
     """One revision gets all requests, the other is drained and stopped; why is written down.
+
+    Args:
+        finish: The command that finishes this, should it fail; else a rollback does.
 
     Raises:
         ConflictError: another command has removed the one to keep.
         TryAgainError: the place where it runs does not answer; doing it again finishes it.
+        ProviderError: it cannot write that down, as where its disk is full; doing it again finishes it.
     """
 
     def give_all() -> None:
@@ -226,9 +230,9 @@ def keep_only(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, w
         # the other one may have gone already, by another command that does the same
         endpoints.set_shares(name, {kept: 100})
 
-    _again(give_all, name)
-    _again(lambda: _write_end(endpoints, name, kept=kept, gone=gone, why=why), name)
-    _again(lambda: _remove(endpoints, name, gone), name)
+    _again(give_all, name, finish)
+    _again(lambda: _write_end(endpoints, name, kept=kept, gone=gone, why=why), name, finish)
+    _again(lambda: _remove(endpoints, name, gone), name, finish)
 
 
 def remove_outlived(endpoints: RollingEndpoints, name: str) -> Revision | None:
@@ -361,8 +365,9 @@ def _find(endpoints: RollingEndpoints, name: str, number: int) -> Revision:
     return found
 
 
-def _again(move: Callable[[], None], name: str) -> None:
+def _again(move: Callable[[], None], name: str, finish: str = "") -> None:
     """Make a move, again where the place does not answer for a moment: a gateway that is started anew."""
+    finish = finish or f"ai-how deploy rollback {name}"
     for attempt in range(_TRIES):
         try:
             move()
@@ -371,8 +376,15 @@ def _again(move: Callable[[], None], name: str) -> None:
                 raise TryAgainError(
                     f"the rollout of {name} could not be ended",
                     evidence=error.evidence or error.brief,
-                    next_step=f"ai-how status, then: ai-how deploy rollback {name}",
+                    next_step=f"ai-how status, then: {finish}",
                 ) from error
             time.sleep(_PAUSE_S)
+        except ProviderError as error:
+            # what it says to do next is for who called it: the same command again is not what ends a rollout
+            raise ProviderError(
+                f"the rollout of {name} could not be ended: {error.brief}",
+                evidence=f"{error.evidence}\nsee how its shares stand: ai-how deploy status {name}".strip(),
+                next_step=f"mend that, then: {finish}",
+            ) from error
         else:
             return

@@ -253,7 +253,8 @@ async def _end(run: Run, progress: _Progress, result: Result, why: str) -> None:
         run.say(f"left at {progress.steps[-1].share_percent} %")
         await asyncio.to_thread(moves.hear, run.endpoints, run.name, progress.rollout, progress.step, held=True)
     elif result == "promoted":
-        await asyncio.to_thread(moves.keep_only, run.endpoints, run.name, kept=new, gone=old, why=why)
+        finish = f"ai-how deploy update {run.name} --resume"
+        await asyncio.to_thread(moves.keep_only, run.endpoints, run.name, kept=new, gone=old, why=why, finish=finish)
     else:
         run.say(f"back to revision {old}")
         await asyncio.to_thread(moves.keep_only, run.endpoints, run.name, kept=old, gone=new, why=why)
