@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from ai_how.cli.app import root
 from ai_how.cli.deploy_up import _base
 from ai_how.cli.endpoint_table import endpoint_rows
-from ai_how.endpoints.adapters import WantedAdapter, base_warnings, served_adapters
+from ai_how.cli.model import _serving_command
+from ai_how.endpoints.adapters import WantedAdapter, base_warnings, removal_note, served_adapters
 from ai_how.endpoints.deploy import serves_alike
 from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.engines.chat_template import agreed_template, read_template
@@ -90,6 +91,35 @@ def test_different_bases_are_told_and_the_same_from_elsewhere_is_not() -> None:
     (said,) = base_warnings(FULL, other)
     assert "a: org/Tiny, b: /x/tiny/, c: org/Large" in said
     assert base_warnings(version("own", base="org/Large"), same)
+
+
+def test_adapters_that_would_go_are_named() -> None:
+    both = replace(SPEC, adapters=(LEGAL, replace(LEGAL, tag="support")))
+    (said,) = removal_note(replace(SPEC, adapters=(replace(LEGAL, tag="sales"),)), both)
+    assert said.startswith("removes adapters: legal, support (")
+    assert len(said) <= 80
+    assert removal_note(both, both) == removal_note(both, SPEC) == removal_note(both, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("org/Tiny_1.5", "--model-path hf://org/Tiny_1.5 --name tiny-1-5 --adapter law-ai=model://Law_AI/2"),
+        ("output/My Base", "--model-path 'output/My Base' --name my-base --adapter law-ai=model://Law_AI/2"),
+        ("output/base", "--model-path output/base --name base --adapter law-ai=model://Law_AI/2"),
+        ("/gone/base", "--model-path BASE --name NAME --adapter law-ai=model://Law_AI/2"),
+        (None, "--model-path BASE --name NAME --adapter law-ai=model://Law_AI/2"),
+    ],
+)
+def test_an_adapter_that_was_pushed_is_served_on_its_base(
+    base: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("My Base", "base"):
+        (tmp_path / "output" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert _serving_command(version("Law_AI", base=base)) == f"ai-how deploy up {said}"
+    whole = _serving_command(version("Tiny_1.5", ModelFormat.GGUF))
+    assert whole == "ai-how deploy up --model-path model://Tiny_1.5/2 --name tiny-1-5"
 
 
 def test_names_are_in_the_order_in_which_an_engine_numbers_them() -> None:

@@ -47,12 +47,17 @@ def check_name(name: str) -> str:
     """
     if _NAME.fullmatch(name):
         return name
-    near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    near = near_name(name)
     raise SpecError(
         f"{name!r} cannot be the name of an endpoint",
         evidence="lower-case letters, digits and dashes; 40 at most",
         next_step=f"use --name {near}" if near else "use --name my-model",
     )
+
+
+def near_name(name: str) -> str:
+    """The nearest text that can be an endpoint's name; empty where there is none."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
 
 
 def check_provider(provider: str | None) -> None:

@@ -147,7 +147,7 @@ def serve_version(
     from dataclasses import replace
 
     from ai_how.cli.deploy_common import say_state
-    from ai_how.endpoints.adapters import base_warnings
+    from ai_how.endpoints.adapters import base_warnings, removal_note
     from ai_how.endpoints.deploy import apply_spec, wait_for_state
     from ai_how.endpoints.rollout.journal import may_move
     from ai_how.endpoints.types import EndpointState, served_text
@@ -162,7 +162,9 @@ def serve_version(
     )
     spec = replace(spec, model_ref=may_move(reference))
     from_folder = Path(source) if Path(source).is_dir() else None
-    for line in (*base_warnings(version, adapters), *serving.warnings(from_folder, spec)):
+    present = next((one.spec for one in serving.endpoints.list_endpoints() if one.spec.name == name), None)
+    notes = (*removal_note(spec, present), *base_warnings(version, adapters), *serving.warnings(from_folder, spec))
+    for line in notes:
         note(line)
     applied = apply_spec(serving.endpoints, spec)
     if not quiet:

@@ -72,9 +72,8 @@ def push(source: str, name: str, aliases: tuple[str, ...], site_path: Path | Non
         )
         return
     _print_version(report.version)
-    endpoint = re.sub(r"[._]+", "-", name)[:40].strip("-")  # an endpoint's name has no dots and underscores
     note("")
-    say_next(f"ai-how deploy up --model-path model://{name}/{report.version.version} --name {endpoint}")
+    say_next(_serving_command(report.version))
 
 
 @model.command("list")
@@ -199,6 +198,25 @@ def pull(ref: str, dest: Path, site_path: Path | None, output: str) -> None:
         click.echo(f"{version.name}/{version.version} is in {dest}")
 
 
+def _serving_command(version: RegisteredVersion) -> str:
+    """How to serve a version: an adapter beside its base, which is a placeholder where it is not to be had."""
+    from ai_how.cli.deploy_common import near_name
+    from ai_how.models.types import ModelFormat
+
+    ref = f"model://{version.name}/{version.version}"
+    if version.info.format is not ModelFormat.PEFT_ADAPTER:
+        return f"ai-how deploy up --model-path {ref} --name {near_name(version.name) or 'NAME'}"
+    base = version.info.base_model or ""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", base) and not Path(base).exists():
+        base = f"hf://{base}"
+    elif not base or not Path(base).is_dir():
+        base = ""
+    name = near_name(base.rstrip("/").rpartition("/")[2]) or "NAME"
+    tag = near_name(version.name)[:20].strip("-")
+    where = shlex.quote(base) if base else "BASE"
+    return f"ai-how deploy up --model-path {where} --name {name} --adapter {tag}={ref}"
+
+
 def push_with_progress(
     source: str, *, name: str, aliases: Sequence[str], stores: Stores, quiet: bool
 ) -> RegisteredVersion:
@@ -275,7 +293,10 @@ def _served(site_path: Path | None) -> dict[str, list[Served]]:
             # the new one of a rollout goes with it; the old one serves until the end
             remedy = f"ai-how deploy {'rollback' if beside else 'delete'} {spec.name}"
             served.append(Served(uri=spec.model_uri, digest=spec.model_digest, remedy=remedy))
-            served += [Served(uri=one.model_uri, digest=one.model_digest, remedy=remedy) for one in spec.adapters]
+            for one in spec.adapters:
+                without = f"take {one.tag} out of adapters in the deploy file: ai-how deploy update {spec.name} -c FILE"
+                told = remedy if beside else without
+                served.append(Served(uri=one.model_uri, digest=one.model_digest, remedy=told))
             if spec.adapter_base_uri and spec.adapter_base_digest:
                 served.append(Served(uri=spec.adapter_base_uri, digest=spec.adapter_base_digest, remedy=remedy))
     return found

@@ -98,6 +98,15 @@ def base_warnings(version: Version, wanted: Sequence[WantedAdapter]) -> tuple[st
     return (f"warning: the adapters name different bases ({said}); one that does not fit is refused at the start",)
 
 
+def removal_note(spec: EndpointSpec, present: EndpointSpec | None) -> tuple[str, ...]:
+    """What to say where an endpoint would lose adapters that it serves now: a set that is named is the whole set."""
+    kept = {one.tag for one in spec.adapters}
+    gone = [one.tag for one in (present.adapters if present else ()) if one.tag not in kept]
+    if not gone:
+        return ()
+    return (f"removes adapters: {', '.join(gone)} (those that are to stay must be named too)",)
+
+
 def with_adapters(memory: ModelInMemory, adapters: Sequence[ServedAdapter]) -> ModelInMemory:
     """The model with room for adapters beside it: vLLM makes the same room for each, by the largest."""
     if not adapters:
