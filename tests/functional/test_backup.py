@@ -291,7 +291,7 @@ def test_a_site_is_kept_while_it_serves_and_comes_back_elsewhere(site: SiteUnder
     renewed = site.run("key", "renew", "alice", "--yes").stdout.strip()
     assert renewed != key and site.run("key", "show", "alice").stdout.strip() == renewed
     assert "no key called 'bob'" in site.run("key", "renew", "bob", "--yes", code=1).stderr
-    site.run("key", "revoke", "alice")
+    site.run("key", "revoke", "alice", "--yes")
     refused = site.run("backup", "restore", backups, code=1).stderr
     assert "2 model versions" in refused
     assert f"ai-how backup restore {backups} {again['id']} --yes" in refused

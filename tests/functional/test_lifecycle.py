@@ -261,7 +261,9 @@ def test_keys_are_made_and_revoked(site: SiteUnderTest) -> None:
     assert made not in site.run("key", "list").stdout
     assert site.run("key", "show", "alice").stdout.strip() == made
     assert "there is a key called alice" in site.run("key", "create", "alice", code=1).stderr
-    site.run("key", "revoke", "alice")
+    assert "ai-how key revoke" in site.run("key", "revoke", "alice", code=1).stderr.partition("Next: ")[2]
+    assert site.run("key", "show", "alice").stdout.strip() == made
+    site.run("key", "revoke", "alice", "--yes")
     assert "default" in site.run("key", "show", "alice", code=1).stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -116,6 +117,21 @@ def test_a_deletion_without_a_terminal_wants_its_option(monkeypatch: pytest.Monk
         Client.deleted = ""
         assert CliRunner().invoke(root, ["deploy", "delete", "chat", option]).exit_code == 0
         assert Client.deleted == "chat"
+
+
+def test_a_key_is_not_revoked_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text('{"alice": "sk-a", "default": "sk-d"}')
+    monkeypatch.setattr("ai_how.cli.key._refuse_on_cluster", lambda _site: None)
+    monkeypatch.setattr(
+        "ai_how.local.site_access.open_gateway", lambda _site: SimpleNamespace(api_keys_file=file, api_key="sk-d")
+    )
+    refused = CliRunner().invoke(root, ["key", "revoke", "alice"], input="")
+    assert isinstance(refused.exception, SpecError)
+    assert refused.exception.next_step == "ai-how key revoke alice --yes"
+    assert "sk-a" in file.read_text()
+    assert CliRunner().invoke(root, ["key", "revoke", "alice", "--yes"]).exit_code == 0
+    assert "sk-a" not in file.read_text()
 
 
 @pytest.mark.parametrize("folder", ["/proc/x", "/dev/null/x"])

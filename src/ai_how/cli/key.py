@@ -127,8 +127,9 @@ def authority(site_path: Path | None) -> None:
 @key.command()
 @click.argument("name")
 @site_option
-def revoke(name: str, site_path: Path | None) -> None:
-    """Make the key called NAME invalid.
+@yes_option
+def revoke(name: str, site_path: Path | None, *, yes: bool) -> None:
+    """Make the key called NAME invalid; it cannot be brought back.
 
     \b
     Example:
@@ -143,6 +144,8 @@ def revoke(name: str, site_path: Path | None) -> None:
     _known(name, keys)
     if len(keys) == 1:
         raise ConflictError("this is the only key", next_step="make another one first: ai-how key create NAME")
+    if not yes:
+        confirm(f"End the key {name}?", what="revoking a key", otherwise=f"ai-how key revoke {name} --yes")
     del keys[name]
     write_json(access.api_keys_file, keys)
     note(f"key {name} is revoked")
