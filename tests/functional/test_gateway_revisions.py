@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from ai_how.bench.rollout import moves
 from ai_how.endpoints.client import EndpointClient
 from ai_how.endpoints.interface import REVISION_HEADER
-from ai_how.endpoints.rollout.journal import Journal, Rollout, explained
+from ai_how.endpoints.rollout.journal import Journal, Rollout, explained, history
 from ai_how.errors import ConflictError, NotFoundError, SpecError
 from ai_how.models.types import SecretText
 
@@ -192,6 +193,29 @@ def test_a_revision_that_cannot_start_leaves_the_other_alone(gateway: GatewayUnd
     assert "cannot load the model" in found.message
     assert gateway.status()["state"] == "running"
     assert who(gateway) == 1
+
+
+def test_a_change_in_place_that_never_served_is_told_in_the_history(gateway: GatewayUnderTest) -> None:
+    admin = client(gateway)
+    spec = admin.get("m").spec
+
+    def put(version: int, state: str) -> None:
+        admin.put(replace(spec, model_version=version, model_digest=f"{version}" * 64))
+        eventually(lambda: admin.get("m").state == state)
+
+    def told() -> list[tuple[int, str]]:
+        return [(one.number, str(one.outcome)) for one in history(admin.journal("m"), admin.revisions("m"))]
+
+    put(3, "error")
+    assert told() == [(1, "replaced"), (2, "could not start")]
+    assert "cannot load the model" in history(admin.journal("m"), admin.revisions("m"))[-1].why
+    put(2, "running")
+    assert told() == [(1, "replaced"), (2, "could not start"), (3, "serving")]
+    assert "cannot load the model" in admin.journal("m").history[1].why
+    put(3, "error")
+    gone, kept = moves.go_back(admin, "m", to=None, timeout_s=60, stopped=lambda: False)
+    assert (gone.number, kept.spec.model_version) == (4, 2), "the one before that has served, not the one that failed"
+    assert told()[2:] == [(3, "replaced"), (4, "could not start"), (5, "serving")]
 
 
 def test_what_must_not_be_is_refused(gateway: GatewayUnderTest) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ai_how.bench.rollout.moves import label
 from ai_how.cli.rollout_text import history_lines, history_rows, moved_line, rollout_lines
-from ai_how.endpoints.interface import Revision
+from ai_how.endpoints.interface import STILL_ANSWER, Revision
 from ai_how.endpoints.rollout.checks import Check, load_checks, problem
 from ai_how.endpoints.rollout.journal import (
     Entry,
@@ -25,6 +25,7 @@ from ai_how.endpoints.rollout.journal import (
     begun,
     earlier,
     ended,
+    fate_when_replaced,
     history,
     may_move,
     parts,
@@ -160,6 +161,31 @@ def test_the_history_of_a_place_that_remembers_nothing_is_what_runs() -> None:
     found = history(Journal(), (revision(1, 90), revision(2, 10)))
     assert [(entry.number, entry.outcome) for entry in found] == [(1, Outcome.UNDER_WAY), (2, Outcome.UNDER_WAY)]
     assert history(Journal(), (revision(1, 100),))[0].outcome is Outcome.SERVING
+
+
+def test_what_could_not_start_is_told_and_not_gone_back_to() -> None:
+    failed = replace(
+        revision(2, 100),
+        state=EndpointState.ERROR,
+        was_ready=False,
+        message=f"m-2: its process has ended\nno such layer\nno such layer\n{STILL_ANSWER}",
+    )
+    outcome, why = fate_when_replaced(failed, why="replaced at once")
+    assert (outcome, why) == (Outcome.COULD_NOT_START, "m-2: its process has ended no such layer")
+    starting = replace(failed, state=EndpointState.STARTING, message="")
+    said = fate_when_replaced(starting, why="replaced at once")
+    assert said == (Outcome.NEVER_READY, "replaced at once before it was ready")
+    served = replace(failed, was_ready=True)
+    assert fate_when_replaced(served, why="replaced at once") == (Outcome.REPLACED, "replaced at once")
+
+    (shown,) = history(Journal(), (failed,))
+    assert shown.outcome is Outcome.COULD_NOT_START
+    assert shown.why.startswith("m-2: its process has ended no such layer")
+    (shown,) = history(Journal(), (served,))
+    assert (shown.outcome, shown.why.partition(":")[0]) == (Outcome.SERVING, "m-2")
+    journal = begun(Journal(), 1, SPEC, at="t", outcome=Outcome.REPLACED)
+    journal = ended(begun(journal, 2, SPEC, at="t", outcome=Outcome.SERVING), 2, outcome, at="t", why=why)
+    assert [entry.number for entry in (earlier(journal.history, serving=3),) if entry] == [1]
 
 
 def test_where_to_go_back_to() -> None:

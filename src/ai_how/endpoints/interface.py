@@ -16,11 +16,16 @@ REVISION_HEADER = "x-ai-how-revision"
 """A request that bears it, with a revision's number, is answered by that revision, whatever the shares are."""
 
 
+STILL_ANSWER = "replicas of the earlier spec still answer"
+"""A line of the message of an endpoint or a revision that was changed in place, until its own replicas are ready."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Revision:
     """One version of an endpoint that runs. Numbers start at 1 and are never used again within an endpoint.
 
     ``share_percent`` is the part of the requests that it gets, 0 to 100; those of an endpoint add up to 100.
+    ``was_ready`` is False where it is known that no replica of it was ever ready.
     """
 
     number: int
@@ -28,6 +33,7 @@ class Revision:
     share_percent: int
     state: EndpointState
     message: str = ""
+    was_ready: bool = True
 
 
 class Endpoints(Protocol):

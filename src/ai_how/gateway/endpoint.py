@@ -11,15 +11,18 @@ from dataclasses import dataclass
 
 from ai_how.endpoints import interface
 from ai_how.endpoints.digest import process_digest
+from ai_how.endpoints.rollout.journal import Fate, fate_when_replaced
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.backend import ReplicaProcess
 from ai_how.gateway.means import Means
 from ai_how.gateway.metrics import EndpointLoad
+from ai_how.gateway.record_changes import AT_ONCE
 from ai_how.gateway.records import Record, RevisionRecord
 from ai_how.gateway.revision import Revision
 from ai_how.gateway.shares import Turns
+from ai_how.gateway.standing import Standing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +61,8 @@ class Endpoint:
             restored: It was there in an earlier life of the gateway: one that may sleep does.
         """
         for one in self.record.revisions:
-            self._start(one, was_ready=restored and one.spec.autoscaling.min_replicas == 0)
+            may_sleep = restored and one.spec.autoscaling.min_replicas == 0
+            self._start(one, Standing(was_ready=may_sleep, from_start=not restored))
         return [replica for replica in replicas if not self._adopt(replica)]
 
     @property
@@ -132,7 +136,7 @@ class Endpoint:
             self._turns = Turns(record.shares)
         for one in record.revisions:
             if one.first not in self._running:
-                self._start(one, was_ready=False)
+                self._start(one, Standing())
                 self._running[one.first].revision.want(1)
                 continue
             revision = self._running[one.first].revision
@@ -200,9 +204,15 @@ class Endpoint:
                 share_percent=one.share_percent,
                 state=self._at(one.number).state,
                 message=self._at(one.number).message,
+                was_ready=not self._at(one.number).standing.never_ready,
             )
             for one in sorted(self.record.revisions, key=lambda one: one.number)
         )
+
+    def fate(self) -> Fate:
+        """What becomes of the main revision where another spec takes its place now."""
+        main = next(one for one in self.revisions() if one.number == self.record.main.number)
+        return fate_when_replaced(main, why=AT_ONCE)
 
     def loads(self) -> Iterator[EndpointLoad]:
         """The revisions as Prometheus sees them."""
@@ -248,12 +258,12 @@ class Endpoint:
     def _all(self) -> list[Revision]:
         return [one.revision for one in (*self._running.values(), *self._leaving)]
 
-    def _start(self, one: RevisionRecord, *, was_ready: bool) -> None:
+    def _start(self, one: RevisionRecord, standing: Standing) -> None:
         revision = Revision(
             one.spec,
             self._means,
             number=one.number,
-            was_ready=was_ready,
+            standing=standing,
             look=self._look,
             make_room=self._make_room,
         )

@@ -98,7 +98,7 @@ class Fleet:
             if not spec.created_at:
                 spec = replace(spec, created_at=known.spec.created_at if known else _today())
             if known:
-                record = record_changes.with_spec(known.record, spec, at=_today())
+                record = record_changes.with_spec(known.record, spec, at=_today(), fate=known.fate())
                 await self._keep(record)
                 known.follow(record, renew=True)
             else:

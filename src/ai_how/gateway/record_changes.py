@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ai_how.endpoints.digest import process_digest
-from ai_how.endpoints.rollout.journal import Journal, Outcome, after_removal, after_shares, begun, ended
+from ai_how.endpoints.rollout.journal import Fate, Journal, Outcome, after_removal, after_shares, begun, ended
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.errors import ConflictError, NotFoundError
 from ai_how.gateway.records import Record, RevisionRecord
 from ai_how.gateway.shares import check_shares
 
+AT_ONCE = "replaced at once"
 
-def with_spec(record: Record, spec: EndpointSpec, *, at: str) -> Record:
+
+def with_spec(record: Record, spec: EndpointSpec, *, at: str, fate: Fate = (Outcome.REPLACED, AT_ONCE)) -> Record:
     """The endpoint follows another spec in place: a new number where it needs other processes.
+
+    Args:
+        fate: What then becomes of the revision that was.
 
     Raises:
         ConflictError: it does, and a rollout is under way.
@@ -29,7 +34,8 @@ def with_spec(record: Record, spec: EndpointSpec, *, at: str) -> Record:
     if anew:
         number = record.next_number
         journal = begun(record.journal, number, spec, at=at, outcome=Outcome.SERVING)
-        journal = ended(journal, main.number, Outcome.REPLACED, at=at, why="replaced at once")
+        outcome, why = fate
+        journal = ended(journal, main.number, outcome, at=at, why=why)
         changed = replace(main, number=number, spec=spec)
         return Record(revisions=(changed,), next_number=number + 1, journal=journal)
     return replace(record, revisions=tuple(_follow(one, main, spec) for one in record.revisions))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from ai_how.endpoints.digest import process_digest
+from ai_how.endpoints.interface import STILL_ANSWER
 from ai_how.endpoints.types import EndpointSpec, EndpointState, ReplicaStatus
 from ai_how.errors import AiHowError
 from ai_how.gateway import api_errors, leaving, probing, scaling
@@ -35,7 +36,7 @@ class Revision:
 
     Args:
         number: Its number within the endpoint; ``change`` may give it another.
-        was_ready: It has served before (in an earlier life of the gateway): at zero replicas it sleeps.
+        standing: What is known of its replicas, of an earlier life of the gateway too.
         look: Called when the processes should be looked at soon, because one seems to have died.
         make_room: Called where no GPU is free; True where one that sleeps is being stopped for it.
     """
@@ -46,7 +47,7 @@ class Revision:
         means: Means,
         *,
         number: int,
-        was_ready: bool,
+        standing: Standing,
         look: Callable[[], None],
         make_room: Callable[[], bool],
     ) -> None:
@@ -59,7 +60,7 @@ class Revision:
         self._means = means
         self._look, self._make_room = look, make_room
         self._scale = Scale()
-        self._standing = Standing(was_ready=was_ready)
+        self.standing = standing
         self.starts = Starts(means.backend)
         self.deleting = False
         self._retired: ApiError | None = None
@@ -94,12 +95,12 @@ class Revision:
     def change(self, spec: EndpointSpec, *, number: int) -> None:
         """Follow a new spec; any new spec, even the same one, ends an error."""
         digest = process_digest(spec)
-        anew = digest != self.digest or self.spec.stopped or self._standing.failures.count > 0
+        anew = digest != self.digest or self.spec.stopped or self.standing.failures.count > 0
         if digest != self.digest:
-            self._standing.was_ready = False
+            self.standing.begin_anew()
             self.starts.forget()
         self.spec, self.digest, self.number = spec, digest, number
-        self._standing.forget_failures()
+        self.standing.forget_failures()
         if spec.stopped:
             self.pool.refuse(api_errors.stopped(self.name))
         elif anew:
@@ -158,10 +159,10 @@ class Revision:
         if self._retired or self.spec.stopped:
             return self._retired or api_errors.stopped(self.name)
         # where nothing is tried any more, a request after the back-off is the next try
-        failures = self._standing.failures
+        failures = self.standing.failures
         may_try = self.asleep and _now() >= failures.retry_at
         if failures.too_many and not self.can_answer and not may_try:
-            return api_errors.in_error(self.name, self._standing.reason)
+            return api_errors.in_error(self.name, self.standing.reason)
         return None
 
     @property
@@ -181,8 +182,8 @@ class Revision:
             views,
             stopped=self.spec.stopped or self.deleting,
             wanted=self._scale.wanted,
-            failures=self._standing.failures,
-            was_ready=self._standing.was_ready,
+            failures=self.standing.failures,
+            was_ready=self.standing.was_ready,
             asked=self.starts.asked or any(view.current for view in views),
         )
         dying = any(replica.state == "failed" and not replica.heard for replica in self.pool.replicas.values())
@@ -237,12 +238,12 @@ class Revision:
     async def _step(self) -> None:
         now = _now()
         demand = self.pool.take_peak_demand()
-        self._standing.forgive(self.pool.replicas.values(), now=now)
-        failures = self._standing.failures
+        self.standing.forgive(self.pool.replicas.values(), now=now)
+        failures = self.standing.failures
         if self.spec.stopped or self.deleting:
             self._scale = Scale()
         else:
-            unproven = scaling.unproven_replicas(self._views(), failures, was_ready=self._standing.was_ready)
+            unproven = scaling.unproven_replicas(self._views(), failures, was_ready=self.standing.was_ready)
             self._scale = scaling.rescale(self._scale, self.policy, demand=demand, now=now, unproven=unproven)
         actions = scaling.reconcile(
             self._views(),
@@ -314,7 +315,7 @@ class Revision:
             replica.ready_since = now
             log_event("replica_ready", endpoint=self.name, replica=replica.name, after_s=round(now - replica.since, 3))
         if replica.process.spec_digest == self.digest:
-            self._standing.was_ready = True
+            self.standing.was_ready = True
             if first:
                 self._scale = scaling.became_ready(self._scale, self.policy, self._views(), now=now)
             if (seen := self.starts.ended(replica, now=now)) is not None:
@@ -329,7 +330,7 @@ class Revision:
         replica.pid = process.pid
         if replica.process.spec_digest == self.digest:
             self._count_failure(f"the process of {replica.name} died")
-        if self._standing.failures.too_many:
+        if self.standing.failures.too_many:
             self._fail(replica, "its process died again and again")
             return
         replica.state, replica.message = "starting", "its process died and was started again"
@@ -346,9 +347,9 @@ class Revision:
         self._kick.set()
 
     def _count_failure(self, reason: str) -> None:
-        self._standing.failed(reason, now=_now())
+        self.standing.failed(reason, now=_now())
         self._means.metrics.replica_failures.labels(self.name, self.number).inc()
-        failures = self._standing.failures.count
+        failures = self.standing.failures.count
         log_event("replica_failed", endpoint=self.name, revision=self.number, reason=reason, failures=failures)
 
     def _let_go(self, replica: Replica) -> None:
@@ -363,7 +364,7 @@ class Revision:
             tail = await leaving.last_words(replica, self._means)
             replica.heard = True
             if replica.process.spec_digest == self.digest and tail:
-                self._standing.reason = f"{replica.name}: {replica.message}\n{tail}"
+                self.standing.reason = f"{replica.name}: {replica.message}\n{tail}"
             self._refuse_if_in_error()
         else:
             await leaving.drain(replica, timeout_s=self._means.config.serving.drain_timeout_s)
@@ -373,8 +374,8 @@ class Revision:
 
     def _refuse_if_in_error(self) -> None:
         """Tell those who wait in vain."""
-        if self._standing.failures.too_many and not self.can_answer:
-            self.pool.refuse(api_errors.in_error(self.name, self._standing.reason))
+        if self.standing.failures.too_many and not self.can_answer:
+            self.pool.refuse(api_errors.in_error(self.name, self.standing.reason))
 
     def _views(self) -> list[ReplicaView]:
         return [replica.view(self.digest) for replica in self.pool.replicas.values()]
@@ -385,10 +386,10 @@ class Revision:
         state = self.state
         earlier = any(not view.current and view.state == "ready" for view in self._views())
         parts = []
-        if self._standing.reason and state != EndpointState.STOPPED:
-            parts.append(self._standing.reason)
+        if self.standing.reason and state != EndpointState.STOPPED:
+            parts.append(self.standing.reason)
         if earlier and state in (EndpointState.STARTING, EndpointState.PENDING, EndpointState.ERROR):
-            parts.append("replicas of the earlier spec still answer")
+            parts.append(STILL_ANSWER)
         if state == EndpointState.RUNNING and self.asleep:
             kept = any(replica.state == "asleep" for replica in self.pool.replicas.values())
             parts.append(f"asleep{', its weights in main memory' if kept else ''}: the first request wakes it")

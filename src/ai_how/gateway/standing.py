@@ -15,11 +15,24 @@ from ai_how.gateway.scaling import Failures
 
 @dataclass(kw_only=True)
 class Standing:
-    """``was_ready``: it has served before, so that it sleeps at zero replicas. ``reason`` is of the last failure."""
+    """``was_ready``: it has served before, so that it sleeps at zero replicas. ``reason`` is of the last failure.
 
-    was_ready: bool
+    ``from_start``: it was started in this life of the gateway, so that all its replicas were seen.
+    """
+
+    was_ready: bool = False
+    from_start: bool = True
     failures: Failures = field(default_factory=Failures)
     reason: str = ""
+
+    @property
+    def never_ready(self) -> bool:
+        """Whether it is known that it has never served."""
+        return self.from_start and not self.was_ready
+
+    def begin_anew(self) -> None:
+        """It follows a spec that needs other replicas."""
+        self.was_ready, self.from_start = False, True
 
     def forget_failures(self) -> None:
         self.failures, self.reason = Failures(), ""

@@ -23,6 +23,7 @@ from ai_how.endpoints.rollout.journal import (
     earlier,
     ended,
     explained,
+    fate_when_replaced,
     history,
     outlived,
     parts,
@@ -336,7 +337,11 @@ def _write_end(endpoints: RollingEndpoints, name: str, *, kept: int, gone: int, 
     journal = serves(journal, kept)
     if kept > gone:
         journal = explained(journal, kept, why)
-        journal = ended(journal, gone, Outcome.REPLACED, at=at, why=f"replaced by revision {kept}")
+        outcome, end = Outcome.REPLACED, f"replaced by revision {kept}"
+        left = next((one for one in endpoints.revisions(name) if one.number == gone), None)
+        if left is not None:
+            outcome, end = fate_when_replaced(left, why=end)
+        journal = ended(journal, gone, outcome, at=at, why=end)
     else:
         journal = ended(journal, gone, Outcome.ROLLED_BACK, at=at, why=why)
     endpoints.keep_journal(name, replace(journal, rollout=None))

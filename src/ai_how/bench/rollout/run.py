@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import textwrap
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -34,15 +33,13 @@ from ai_how.bench.rollout.report import Report, Result, StepReport
 from ai_how.bench.stopping import until_stopped
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.checks import Check
-from ai_how.endpoints.rollout.journal import BEAT_S, Options, RollingEndpoints, Rollout
+from ai_how.endpoints.rollout.journal import BEAT_S, Options, RollingEndpoints, Rollout, in_one_line
 from ai_how.endpoints.types import EndpointSpec
 from ai_how.errors import AiHowError, ConflictError
 
 OnUnmeasured = Literal["", "hold", "promote", "rollback"]
 Say = Callable[[str], None]
 Value = TypeVar("Value")
-_LONGEST_WHY = 500
-"""An engine that does not start may say much; its log has all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +137,7 @@ async def _go_on(run: Run, rollout: Rollout, machine: Machine) -> Report:
         # somebody else has ended it meanwhile: theirs is the last word
         raise
     except AiHowError as error:
-        ended = "rolled back", _short(f"{error.brief}.\n{error.evidence}")
+        ended = "rolled back", in_one_line(f"{error.brief}.\n{error.evidence}")
     except BaseException:
         await asyncio.shield(_end(run, progress, "interrupted", "this command failed"))
         raise
@@ -258,11 +255,6 @@ async def _end(run: Run, progress: _Progress, result: Result, why: str) -> None:
     else:
         run.say(f"back to revision {old}")
         await asyncio.to_thread(moves.keep_only, run.endpoints, run.name, kept=old, gone=new, why=why)
-
-
-def _short(said: str) -> str:
-    """In one line, what was said twice once."""
-    return textwrap.shorten(" ".join(dict.fromkeys(said.splitlines())), _LONGEST_WHY, placeholder=" ...")
 
 
 def _step_report(share: int, found: Measurement) -> StepReport:

@@ -6,14 +6,15 @@ Whoever serves the endpoint keeps the journal with it, so that any command sees 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from ai_how.endpoints.interface import Endpoints, Revision
-from ai_how.endpoints.types import EndpointSpec
+from ai_how.endpoints.interface import STILL_ANSWER, Endpoints, Revision
+from ai_how.endpoints.types import EndpointSpec, EndpointState
 
 KEPT = 20
 """How many revisions are remembered."""
@@ -21,6 +22,8 @@ BEAT_S = 5.0
 """So often a command that drives a rollout says that it does."""
 DRIVEN_S = 4 * BEAT_S
 """One that was heard of within this time may still run: a busy machine is slow."""
+_LONGEST_WHY = 500
+"""An engine that does not start may say much; its log has all of it."""
 
 
 class Outcome(StrEnum):
@@ -30,6 +33,12 @@ class Outcome(StrEnum):
     SERVING = "serving"
     REPLACED = "replaced"
     ROLLED_BACK = "rolled back"
+    COULD_NOT_START = "could not start"
+    NEVER_READY = "never ready"
+
+
+Fate = tuple[Outcome, str]
+"""What becomes of a revision, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,16 +167,33 @@ def after_removal(journal: Journal, number: int, *, at: str) -> Journal:
     return ended(journal, number, outcome, at=at)
 
 
+def in_one_line(said: str) -> str:
+    """Why something happened, for a journal: what was said twice once, and not too much."""
+    return textwrap.shorten(" ".join(dict.fromkeys(said.splitlines())), _LONGEST_WHY, placeholder=" ...")
+
+
+def fate_when_replaced(revision: Revision, *, why: str) -> Fate:
+    """What to remember of a revision when another takes its place: one that was never ready has not served."""
+    if revision.was_ready:
+        return Outcome.REPLACED, why
+    said = "\n".join(line for line in revision.message.splitlines() if line != STILL_ANSWER)
+    if revision.state is EndpointState.ERROR:
+        return Outcome.COULD_NOT_START, in_one_line(said)
+    return Outcome.NEVER_READY, in_one_line(f"{why} before it was ready\n{said}")
+
+
 def history(journal: Journal, revisions: tuple[Revision, ...]) -> tuple[Entry, ...]:
-    """All that is known of an endpoint's revisions: what was remembered, and those that run but never were."""
+    """All that is known of an endpoint's revisions: what was remembered, and those that run but never were.
+
+    Of one that serves and is in error, why is what is said of the error.
+    """
     known = {entry.number: entry for entry in journal.history}
     for revision in revisions:
         outcome = Outcome.SERVING if revision.share_percent == 100 else Outcome.UNDER_WAY
         unknown = Entry(
             number=revision.number, spec=revision.spec, started_at=revision.spec.created_at, outcome=outcome
         )
-        # a change in place may have kept the number: what runs is what counts
-        known[revision.number] = replace(known.get(revision.number, unknown), spec=revision.spec)
+        known[revision.number] = _seen(known.get(revision.number, unknown), revision)
     return tuple(known[number] for number in sorted(known))
 
 
@@ -200,6 +226,16 @@ def earlier(entries: tuple[Entry, ...], *, serving: int) -> Entry | None:
     """The revision to go back to: the newest one that has served before the present one; None where there is none."""
     served = [entry for entry in entries if entry.number < serving and entry.outcome is Outcome.REPLACED]
     return max(served, key=lambda entry: entry.number, default=None)
+
+
+def _seen(entry: Entry, revision: Revision) -> Entry:
+    """What is known of a revision that runs, with how it does."""
+    # a change in place may have kept the number: what runs is what counts
+    entry = replace(entry, spec=revision.spec)
+    if entry.outcome is not Outcome.SERVING or revision.state is not EndpointState.ERROR:
+        return entry
+    outcome = Outcome.SERVING if revision.was_ready else Outcome.COULD_NOT_START
+    return replace(entry, outcome=outcome, why=in_one_line(revision.message) or entry.why)
 
 
 def _changed(journal: Journal, number: int, change: Callable[[Entry], Entry]) -> Journal:
