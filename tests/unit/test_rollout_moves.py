@@ -74,7 +74,7 @@ def test_a_full_disk_names_the_command_that_ends_the_rollout(finish: str, said: 
     assert raised.value.brief.startswith("the rollout of m could not be ended: the disk is full")
     assert "MiB are free there" in raised.value.evidence
     assert "ai-how deploy status m" in raised.value.evidence
-    assert raised.value.next_step == f"mend that, then: {said}"
+    assert raised.value.next_step == f"free some space, then: {said}"
     assert endpoints.shares == {1: 90, 2: 10}
     # once there is space, that command finds what it needs
     endpoints.full = False

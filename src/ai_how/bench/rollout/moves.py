@@ -385,11 +385,12 @@ def _again(move: Callable[[], None], name: str, finish: str = "") -> None:
                 ) from error
             time.sleep(_PAUSE_S)
         except ProviderError as error:
-            # what it says to do next is for who called it: the same command again is not what ends a rollout
+            # the same command again is not what ends a rollout
+            mend = error.next_step.removesuffix(", then run the same command again") or "mend that"
             raise ProviderError(
                 f"the rollout of {name} could not be ended: {error.brief}",
                 evidence=f"{error.evidence}\nsee how its shares stand: ai-how deploy status {name}".strip(),
-                next_step=f"mend that, then: {finish}",
+                next_step=f"{mend}, then: {finish}",
             ) from error
         else:
             return
