@@ -212,7 +212,7 @@ def _serving_command(version: RegisteredVersion) -> str:
     elif not base or not Path(base).is_dir():
         base = ""
     name = near_name(base.rstrip("/").rpartition("/")[2]) or "NAME"
-    tag = near_name(version.name)[:20].strip("-")
+    tag = near_name(version.name)[:20].strip("-") or "TAG"
     where = shlex.quote(base) if base else "BASE"
     return f"ai-how deploy up --model-path {where} --name {name} --adapter {tag}={ref}"
 
