@@ -23,7 +23,7 @@ from ai_how.endpoints.wire import spec_from_json
 from ai_how.errors import SpecError
 from ai_how.gateway.adapters import for_replica, has_loaded, in_force
 from ai_how.gateway.backend import ReplicaProcess
-from ai_how.models.types import ModelFormat, ModelInfo, RegisteredVersion, Stores
+from ai_how.models.types import NOT_REGISTERED, ModelFormat, ModelInfo, RegisteredVersion, Stores
 
 SPEC = EndpointSpec(
     name="smol",
@@ -76,6 +76,18 @@ def test_what_cannot_share_a_base_is_refused() -> None:
         served_adapters([law], version=version("q4", ModelFormat.GGUF), base=None)
     assert "gguf" in caught.value.evidence
     assert served_adapters([], version=version("q4", ModelFormat.GGUF), base=None) == ()
+
+
+def test_what_is_not_registered_yet_is_called_by_where_it_is() -> None:
+    law = WantedAdapter(tag="legal", version=version("law"))
+    whole, small = (
+        replace(one, version=NOT_REGISTERED, source=source)
+        for one, source in ((FULL, "/models/whole"), (version("q4", ModelFormat.GGUF), "/models/q4.gguf"))
+    )
+    with pytest.raises(SpecError, match="^/models/whole is no adapter"):
+        served_adapters([replace(law, version=whole)], version=FULL, base=None)
+    with pytest.raises(SpecError, match="^/models/q4.gguf cannot be the base"):
+        served_adapters([law], version=small, base=None)
 
 
 def test_a_base_that_is_named_for_a_whole_model_does_not_make_an_adapter_of_it() -> None:

@@ -56,7 +56,12 @@ class ModelSources:
         if not _is_local(source):
             found = self._registered(source)
             return ServedModel(
-                name=found.name, version=found.version, uri=found.uri, digest=found.digest, info=found.info
+                name=found.name,
+                version=found.version,
+                uri=found.uri,
+                digest=found.digest,
+                info=found.info,
+                source=found.source,
             )
         checkpoint = inspect(Path(source).expanduser())
         for warning in checkpoint.warnings:
@@ -66,7 +71,14 @@ class ModelSources:
         uri = uri_in(self._bucket, name, manifest.digest)
         push = for_this_site(f"ai-how model push {shlex.quote(source)} --name {name}")
         note(f"{source} must be in the store before: {push}")
-        return ServedModel(name=name, version=NOT_REGISTERED, uri=uri, digest=manifest.digest, info=checkpoint.info)
+        return ServedModel(
+            name=name,
+            version=NOT_REGISTERED,
+            uri=uri,
+            digest=manifest.digest,
+            info=checkpoint.info,
+            source=source,
+        )
 
     def memory(self, source: str, base: str | None) -> ModelInMemory:
         """What it takes when it is loaded."""

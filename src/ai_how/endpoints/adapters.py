@@ -13,7 +13,7 @@ from ai_how.capacity.model_memory import ModelInMemory
 from ai_how.endpoints.types import EndpointSpec, ServedAdapter
 from ai_how.errors import SpecError
 from ai_how.models.shape import DEFAULT_RANK
-from ai_how.models.types import ModelFormat, ModelInfo
+from ai_how.models.types import NOT_REGISTERED, ModelFormat, ModelInfo
 
 
 class Version(Protocol):
@@ -29,6 +29,8 @@ class Version(Protocol):
     def digest(self) -> str: ...
     @property
     def info(self) -> ModelInfo: ...
+    @property
+    def source(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ def _check_base(tag: str, base: Version) -> None:
     if base.info.format is ModelFormat.HUGGING_FACE:
         return
     raise SpecError(
-        f"{base.name}/{base.version} cannot be the base of adapter {tag}",
+        f"{_called(base)} cannot be the base of adapter {tag}",
         evidence=f"its format is {base.info.format}; adapters share a Hugging Face checkpoint",
         next_step="name one: model_source with model_type: full, or base_model with model_type: adapter",
     )
@@ -71,7 +73,7 @@ def _served(wanted: WantedAdapter) -> ServedAdapter:
     version = wanted.version
     if version.info.format is not ModelFormat.PEFT_ADAPTER:
         raise SpecError(
-            f"{version.name}/{version.version} is no adapter, and cannot be served as {wanted.tag}",
+            f"{_called(version)} is no adapter, and cannot be served as {wanted.tag}",
             evidence=f"its format is {version.info.format}",
             next_step="give a whole model an endpoint of its own: ai-how deploy up --model-path ...",
         )
@@ -84,6 +86,11 @@ def _served(wanted: WantedAdapter) -> ServedAdapter:
         rank=wanted.rank,
         model_ref=wanted.model_ref,
     )
+
+
+def _called(version: Version) -> str:
+    """What a user knows a version by: before it is registered, where its files are."""
+    return version.source if version.version == NOT_REGISTERED else f"{version.name}/{version.version}"
 
 
 def base_warnings(version: Version, wanted: Sequence[WantedAdapter]) -> tuple[str, ...]:

@@ -17,13 +17,14 @@ ENGINE = "vllm"
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """A model to be served. ``version`` is the registry's, ``uri`` its ``s3://`` folder."""
+    """A model to be served. ``version`` is the registry's, ``uri`` its ``s3://`` folder, ``source`` where it was."""
 
     name: str
     version: int
     uri: str
     digest: str
     info: ModelInfo
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
