@@ -86,6 +86,14 @@ def test_on_this_machine_what_is_done_once_is_said_to_be_done() -> None:
     assert said(start(notes=kept, fetch=1.5, convert=3, load=2), replace(HERE, quantized=True)) == {}
 
 
+def test_a_base_of_adapters_is_not_told_to_become_a_gguf_file_which_takes_none() -> None:
+    converted = start(notes={StageName.CONVERT: "converted"}, start=0.2, convert=3, load=2)
+    assert [piece for piece in advise(converted, HERE) if "GGUF" in piece.how]
+    found = advise(converted, replace(HERE, adapters=True))
+    assert found
+    assert not [piece for piece in found if "GGUF" in piece.how]
+
+
 def test_seconds_that_are_not_worth_a_word_get_none() -> None:
     assert "have a node with a free GPU ready" not in said(POD, CLUSTER)
     assert "have a node with a free GPU ready" in said(start(schedule=30, load=12), CLUSTER)

@@ -123,6 +123,7 @@ def _served(spec: EndpointSpec, serving: ServingSite) -> Served:
         gpu=spec.hardware.accelerator != "cpu",
         min_replicas=spec.autoscaling.min_replicas,
         quantized=info.dtype.lower() not in _UNQUANTIZED,
+        adapters=bool(spec.adapters or spec.adapter_base_uri),
         sleeps=wishes.when_idle == "sleep",
         streams=wishes.loader == "streamer",
         keeps_weights=wishes.node_cache_gib > 0,

@@ -21,8 +21,9 @@ _KEEPS_CLAIM = "let the endpoint run on one node: it gets a volume for it there;
 class Served:
     """What was started: by which engine, where, and how many replicas are kept when nobody asks.
 
-    The last four are what the site has on already: ``serving.when_idle: sleep``, ``serving.loader: streamer``,
-    ``serving.node_cache_gib`` and ``serving.keep_image``.
+    ``adapters``: it is a base with LoRA adapters, which a GGUF file cannot be. The last four are what the site has on
+    already: ``serving.when_idle: sleep``, ``serving.loader: streamer``, ``serving.node_cache_gib`` and
+    ``serving.keep_image``.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Served:
     cluster: bool
     min_replicas: int
     quantized: bool = False
+    adapters: bool = False
     gpu: bool = True
     sleeps: bool = False
     streams: bool = False
@@ -83,11 +85,11 @@ def _here(found: Waterfall, served: Served) -> Iterator[Advice]:
         yield Advice(
             what="nothing to do: the conversion is kept",
             saves_at_most_s=found.took_s(StageName.CONVERT),
-            how="the next start reads it; or push a GGUF file",
+            how="the next start reads it" + ("" if served.adapters else "; or push a GGUF file"),
             price="disk: the size of the model once more",
             source="this start",
         )
-    if served.engine == "llamacpp" and not served.quantized:
+    if served.engine == "llamacpp" and not served.quantized and not served.adapters:
         yield Advice(
             what="serve a smaller quantisation: half the bytes, half the reading",
             saves_at_most_s=found.took_s(StageName.LOAD) / 2,
