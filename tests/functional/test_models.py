@@ -95,6 +95,14 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_name_that_gets_a_version_of_another_kind_is_warned_of(stores: Stores, tmp_path: Path) -> None:
+    adapter = write_tiny_adapter(tmp_path / "adapter")
+    whole, other = (write_tiny_checkpoint(tmp_path / f"m{seed}", seed=seed) for seed in (1, 2))
+    said = [push(stores, source, "mixed").warnings for source in (adapter, whole, whole, other)]
+    assert [len(lines) for lines in said] == [0, 1, 0, 0]
+    assert "mixed/2 is a whole model, mixed/1 is an adapter" in said[1][0]
+
+
 def test_a_pushed_model_is_registered_with_what_is_known_of_it(stores: Stores, tmp_path: Path) -> None:
     source = write_sharded(tmp_path / "m")
     report = push(stores, source, "described", aliases=["champion"])

@@ -19,7 +19,7 @@ from ai_how.models.manifest import LocalModel, build_manifest
 from ai_how.models.meter import Progress
 from ai_how.models.object_store import delete_model, download_model, model_uri, upload_model
 from ai_how.models.registry import Registry, check_alias, check_name
-from ai_how.models.types import NOT_REGISTERED, RegisteredVersion, Stores
+from ai_how.models.types import NOT_REGISTERED, ModelFormat, RegisteredVersion, Stores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def push(
         registered=registered,
         sent_bytes=sent.sent_bytes,
         skipped=checkpoint.skipped,
-        warnings=checkpoint.warnings,
+        warnings=(*checkpoint.warnings, *(_other_kind(looked.existing, version) if registered else ())),
     )
 
 
@@ -226,6 +226,17 @@ def _local(source: str, stores: Stores) -> tuple[Path, str]:
         )
     path = Path(source).expanduser()
     return path, str(path.absolute())
+
+
+def _other_kind(before: Sequence[RegisteredVersion], new: RegisteredVersion) -> tuple[str, ...]:
+    """What to say where a name that meant an adapter means a whole model from now on, or the other way round."""
+    newest = max(before, key=lambda one: one.version, default=new)
+    was, is_now = (one.info.format is ModelFormat.PEFT_ADAPTER for one in (newest, new))
+    if was == is_now:
+        return ()
+    kinds = {True: "an adapter", False: "a whole model"}
+    said = f"{new.name}/{new.version} is {kinds[is_now]}, {newest.name}/{newest.version} is {kinds[was]}"
+    return (f"{said}: {new.name} alone means the champion, or else the newest; use another name to keep them apart",)
 
 
 def _same(versions: Sequence[RegisteredVersion], model: LocalModel, uri: str) -> RegisteredVersion | None:
