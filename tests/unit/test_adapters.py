@@ -84,9 +84,9 @@ def test_what_is_not_registered_yet_is_called_by_where_it_is() -> None:
         replace(one, version=NOT_REGISTERED, source=source)
         for one, source in ((FULL, "/models/whole"), (version("q4", ModelFormat.GGUF), "/models/q4.gguf"))
     )
-    with pytest.raises(SpecError, match="^/models/whole is no adapter"):
+    with pytest.raises(SpecError, match=r"^/models/whole is no adapter"):
         served_adapters([replace(law, version=whole)], version=FULL, base=None)
-    with pytest.raises(SpecError, match="^/models/q4.gguf cannot be the base"):
+    with pytest.raises(SpecError, match=r"^/models/q4\.gguf cannot be the base"):
         served_adapters([law], version=small, base=None)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ai_how.errors import SpecError
 from ai_how.models.checkpoint import inspect
 from ai_how.models.types import ModelFormat
 from tests.checkpoints import LEFTOVERS, write_gguf, write_leftovers, write_sharded
-from tests.tiny_model import write_tiny_adapter, write_tiny_checkpoint
+from tests.tiny_model import write_safetensors, write_tiny_adapter, write_tiny_checkpoint
 
 
 @pytest.fixture
@@ -225,6 +227,60 @@ def test_each_problem_is_named(
     make(folder)
     damage(folder)
     assert said in refusal(folder).evidence
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        *[({"r": r}, "not a rank") for r in (0, -4, "four", 4.0, True, None)],
+        *[({"lora_alpha": alpha}, "not a number") for alpha in ("sixteen", [1], None, math.nan, math.inf, 10**400)],
+        ({"alpha_pattern": {"q_proj": "x"}}, "alpha_pattern has 'x' for q_proj: its values are numbers"),
+        ({"alpha_pattern": {"q_(proj": 1}}, "alpha_pattern: q_(proj is no regular expression"),
+        ({"rank_pattern": 3}, "rank_pattern is 3, not a mapping"),
+        ({"rank_pattern": {"q_proj": 0}}, "rank_pattern has 0 for q_proj: its values are ranks"),
+        ({"rank_pattern": {"layers.1.mlp.down_proj": 8}}, "model.layers.1.mlp.down_proj has rank 4 in the weights, 8"),
+        ({"r": 64}, "has rank 4 in the weights, 64 in the configuration; so have 7 more modules"),
+        ({"use_rslora": "false"}, "neither true nor false"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save names lm_head, but the weights have no tensor of it"),
+        ({"modules_to_save": "lm_head"}, "not a list of names"),
+        ({"target_modules": ["nothing_proj"]}, "holds no tensors"),
+    ],
+)
+def test_an_adapter_that_contradicts_itself_is_refused(folder: Path, settings: dict[str, Any], said: str) -> None:
+    assert said in refusal(write_tiny_adapter(folder, **settings)).evidence
+
+
+@pytest.mark.parametrize("targets", [None, 3, [1]])
+def test_what_was_trained_must_be_said(folder: Path, targets: Any) -> None:
+    config = write_tiny_adapter(folder) / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"target_modules": targets}))
+    assert "target_modules is" in refusal(folder).evidence
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora_alpha": 16 * 2**0.5, "use_rslora": True},  # as PEFT converts PiSSA
+        {"rank_pattern": {}, "alpha_pattern": {}, "layers_to_transform": None},
+        {"rank_pattern": None, "alpha_pattern": {"q_proj": 1.5, "^model.layers.0.mlp.down_proj": 64}},
+        {"r": 16, "rank_pattern": {"q_proj|k_proj": 4, r"model\.layers\.\d+\.self_attn.v_proj": 4, "mlp.down_proj": 4}},
+        {"target_modules": "all-linear|q_proj"},
+        {"target_modules": r".*\.(q_proj|v_proj)"},
+        {"target_modules": None, "target_parameters": ["mlp.experts.down_proj"], "r": 2},
+        {"target_modules": [], "lora_alpha": 0},
+        {"modules_to_save": []},
+        {"modules_to_save": ["classifier", "score"], "task_type": "SEQ_CLS"},
+        {"peft_type": "IA3", "r": None, "lora_alpha": None, "target_modules": None},
+    ],
+)
+def test_what_peft_writes_is_no_problem(folder: Path, settings: dict[str, Any]) -> None:
+    write_tiny_adapter(folder)
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | settings))
+    if settings.get("modules_to_save"):
+        header = {"base_model.model.score.weight": np.zeros((2, 64), np.float32)}
+        write_safetensors(folder / "adapter_model.safetensors", header, "F32")
+    assert inspect(folder).info.format is ModelFormat.PEFT_ADAPTER
 
 
 def test_all_problems_are_reported_at_once(folder: Path) -> None:

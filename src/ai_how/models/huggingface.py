@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ai_how.errors import SpecError
-from ai_how.models import safetensors
+from ai_how.models import lora_config, safetensors
 from ai_how.models.findings import Findings
 from ai_how.models.types import ModelFormat, ModelInfo
 
@@ -28,6 +28,7 @@ _CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 # config.json names the longest context differently from one family to the next
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 _COPY_AGAIN = "copy the file again from where the model was trained"
+_COPY_BOTH = f"copy {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} again, both from the same training"
 _AS_SAFETENSORS = "save it again as safetensors: model.save_pretrained(FOLDER, safe_serialization=True)"
 
 
@@ -63,10 +64,12 @@ def inspect_adapter(folder: Path, names: Collection[str], found: Findings) -> tu
             f"{ADAPTER_CONFIG}: it names no base model",
             next_step=f'add "base_model_name_or_path": "NAME" to {ADAPTER_CONFIG}',
         )
-    tensors: list[safetensors.Tensor] = []
+    tensors: dict[str, safetensors.Tensor] = {}
     if ADAPTER_WEIGHTS in names:
         with found.of_file(ADAPTER_WEIGHTS, next_step=_COPY_AGAIN):
-            tensors = list(safetensors.read_header(folder / ADAPTER_WEIGHTS).tensors.values())
+            tensors = safetensors.read_header(folder / ADAPTER_WEIGHTS).tensors
+            for problem in lora_config.problems(config, {name: tensor.shape for name, tensor in tensors.items()}):
+                found.problem(problem, next_step=_COPY_BOTH)
     else:
         _no_weights(ADAPTER_WEIGHTS, names, found)
     if WEIGHTS in names or INDEX in names:
@@ -74,7 +77,7 @@ def inspect_adapter(folder: Path, names: Collection[str], found: Findings) -> tu
             "it holds both a full model and an adapter",
             next_step=f"push the adapter from a folder of its own, or remove {ADAPTER_CONFIG}",
         )
-    parameters, dtype = safetensors.summary(tensors)
+    parameters, dtype = safetensors.summary(list(tensors.values()))
     info = ModelInfo(
         format=ModelFormat.PEFT_ADAPTER,
         architecture=str(config.get("peft_type") or "unknown"),
