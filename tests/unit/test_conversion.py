@@ -19,6 +19,7 @@ from ai_how.endpoints.engines.base import EngineHost, ReplicaLaunch
 from ai_how.endpoints.engines.gguf_tokenizer import load_vocabulary
 from ai_how.endpoints.engines.hf_to_gguf import convert
 from ai_how.endpoints.engines.llamacpp import LlamaCpp
+from ai_how.endpoints.engines.lora import check_sizes
 from ai_how.endpoints.engines.safetensors import open_checkpoint
 from ai_how.errors import SpecError
 from ai_how.models.types import ModelFormat, ModelInfo
@@ -224,7 +225,8 @@ def test_an_adapter_that_cannot_be_merged_is_refused(settings: dict[str, Any], r
         ("model.layers.9.mlp.up_proj.lora_A.weight", (4, HIDDEN), False, "no such tensor"),
         ("model.layers.0.mlp.up_proj.lora_A.weight", (4, HIDDEN), False, "lacks its partner"),
         ("model.embed_tokens.lora_embedding_A", (4, VOCABULARY), False, "not a linear layer's"),
-        ("lm_head.weight", (VOCABULARY + 8, HIDDEN), False, "its size is not the base's"),
+        ("lm_head.weight", (VOCABULARY + 8, HIDDEN), False, "it is for 648 x 64, the base has 640 x 64"),
+        ("model.layers.0.mlp.up_proj.lora_A.weight", (5, HIDDEN), False, "has rank 5 in the weights"),
         ("model.embed_tokens.weight", (VOCABULARY, HIDDEN), True, "ties together"),
     ],
 )
@@ -240,7 +242,52 @@ def test_an_adapter_that_does_not_fit_is_refused(
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     checkpoint = write_tiny_checkpoint(tmp_path / "base", intermediate_size=192)
-    assert "is it the right base model?" in refusal_of(checkpoint, write_tiny_adapter(tmp_path / "adapter"))
+    adapter = write_tiny_adapter(tmp_path / "adapter")
+    said = refusal_of(checkpoint, adapter)
+    assert "was trained on another base\nit is for 64 x 128, the base has 64 x 192" in said
+    assert said.endswith("serve it on the base that it was trained on: tiny")
+    with pytest.raises(SpecError, match="was trained on another base"):
+        check_sizes(adapter, checkpoint)
+    check_sizes(adapter, write_tiny_checkpoint(tmp_path / "its-base"))
+
+
+def test_sizes_of_what_only_an_engine_can_judge_are_left_to_it(tmp_path: Path) -> None:
+    checkpoint = write_tiny_checkpoint(tmp_path / "base", intermediate_size=192)
+    check_sizes(write_tiny_adapter(tmp_path / "dora", use_dora=True), checkpoint)
+    packed = {"model.layers.0.mlp.down_proj.weight": np.zeros((4096, 1), np.uint8)}
+    write_safetensors(checkpoint / "model.safetensors", packed, "U8")
+    check_sizes(write_tiny_adapter(tmp_path / "adapter"), checkpoint)
+
+
+@pytest.mark.parametrize("unsound", [np.nan, np.inf])
+def test_an_adapter_with_weights_that_are_no_numbers_is_refused(unsound: float, tmp_path: Path) -> None:
+    checkpoint = write_tiny_checkpoint(tmp_path / "base")
+    adapter = write_tiny_adapter(tmp_path / "adapter")
+    down, up = np.zeros((4, HIDDEN), np.float32), np.zeros((HIDDEN, 4), np.float32)
+    up[3, 2] = unsound
+    module = "model.layers.0.self_attn.q_proj"
+    tensors = {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
+    write_safetensors(adapter / "adapter_model.safetensors", tensors, "F32")
+    said = refusal_of(checkpoint, adapter)
+    assert f"1 of {up.size} are NaN or infinite ({module}.lora_B.weight)" in said
+
+
+def test_matrices_that_cannot_be_multiplied_are_refused(tmp_path: Path) -> None:
+    checkpoint = write_tiny_checkpoint(tmp_path / "base")
+    adapter = write_tiny_adapter(tmp_path / "adapter")
+    module = "model.layers.0.self_attn.q_proj"
+    shapes = {"A": (4, HIDDEN), "B": (HIDDEN, 5)}
+    tensors = {f"{module}.lora_{side}.weight": np.zeros(shape, np.float32) for side, shape in shapes.items()}
+    write_safetensors(adapter / "adapter_model.safetensors", tensors, "F32")
+    assert "cannot be multiplied: 64 x 5 and 4 x 64" in refusal_of(checkpoint, adapter)
+
+
+@pytest.mark.parametrize("settings", [{"lora_alpha": "sixteen"}, {"alpha_pattern": {"q_proj": "x"}}])
+def test_an_adapter_that_was_registered_before_it_was_checked_is_refused(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    checkpoint = write_tiny_checkpoint(tmp_path / "base")
+    assert "the adapter is damaged" in refusal_of(checkpoint, write_tiny_adapter(tmp_path / "adapter", **settings))
 
 
 def test_numbers_beyond_16_bit_floats_are_refused(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def _read(adapter: Path, checkpoint: Path) -> _Source:
     found = load_adapter(adapter, tensors, tied=shape.tied)
     if found.replacements:
         raise SpecError(
-            "this adapter cannot share its base with others",
+            "the adapter cannot share its base with others",
             evidence=f"it brings whole layers of its own (modules_to_save): {sorted(found.replacements)[0]}",
             next_step="give it an endpoint of its own (model_type: adapter), or serve both with vLLM on a GPU",
         )
@@ -73,7 +73,7 @@ def _require_same_tokens(adapter: Path, checkpoint: Path, size: int) -> None:
         return
     if load_vocabulary(adapter, size).tokens != load_vocabulary(checkpoint, size).tokens:
         raise SpecError(
-            "this adapter cannot share its base with others",
+            "the adapter cannot share its base with others",
             evidence="its tokenizer.json has other tokens than the base's",
             next_step="give it an endpoint of its own (model_type: adapter)",
         )
