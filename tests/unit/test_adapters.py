@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -18,12 +19,16 @@ from ai_how.endpoints.adapters import WantedAdapter, base_warnings, removal_note
 from ai_how.endpoints.deploy import serves_alike
 from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.engines.chat_template import agreed_template, read_template
+from ai_how.endpoints.engines.llamacpp import LlamaCpp
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus, ServedAdapter, loaded_names, served_text
 from ai_how.endpoints.wire import spec_from_json
 from ai_how.errors import SpecError
 from ai_how.gateway.adapters import for_replica, has_loaded, in_force
 from ai_how.gateway.backend import ReplicaProcess
+from ai_how.local.replica import _launch
+from ai_how.local.replicas import SupervisedReplicas
 from ai_how.models.types import NOT_REGISTERED, ModelFormat, ModelInfo, RegisteredVersion, Stores
+from tests.tiny_model import write_safetensors, write_tiny_adapter, write_tiny_checkpoint
 
 SPEC = EndpointSpec(
     name="smol",
@@ -257,3 +262,31 @@ def test_one_template_for_all(tmp_path: Path) -> None:
         agreed_template(base, {"a": first}, base_is_served=True)
     with pytest.raises(SpecError, match="their chat templates differ"):
         agreed_template(base, {"a": first, "b": bare}, base_is_served=False)
+
+
+def test_a_replica_that_does_not_start_says_which_adapter_is_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    s3 = {"endpoint_url": "http://127.0.0.1:1", "region": "r", "bucket": "b", "env_file": ""}
+    made = SupervisedReplicas({"root": str(tmp_path), "site": "s", "serving": {}, "s3": s3})
+    bad = replace(LEGAL, tag="bad", model_name="smol-bad", model_version=1, model_digest="ef" * 32)
+    spec = replace(SPEC, adapters=(bad, LEGAL))
+    models = made.layout.cache / "models"
+    write_tiny_checkpoint(models / SPEC.model_digest)
+    write_tiny_adapter(models / LEGAL.model_digest)
+    misfit = write_tiny_adapter(models / bad.model_digest)
+    shapes = {"A": (4, 32), "B": (32, 4)}
+    of = "base_model.model.model.layers.0.self_attn.q_proj"
+    tensors = {f"{of}.lora_{side}.weight": np.zeros(shape, np.float32) for side, shape in shapes.items()}
+    write_safetensors(misfit / "adapter_model.safetensors", tensors, "F32")
+    (content,) = made._process("engine-smol-1", spec, 1, revision=1, gpus=()).files.values()
+    launch, fetched = _launch(json.loads(content))
+    assert not fetched
+    with pytest.raises(
+        SpecError, match=r"^adapter bad \(smol-bad/1\): the adapter was trained on another base"
+    ) as caught:
+        LlamaCpp().prepare(launch)
+    assert "it is for 32 x 32, the base has 64 x 64" in caught.value.evidence
+    assert "merge" not in str(caught.value)

@@ -73,10 +73,11 @@ def _launch(spec: dict[str, Any]) -> tuple[ReplicaLaunch, bool]:
         base_dir, base_fetched = _fetch(access, cache, spec["base_uri"], spec["base_digest"])
     scratch = _scratch(cache, loads.digest, spec.get("base_digest") if base_dir else None)
     adapters = []
-    for name, uri, digest in loads.adapters:
-        folder, new = _fetch(access, cache, uri, digest)
+    for one in loads.adapters:
+        folder, new = _fetch(access, cache, one.uri, one.digest)
         fetched = fetched or new
-        adapters.append(AdapterFiles(name=name, folder=folder, scratch_dir=_scratch(cache, digest, loads.digest)))
+        scratch_dir = _scratch(cache, one.digest, loads.digest)
+        adapters.append(AdapterFiles(name=one.name, folder=folder, scratch_dir=scratch_dir, version=one.version))
     launch = ReplicaLaunch(
         served_name=spec["served_name"],
         model_dir=model_dir,
@@ -93,22 +94,36 @@ def _launch(spec: dict[str, Any]) -> tuple[ReplicaLaunch, bool]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """An adapter: its name, its address and digest, and what it is registered as, where the spec says so."""
+
+    name: str
+    uri: str
+    digest: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Loads:
-    """The model that is loaded whole, and what lies beside it: name, address and digest of each adapter."""
+    """The model that is loaded whole, and the adapters that lie beside it."""
 
     uri: str
     digest: str
-    adapters: tuple[tuple[str, str, str], ...] = ()
+    adapters: tuple[_Stored, ...] = ()
 
 
 def _several(spec: dict[str, Any]) -> _Loads:
     """One base and all its adapters, the model itself among them where it is one."""
-    of_model = (spec["model_uri"], spec["model_digest"])
-    uri, digest = (spec["base_uri"], spec["base_digest"]) if spec.get("base_uri") else of_model
-    files = [*([of_model] if spec.get("base_uri") else []), *((one["uri"], one["digest"]) for one in spec["adapters"])]
+    itself = {"uri": spec["model_uri"], "digest": spec["model_digest"]}
+    is_adapter = bool(spec.get("base_uri"))
+    uri, digest = (spec["base_uri"], spec["base_digest"]) if is_adapter else (itself["uri"], itself["digest"])
     tags = [one["tag"] for one in spec["adapters"]]
-    names = loaded_names(spec["served_name"], tags, model_is_adapter=bool(spec.get("base_uri")))
-    adapters = tuple((name, *file) for name, file in zip(names, files, strict=True))
+    names = loaded_names(spec["served_name"], tags, model_is_adapter=is_adapter)
+    files = [*([itself] if is_adapter else []), *spec["adapters"]]
+    adapters = tuple(
+        _Stored(name=name, uri=file["uri"], digest=file["digest"], version=file.get("version", ""))
+        for name, file in zip(names, files, strict=True)
+    )
     return _Loads(uri=uri, digest=digest, adapters=adapters)
 
 

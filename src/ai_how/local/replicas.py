@@ -15,7 +15,7 @@ from ai_how.endpoints.cold_start.replica import ReplicaMarks, marks_from_json
 from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.engines.choose import engine_named
 from ai_how.endpoints.engines.host import observe_engine_host
-from ai_how.endpoints.types import EndpointSpec, Hardware, loaded_names
+from ai_how.endpoints.types import EndpointSpec, Hardware, ServedAdapter, loaded_names
 from ai_how.gateway.backend import NoFreeGpuError, ProcessState, ReplicaProcess
 from ai_how.gateway.resting import sleeps
 from ai_how.local.layout import Layout
@@ -198,7 +198,7 @@ class SupervisedReplicas:
             "model_digest": spec.model_digest,
             "base_uri": spec.adapter_base_uri,
             "base_digest": spec.adapter_base_digest,
-            "adapters": [{"tag": one.tag, "uri": one.model_uri, "digest": one.model_digest} for one in spec.adapters],
+            "adapters": [_stored(one) for one in spec.adapters],
             "cache": str(self.layout.cache),
             "gpus": list(gpus),
             "marks": str(self._marks_file(name)),
@@ -215,6 +215,12 @@ class SupervisedReplicas:
             ports={"engine": port},
             stop_wait_s=10,
         )
+
+
+def _stored(adapter: ServedAdapter) -> dict[str, str]:
+    """An adapter as the replica's process reads it."""
+    version = f"{adapter.model_name}/{adapter.model_version}"
+    return {"tag": adapter.tag, "uri": adapter.model_uri, "digest": adapter.model_digest, "version": version}
 
 
 def _adapter_names(name: str, tags: Iterable[str], *, base_uri: str | None) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ class LlamaCpp:
 
             _template(launch)
             for one in launch.adapters:
-                convert_adapter(one.folder, checkpoint, _adapter_file(one))
+                with one.named_in_errors():
+                    convert_adapter(one.folder, checkpoint, _adapter_file(one))
         convert(
             checkpoint,
             _converted_file(launch),
