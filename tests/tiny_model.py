@@ -70,7 +70,7 @@ def write_tiny_checkpoint(
     return folder
 
 
-def write_tiny_adapter(folder: Path, *, seed: int = 2, **settings: Any) -> Path:
+def write_tiny_adapter(folder: Path, *, seed: int = 2, rank: int = RANK, **settings: Any) -> Path:
     """Write a PEFT LoRA adapter for the tiny checkpoint that changes its answers; returns ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     targets = ["q_proj", "k_proj", "v_proj", "down_proj"]
@@ -78,7 +78,7 @@ def write_tiny_adapter(folder: Path, *, seed: int = 2, **settings: Any) -> Path:
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": "tiny",
-        "r": RANK,
+        "r": rank,
         "lora_alpha": ALPHA,
         "lora_dropout": 0.0,
         "bias": "none",
@@ -95,8 +95,8 @@ def write_tiny_adapter(folder: Path, *, seed: int = 2, **settings: Any) -> Path:
         module = name.removesuffix(".weight")
         if module.rpartition(".")[2] in config["target_modules"]:
             prefix = f"base_model.model.{module}"
-            tensors[f"{prefix}.lora_A.weight"] = _noise(random, (RANK, columns), 0.1)
-            tensors[f"{prefix}.lora_B.weight"] = _noise(random, (rows, RANK), 0.1)
+            tensors[f"{prefix}.lora_A.weight"] = _noise(random, (rank, columns), 0.1)
+            tensors[f"{prefix}.lora_B.weight"] = _noise(random, (rows, rank), 0.1)
     write_safetensors(folder / "adapter_model.safetensors", tensors, "F32")
     return folder
 

@@ -107,6 +107,12 @@ def test_adapters_share_one_base(site: SiteUnderTest, client: openai.OpenAI) -> 
         "model_source: checkpoint\nmodel_name: shared\nadapters: {legal: legal, support: support}\n"
         "test_prompts: [Hello]\n"
     )
+    write_tiny_checkpoint(site.folder / "narrow", hidden_size=32)
+    words = ("--model-path", "narrow", "--name", "narrow", "--adapter", "legal=legal")
+    refused = site.run("deploy", "up", *words, code=1).stderr
+    assert "adapter legal" in refused
+    assert "was trained on another base" in refused
+    assert site.run("model", "list", "--name", "narrow", "-o", "json").json() == []
     up = site.run("deploy", "up", "--config", "shared.yaml").stdout
     assert "model: shared, shared:legal, shared:support" in up
     assert "shared:legal > Hello" in up

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from ai_how.cli.app import root
+from ai_how.cli.deploy_adapters import _wanted, check_fit
 from ai_how.cli.deploy_up import _base
 from ai_how.cli.endpoint_table import endpoint_rows
 from ai_how.cli.model import _serving_command
@@ -262,6 +264,41 @@ def test_one_template_for_all(tmp_path: Path) -> None:
         agreed_template(base, {"a": first}, base_is_served=True)
     with pytest.raises(SpecError, match="their chat templates differ"):
         agreed_template(base, {"a": first, "b": bare}, base_is_served=False)
+
+
+def not_registered(name: str, folder: Path, format_: ModelFormat = ModelFormat.PEFT_ADAPTER) -> RegisteredVersion:
+    return cast(
+        "RegisteredVersion", replace(version(name, format_), version=NOT_REGISTERED, source=str(folder), digest=name)
+    )
+
+
+def test_an_adapter_of_another_base_is_refused_before_it_is_pushed(tmp_path: Path) -> None:
+    base = not_registered("base", write_tiny_checkpoint(tmp_path / "base"), ModelFormat.HUGGING_FACE)
+    narrow = not_registered("narrow", write_tiny_checkpoint(tmp_path / "n", hidden_size=32), ModelFormat.HUGGING_FACE)
+    adapter = not_registered("law", write_tiny_adapter(tmp_path / "law"))
+    stores = cast("Stores", SimpleNamespace(cache_dir=tmp_path / "cache"))
+    beside = [WantedAdapter(tag="legal", version=adapter)]
+    check_fit(beside, stores, name="chat", version=base, base=None)
+    with pytest.raises(SpecError, match=rf"^adapter legal \({tmp_path}/law\): the adapter was trained on another base"):
+        check_fit(beside, stores, name="chat", version=narrow, base=None)
+    with pytest.raises(SpecError, match=r"^adapter chat "):
+        check_fit([], stores, name="chat", version=adapter, base=narrow)
+    # where one of the two is not on this machine, the engine says it
+    check_fit(beside, stores, name="chat", version=version("far", ModelFormat.HUGGING_FACE), base=None)
+    # a registered one that a replica has fetched is
+    fetched = stores.cache_dir / "models" / "cd"
+    write_tiny_checkpoint(fetched, hidden_size=32)
+    with pytest.raises(SpecError, match="another base"):
+        check_fit(beside, stores, name="chat", version=replace(FULL, digest="cd"), base=None)
+
+
+def test_a_rank_that_has_no_room_is_refused_by_tag(tmp_path: Path) -> None:
+    big = not_registered("big", write_tiny_adapter(tmp_path / "big", r=1024))
+    stores = cast("Stores", SimpleNamespace(cache_dir=tmp_path / "cache"))
+    with pytest.raises(SpecError, match=r"^adapter legal \(.*/big\): adapter_config.json: r is 1024"):
+        _wanted("legal", big, stores)
+    ranked = _wanted("legal", not_registered("law", write_tiny_adapter(tmp_path / "law")), stores)
+    assert ranked.rank == 4
 
 
 def test_a_replica_that_does_not_start_says_which_adapter_is_why(

@@ -195,7 +195,7 @@ def test_an_adapter_is_put_on_its_base() -> None:
 
 def test_adapters_are_put_beside_their_base() -> None:
     write_tiny_adapter(Path("legal"))
-    write_tiny_adapter(Path("support"), seed=3, r=12, base_model_name_or_path="else")
+    write_tiny_adapter(Path("support"), seed=3, rank=12, base_model_name_or_path="else")
     Path("deploy.yaml").write_text(f"{DEPLOY}adapters:\n  legal: legal\n")
     done = export("--config", "deploy.yaml", "--adapter", "support=support")
     assert done.exit_code == 0, done.stderr

@@ -12,7 +12,9 @@ from ai_how.endpoints.types import TAG_PATTERN
 from ai_how.errors import AiHowError, SpecError
 
 if TYPE_CHECKING:
-    from ai_how.endpoints.adapters import WantedAdapter
+    from pathlib import Path
+
+    from ai_how.endpoints.adapters import Version, WantedAdapter
     from ai_how.endpoints.types import EndpointSpec, ServedAdapter
     from ai_how.models.types import RegisteredVersion, Stores
 
@@ -74,10 +76,52 @@ def find_adapters(
 
 
 def _wanted(tag: str, version: RegisteredVersion, stores: Stores, *, model_ref: str = "") -> WantedAdapter:
-    from ai_how.endpoints.adapters import WantedAdapter
+    from ai_how.endpoints.adapters import WantedAdapter, called, named_in_errors
     from ai_how.models.registered import registered_rank
+    from ai_how.models.shape import folder_rank
 
-    return WantedAdapter(tag=tag, version=version, rank=registered_rank(version, stores.access), model_ref=model_ref)
+    folder = _folder_here(version, stores)
+    with named_in_errors(tag, called(version)):
+        rank = folder_rank(folder) if folder else registered_rank(version, stores.access)
+    return WantedAdapter(tag=tag, version=version, rank=rank, model_ref=model_ref)
+
+
+def check_fit(
+    adapters: Sequence[WantedAdapter],
+    stores: Stores,
+    *,
+    name: str,
+    version: RegisteredVersion,
+    base: RegisteredVersion | None,
+) -> None:
+    """Refuse adapters that were trained on another base, as far as the files are on this machine: nothing is fetched.
+
+    Raises:
+        SpecError: one is for a base of other sizes.
+    """
+    from ai_how.endpoints.adapters import called, named_in_errors
+    from ai_how.endpoints.engines.lora import check_sizes
+    from ai_how.models.types import ModelFormat
+
+    shared = _folder_here(base or version, stores)
+    on_it = {one.tag: one.version for one in adapters} | ({name: version} if base else {})
+    for tag, adapter in on_it.items():
+        folder = _folder_here(adapter, stores)
+        if shared and folder and adapter.info.format is ModelFormat.PEFT_ADAPTER:
+            with named_in_errors(tag, called(adapter)):
+                check_sizes(folder, shared)
+
+
+def _folder_here(version: Version, stores: Stores) -> Path | None:
+    """Where a version's files are on this machine: where they are pushed from, or as replicas have fetched them."""
+    from pathlib import Path
+
+    from ai_how.models.types import NOT_REGISTERED
+
+    folder = stores.cache_dir / "models" / version.digest
+    if version.version == NOT_REGISTERED and Path(version.source).is_dir():
+        folder = Path(version.source)
+    return folder if folder.is_dir() else None
 
 
 def check_is_path(source: str, stores: Stores) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from ai_how.cli.deploy_adapters import REGISTERED, check_is_path, find_adapters
+from ai_how.cli.deploy_adapters import REGISTERED, check_fit, check_is_path, find_adapters
 from ai_how.cli.next_step import say_next
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.output import note, print_json
@@ -95,14 +95,12 @@ def _check_before_push(wanted: DeployFile, serving: ServingSite, *, quiet: bool)
     else:
         check_is_path(source, stores)
         version = foresee_with_progress(source, name=name, stores=stores, quiet=quiet)
+    base = _base(version, wanted.base_model, stores)
+    adapters = find_adapters(wanted.adapters, name=name, stores=stores, push=False, quiet=quiet)
     spec = serving.make_spec(
-        name,
-        version,
-        hardware=wanted.hardware,
-        autoscaling=wanted.autoscaling,
-        base=_base(version, wanted.base_model, stores),
-        adapters=find_adapters(wanted.adapters, name=name, stores=stores, push=False, quiet=quiet),
+        name, version, hardware=wanted.hardware, autoscaling=wanted.autoscaling, base=base, adapters=adapters
     )
+    check_fit(adapters, stores, name=name, version=version, base=base)
     there = next((status.spec for status in endpoints.list_endpoints() if status.spec.name == name), None)
     if there and not serves_alike(spec, there) and len(endpoints.revisions(name)) > 1:
         raise under_way(name)
@@ -152,14 +150,9 @@ def serve_version(
     from ai_how.endpoints.rollout.journal import may_move
     from ai_how.endpoints.types import EndpointState, served_text
 
-    spec = serving.make_spec(
-        name,
-        version,
-        hardware=hardware,
-        autoscaling=autoscaling,
-        base=_base(version, base_model, serving.stores()),
-        adapters=adapters,
-    )
+    base = _base(version, base_model, serving.stores())
+    spec = serving.make_spec(name, version, hardware=hardware, autoscaling=autoscaling, base=base, adapters=adapters)
+    check_fit(adapters, serving.stores(), name=name, version=version, base=base)
     spec = replace(spec, model_ref=may_move(reference))
     from_folder = Path(source) if Path(source).is_dir() else None
     present = next((one.spec for one in serving.endpoints.list_endpoints() if one.spec.name == name), None)

@@ -155,6 +155,7 @@ def _settings(site: ServingSite, measuring: Measuring) -> Settings:
 
 def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec, *, push: bool = False) -> EndpointSpec:
     """The spec to roll out; without ``push``, of a model that is not registered what it would be."""
+    from ai_how.cli.deploy_adapters import check_fit
     from ai_how.endpoints.deploy_file import load_deploy_file
 
     if current.stopped:
@@ -165,14 +166,16 @@ def _wanted(site: ServingSite, asked: Asked, current: EndpointSpec, *, push: boo
         for warning in () if push else warnings:
             note(f"Warning: {warning}")
     version, reference = _find(site, file.model_source if file else asked.model, current, push=push)
+    base, adapters = _base(site, version, current, file), _adapters(site, asked, current, file, push=push)
     spec = site.make_spec(
         asked.name,
         version,
         hardware=file.hardware if file else current.hardware,
         autoscaling=file.autoscaling if file else current.autoscaling,
-        base=_base(site, version, current, file),
-        adapters=_adapters(site, asked, current, file, push=push),
+        base=base,
+        adapters=adapters,
     )
+    check_fit(adapters, site.stores(), name=asked.name, version=version, base=base)
     return replace(spec, model_ref=reference)
 
 

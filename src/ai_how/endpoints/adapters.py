@@ -5,7 +5,8 @@ Whether an adapter's matrices fit the base is the engine's check: it alone reads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -63,7 +64,7 @@ def _check_base(tag: str, base: Version) -> None:
     if base.info.format is ModelFormat.HUGGING_FACE:
         return
     raise SpecError(
-        f"{_called(base)} cannot be the base of adapter {tag}",
+        f"{called(base)} cannot be the base of adapter {tag}",
         evidence=f"its format is {base.info.format}; adapters share a Hugging Face checkpoint",
         next_step="name one: model_source with model_type: full, or base_model with model_type: adapter",
     )
@@ -73,7 +74,7 @@ def _served(wanted: WantedAdapter) -> ServedAdapter:
     version = wanted.version
     if version.info.format is not ModelFormat.PEFT_ADAPTER:
         raise SpecError(
-            f"{_called(version)} is no adapter, and cannot be served as {wanted.tag}",
+            f"{called(version)} is no adapter, and cannot be served as {wanted.tag}",
             evidence=f"its format is {version.info.format}",
             next_step="give a whole model an endpoint of its own: ai-how deploy up --model-path ...",
         )
@@ -88,7 +89,17 @@ def _served(wanted: WantedAdapter) -> ServedAdapter:
     )
 
 
-def _called(version: Version) -> str:
+@contextmanager
+def named_in_errors(tag: str, version: str) -> Iterator[None]:
+    """Let an error that is about an adapter say which one it is."""
+    try:
+        yield
+    except SpecError as error:
+        brief = f"adapter {tag} ({version}): {error.brief}" if version else f"adapter {tag}: {error.brief}"
+        raise SpecError(brief, evidence=error.evidence, next_step=error.next_step) from error
+
+
+def called(version: Version) -> str:
     """What a user knows a version by: before it is registered, where its files are."""
     return version.source if version.version == NOT_REGISTERED else f"{version.name}/{version.version}"
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ai_how.errors import SpecError
 from ai_how.models.types import ModelInfo
 
 
@@ -41,17 +38,6 @@ class AdapterFiles:
     folder: Path
     scratch_dir: Path
     version: str = ""
-
-    @contextmanager
-    def named_in_errors(self) -> Iterator[None]:
-        """Let an error that is about an adapter say which one it is, by its tag and its version."""
-        tag = self.name.rpartition(":")[2]
-        try:
-            yield
-        except SpecError as error:
-            which = f"{tag} ({self.version})" if self.version else tag
-            brief = f"adapter {which}: {error.brief}"
-            raise SpecError(brief, evidence=error.evidence, next_step=error.next_step) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,11 +53,12 @@ class LlamaCpp:
         adapter = launch.model_dir if launch.info.format == ModelFormat.PEFT_ADAPTER else None
         checkpoint = _checkpoint_dir(launch)
         if launch.adapters:
+            from ai_how.endpoints.adapters import named_in_errors
             from ai_how.endpoints.engines.lora_to_gguf import convert_adapter
 
             _template(launch)
             for one in launch.adapters:
-                with one.named_in_errors():
+                with named_in_errors(one.name.rpartition(":")[2], one.version):
                     convert_adapter(one.folder, checkpoint, _adapter_file(one))
         convert(
             checkpoint,
