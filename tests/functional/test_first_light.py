@@ -113,6 +113,9 @@ def test_adapters_share_one_base(site: SiteUnderTest, client: openai.OpenAI) -> 
     assert "adapter legal" in refused
     assert "was trained on another base" in refused
     assert site.run("model", "list", "--name", "narrow", "-o", "json").json() == []
+    write_tiny_adapter(site.folder / "unsound", r=0)
+    refused = site.run("deploy", "up", "--config", "shared.yaml", "--adapter", "bad=unsound", code=1).stderr
+    assert "adapter bad: unsound is no sound model" in refused
     up = site.run("deploy", "up", "--config", "shared.yaml").stdout
     assert "model: shared, shared:legal, shared:support" in up
     assert "shared:legal > Hello" in up

@@ -56,6 +56,7 @@ def find_adapters(
         push: False: nothing is sent, and what is not registered is what a push would make of it.
     """
     from ai_how.cli.model import foresee_with_progress, push_with_progress
+    from ai_how.endpoints.adapters import named_in_errors
     from ai_how.endpoints.rollout.journal import may_move
     from ai_how.models.library import resolve
 
@@ -65,12 +66,13 @@ def find_adapters(
             version = resolve(source.removeprefix(REGISTERED), stores)
             found.append(_wanted(tag, version, stores, model_ref=may_move(source)))
             continue
-        check_is_path(source, stores)
         model = f"{name}-{tag}"
-        if push:
-            version = push_with_progress(source, name=model, aliases=(), stores=stores, quiet=quiet)
-        else:
-            version = foresee_with_progress(source, name=model, stores=stores, quiet=quiet)
+        with named_in_errors(tag):
+            check_is_path(source, stores)
+            if push:
+                version = push_with_progress(source, name=model, aliases=(), stores=stores, quiet=quiet)
+            else:
+                version = foresee_with_progress(source, name=model, stores=stores, quiet=quiet)
         found.append(_wanted(tag, version, stores))
     return tuple(found)
 

@@ -90,7 +90,7 @@ def _served(wanted: WantedAdapter) -> ServedAdapter:
 
 
 @contextmanager
-def named_in_errors(tag: str, version: str) -> Iterator[None]:
+def named_in_errors(tag: str, version: str = "") -> Iterator[None]:
     """Let an error that is about an adapter say which one it is."""
     try:
         yield
