@@ -173,11 +173,12 @@ def test_a_damaged_file_is_one_clear_line(damage: str, model_dir: Path, tmp_path
     }[damage]
     (tmp_path / "bad.gguf").write_bytes(content)
     process = start(launch_of(tmp_path, tmp_path, ModelFormat.GGUF))
-    assert process.wait(timeout=20) == EXIT_MODEL
-    assert last_line(tmp_path).startswith(
-        f"llamacpp_server: {'llama.cpp ' if content[:4] == b'GGUF' else ''}cannot load"
-    )
-    assert "Traceback" not in (tmp_path / "replica.log").read_text()
+    assert process.wait(timeout=60) == EXIT_MODEL
+    log = (tmp_path / "replica.log").read_text()
+    # on a busy machine llama.cpp's own thread may have the last word
+    said = [line for line in log.splitlines() if line.startswith("llamacpp_server: ")]
+    assert said[-1].startswith(f"llamacpp_server: {'llama.cpp ' if content[:4] == b'GGUF' else ''}cannot load")
+    assert "Traceback" not in log
 
 
 def test_an_adapter_changes_the_answer(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ EXIT_PORT = 4
 PROMPT_CACHE_MIB = 256
 """Bound on memory for prompts of requests that have ended; llama.cpp's own default is 8 GiB."""
 _WARNINGS = 2
+_LAST_WORDS_S = 0.2
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -108,6 +110,8 @@ def _start(arguments: argparse.Namespace) -> Any:
     try:
         return xllamacpp.Server(params)
     except RuntimeError:
+        # llama.cpp's own words come from a thread of its own
+        time.sleep(_LAST_WORDS_S)
         _fail(EXIT_MODEL, f"llama.cpp cannot load {arguments.model}; its reason stands above")
 
 
