@@ -82,7 +82,7 @@ def replica(launch: ReplicaLaunch) -> Iterator[Replica]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=60)
         finally:
             process.kill()
             process.wait()

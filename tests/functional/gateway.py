@@ -81,7 +81,7 @@ class GatewayUnderTest:
             self.process = subprocess.Popen(
                 [sys.executable, *words], cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        eventually(self._listens, timeout_s=20, every_s=0.05)
+        eventually(self._listens, timeout_s=60, every_s=0.05)
 
     def terminate(self) -> None:
         assert self.process is not None
@@ -90,7 +90,7 @@ class GatewayUnderTest:
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def close(self) -> None:
         """End the gateway and every engine that it started."""

@@ -217,7 +217,7 @@ def test_a_command_that_was_killed_leaves_a_rollout_that_can_be_seen_and_ended(s
     before = served(site)
     process = started(site, until="10 % of the requests")
     process.kill()
-    process.wait(10)
+    process.wait(60)
     old, new = sorted(revisions(site))
     assert revisions(site) == {old: 90, new: 10}
     shown = site.run("deploy", "status", "tiny").stdout
@@ -245,7 +245,7 @@ def test_a_killed_rollout_can_be_gone_on_with(site: SiteUnderTest) -> None:
     before = served(site)
     process = started(site, until="10 % of the requests")
     process.kill()
-    process.wait(10)
+    process.wait(60)
     wrong = site.run("deploy", "update", "tiny", "--resume", "--model", "tiny/1", code=1)
     assert "leave --model or --config out" in wrong.stderr
     assert (
@@ -328,7 +328,7 @@ def test_a_rollback_that_was_broken_off_goes_on_when_it_is_typed_again(site: Sit
 def test_a_version_that_is_being_rolled_out_cannot_be_deleted(site: SiteUnderTest) -> None:
     process = started(site, until="10 % of the requests")
     process.kill()
-    process.wait(10)
+    process.wait(60)
     status = site.run("deploy", "status", "tiny", "-o", "json").json()
     versions = {one["spec"]["model_version"] for one in status["revisions"]}
     assert len(versions) == 2

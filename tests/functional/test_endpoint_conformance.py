@@ -128,7 +128,7 @@ def test_an_endpoint_s_life(world: World) -> None:
     assert another.value.evidence == "there are: chat"
 
     endpoints.delete("chat")
-    eventually(lambda: endpoints.list_endpoints() == [], timeout_s=20, every_s=0.1)
+    eventually(lambda: endpoints.list_endpoints() == [], timeout_s=60, every_s=0.1)
     assert world.ask("chat")[0] >= 400
     with pytest.raises(NotFoundError):
         endpoints.delete("chat")
@@ -152,9 +152,9 @@ def test_a_changed_spec_takes_over_without_a_lost_request(world: World) -> None:
     with asking(world) as answers:
         world.endpoints.put(spec(2))
         assert ready(world, version=2).spec.model_version == 2
-        eventually(lambda: answers[-1] == (200, 2), timeout_s=20, every_s=0.1)
+        eventually(lambda: answers[-1] == (200, 2), timeout_s=60, every_s=0.1)
     assert {status for status, _ in answers} == {200}
-    eventually(lambda: len(world.endpoints.get("chat").replicas) == 1, timeout_s=20, every_s=0.1)
+    eventually(lambda: len(world.endpoints.get("chat").replicas) == 1, timeout_s=60, every_s=0.1)
     assert {world.ask("chat")[1] for _ in range(5)} == {2}
 
 
@@ -184,9 +184,9 @@ def test_what_sleeps_is_woken_by_a_request_that_waits(world: World) -> None:
     world.endpoints.put(spec(replicas=(0, 1)))
     ready(world)
     world.let_idle("chat")
-    eventually(lambda: world.endpoints.get("chat").replicas == (), timeout_s=20, every_s=0.1)
+    eventually(lambda: world.endpoints.get("chat").replicas == (), timeout_s=60, every_s=0.1)
     # where somebody else scales, it is told a moment later that nothing is missing
-    eventually(lambda: world.endpoints.get("chat").state is EndpointState.RUNNING, timeout_s=20, every_s=0.1)
+    eventually(lambda: world.endpoints.get("chat").state is EndpointState.RUNNING, timeout_s=60, every_s=0.1)
     assert world.ask("chat") == (200, 1)
 
 
@@ -197,7 +197,7 @@ def test_revisions_stand_beside_each_other(world: World) -> None:
     assert [(one.number, one.share_percent) for one in endpoints.revisions("chat")] == [(1, 100)]
     added = endpoints.add_revision(spec(2))
     assert (added.number, added.share_percent) == (2, 0)
-    eventually(lambda: endpoints.revisions("chat")[1].state is EndpointState.RUNNING, timeout_s=20, every_s=0.1)
+    eventually(lambda: endpoints.revisions("chat")[1].state is EndpointState.RUNNING, timeout_s=60, every_s=0.1)
     assert endpoints.get("chat").spec.model_version == 1
     assert {world.ask("chat") for _ in range(10)} == {(200, 1)}
     assert world.ask("chat", revision=2) == (200, 2)
@@ -225,9 +225,9 @@ def test_adapters_share_an_endpoint_and_change_without_a_lost_request(world: Wor
     assert world.ask("chat:sales")[0] == 404
     with asking(world) as answers:
         world.endpoints.put(replace(both, adapters=(adapter("legal"), adapter("sales"))))
-        eventually(lambda: world.ask("chat:sales") == (200, 1), timeout_s=20, every_s=0.1)
+        eventually(lambda: world.ask("chat:sales") == (200, 1), timeout_s=60, every_s=0.1)
     assert {status for status, _ in answers} == {200}
-    eventually(lambda: world.ask("chat:support")[0] == 404, timeout_s=20, every_s=0.1)
+    eventually(lambda: world.ask("chat:support")[0] == 404, timeout_s=60, every_s=0.1)
     assert [one.tag for one in world.endpoints.get("chat").spec.adapters] == ["legal", "sales"]
 
 
@@ -235,7 +235,7 @@ def test_a_revision_may_have_other_adapters(world: World) -> None:
     world.endpoints.put(replace(spec(1), adapters=(adapter("legal"),)))
     ready(world)
     world.endpoints.add_revision(replace(spec(2), adapters=(adapter("legal"), adapter("sales"))))
-    eventually(lambda: world.endpoints.revisions("chat")[1].state is EndpointState.RUNNING, timeout_s=20, every_s=0.1)
+    eventually(lambda: world.endpoints.revisions("chat")[1].state is EndpointState.RUNNING, timeout_s=60, every_s=0.1)
     assert world.ask("chat:legal") == (200, 1)
     assert world.ask("chat:sales")[0] == 404
     assert world.ask("chat:sales", revision=2) == (200, 2)

@@ -134,7 +134,7 @@ def test_it_ends_when_told_even_with_an_answer_under_way(
         client.start()
         assert started.wait(10)
         running.process.send_signal(number)
-        assert running.process.wait(timeout=10) == 0
+        assert running.process.wait(timeout=60) == 0
         client.join(timeout=10)
         assert not client.is_alive()
         assert "stopped" in running.log.read_text()
@@ -144,7 +144,7 @@ def test_it_ends_while_it_loads(model_dir: Path, tmp_path: Path) -> None:
     process = start(launch_of(model_dir, tmp_path, ModelFormat.GGUF))
     time.sleep(0.03)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) in (0, -signal.SIGTERM)
+    assert process.wait(timeout=60) in (0, -signal.SIGTERM)
 
 
 def last_line(scratch_dir: Path) -> str:
@@ -157,7 +157,7 @@ def test_a_taken_port_is_one_clear_line(model_dir: Path, tmp_path: Path) -> None
         taken.listen()
         port = taken.getsockname()[1]
         process = start(launch_of(model_dir, tmp_path, ModelFormat.GGUF, port=port))
-        assert process.wait(timeout=20) == EXIT_PORT
+        assert process.wait(timeout=60) == EXIT_PORT
     assert last_line(tmp_path) == f"llamacpp_server: cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
@@ -314,7 +314,7 @@ def test_a_damaged_adapter_file_is_one_clear_line(tmp_path: Path) -> None:
     LlamaCpp().prepare(launch)
     (adapter / "llamacpp-1-adapter.gguf").write_bytes(b"no GGUF")
     process = start(launch)
-    assert process.wait(timeout=20) == EXIT_MODEL
+    assert process.wait(timeout=60) == EXIT_MODEL
     assert "cannot load the model" in last_line(tmp_path)
 
 

@@ -115,11 +115,11 @@ def test_replicas_follow_the_load_and_shrink_when_idle(make: Make, pool: ThreadP
     gateway.put(replicas=(1, 3))
     gateway.wait_state("running")
     answers = send(pool, gateway, 60)
-    eventually(lambda: gateway.ready_replicas() == 3, timeout_s=10)
+    eventually(lambda: gateway.ready_replicas() == 3, timeout_s=60)
     assert statuses(answers) == [200] * 60
     engines = gateway.engines()
     assert [engine["most"] for engine in engines] == [1, 1, 1], "more than parallel_requests at once"
-    eventually(lambda: len(gateway.engine_pids()) == 1, timeout_s=10)
+    eventually(lambda: len(gateway.engine_pids()) == 1, timeout_s=60)
     assert gateway.chat().status == 200
 
 
@@ -128,14 +128,14 @@ def test_a_floor_raises_replicas_until_they_are_idle(make: Make) -> None:
     gateway.put(replicas=(1, 3))
     raised = gateway.admin("PUT", "/m/replicas", {"replicas": 9}).json()
     assert raised["spec"]["autoscaling"] == {"min_replicas": 1, "max_replicas": 3}
-    eventually(lambda: gateway.ready_replicas() == 3, timeout_s=10)
-    eventually(lambda: gateway.ready_replicas() == 1, timeout_s=10)
+    eventually(lambda: gateway.ready_replicas() == 3, timeout_s=60)
+    eventually(lambda: gateway.ready_replicas() == 1, timeout_s=60)
 
 
 def test_requests_go_to_the_least_busy_replica(make: Make, pool: ThreadPoolExecutor) -> None:
     gateway = make(options={"m": ["--latency-s", "0.5"]})
     gateway.put(replicas=(2, 2))
-    eventually(lambda: gateway.ready_replicas() == 2, timeout_s=10)
+    eventually(lambda: gateway.ready_replicas() == 2, timeout_s=60)
     assert statuses(send(pool, gateway, 4)) == [200] * 4
     assert [engine["most"] for engine in gateway.engines()] == [2, 2]
 
@@ -165,13 +165,13 @@ def test_too_many_and_too_long_held_requests_are_refused(make: Make, pool: Threa
 def test_a_killed_engine_under_load_loses_no_unanswered_request(make: Make, pool: ThreadPoolExecutor) -> None:
     gateway = make(serving={"parallel_requests": 4}, options={"m": ["--latency-s", "0.05"]})
     gateway.put(replicas=(2, 2))
-    eventually(lambda: gateway.ready_replicas() == 2, timeout_s=10)
+    eventually(lambda: gateway.ready_replicas() == 2, timeout_s=60)
     first = gateway.engine_pids()
     answers = send(pool, gateway, 200)
-    eventually(lambda: sum(engine["finished"] for engine in gateway.engines()) > 20, timeout_s=10, every_s=0.01)
+    eventually(lambda: sum(engine["finished"] for engine in gateway.engines()) > 20, timeout_s=60, every_s=0.01)
     os.kill(first[0], signal.SIGKILL)
     assert statuses(answers) == [200] * 200
-    eventually(lambda: gateway.ready_replicas() == 2 and first[0] not in gateway.engine_pids(), timeout_s=15)
+    eventually(lambda: gateway.ready_replicas() == 2 and first[0] not in gateway.engine_pids(), timeout_s=60)
     assert first[1] in gateway.engine_pids()
 
 
@@ -275,7 +275,7 @@ def test_a_new_version_takes_over_without_losing_a_request(make: Make, pool: Thr
     assert gateway.put(version=2)["state"] in ("pending", "starting")
     answers += send(pool, gateway, 100)
     assert statuses(answers) == [200] * 200
-    eventually(lambda: old[0] not in gateway.engine_pids(), timeout_s=10)
+    eventually(lambda: old[0] not in gateway.engine_pids(), timeout_s=60)
     gateway.wait_state("running")
     assert gateway.chat().json()["usage"]["completion_tokens"] == 1
 
@@ -344,7 +344,7 @@ def test_a_killed_gateway_finds_its_replicas_again(make: Make) -> None:
     gateway.put("m", replicas=(1, 2))
     gateway.put("gone")
     gateway.admin("PUT", "/m/replicas", {"replicas": 2})
-    eventually(lambda: gateway.ready_replicas() == 2, timeout_s=10)
+    eventually(lambda: gateway.ready_replicas() == 2, timeout_s=60)
     gateway.wait_state("running", "gone")
     before = {replica["name"] for replica in gateway.status()["replicas"]}
     pids = gateway.engine_pids()
@@ -352,7 +352,7 @@ def test_a_killed_gateway_finds_its_replicas_again(make: Make) -> None:
     (gateway.folder / "endpoints" / "gone.json").unlink()
     gateway.start()
     assert gateway.chat().status == 200
-    eventually(lambda: gateway.ready_replicas() == 2, timeout_s=10)
+    eventually(lambda: gateway.ready_replicas() == 2, timeout_s=60)
     assert {replica["name"] for replica in gateway.status()["replicas"]} == before
     eventually(lambda: len(gateway.engine_pids()) == 2, timeout_s=5)
     assert set(gateway.engine_pids()) < set(pids), "the orphan was not stopped, or a replica was started anew"
@@ -372,7 +372,7 @@ def test_a_gateway_that_died_in_a_rollout_finishes_it(make: Make) -> None:
     old = gateway.engine_pids()
     gateway.start()
     assert gateway.chat().status == 200
-    eventually(lambda: old[0] not in gateway.engine_pids(), timeout_s=10)
+    eventually(lambda: old[0] not in gateway.engine_pids(), timeout_s=60)
     assert gateway.chat().json()["usage"]["completion_tokens"] == 1
 
 
@@ -412,7 +412,7 @@ def test_a_stopping_gateway_finishes_what_is_in_flight_and_leaves_replicas(
     assert statuses(streams) == [200, 200]
     assert all(answer.result().text.endswith("data: [DONE]\n\n") for answer in streams)
     assert gateway.process is not None
-    assert gateway.process.wait(10) == 0
+    assert gateway.process.wait(60) == 0
     assert len(gateway.engine_pids()) == 1
 
 
@@ -424,7 +424,7 @@ def test_a_stopping_gateway_does_not_wait_for_ever(make: Make, pool: ThreadPoolE
     eventually(lambda: gateway.status()["replicas"][0]["in_flight"] == 1, timeout_s=5)
     gateway.terminate()
     assert gateway.process is not None
-    assert gateway.process.wait(10) == 0
+    assert gateway.process.wait(60) == 0
     assert isinstance(answer.exception(), TryAgainError)
 
 
@@ -448,7 +448,7 @@ def test_a_client_that_does_not_read_loses_its_place(make: Make) -> None:
         head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
         eventually(lambda: gateway.status()["replicas"][0]["in_flight"] == 1, timeout_s=5)
-        eventually(lambda: gateway.status()["replicas"][0]["in_flight"] == 0, timeout_s=10)
+        eventually(lambda: gateway.status()["replicas"][0]["in_flight"] == 0, timeout_s=60)
 
 
 def test_first_come_first_served(make: Make, pool: ThreadPoolExecutor) -> None:

@@ -22,7 +22,7 @@ def gateway(tmp_path: Path) -> Iterator[GatewayUnderTest]:
 
 
 def names(gateway: GatewayUnderTest) -> list[str]:
-    start = eventually(lambda: gateway.status()["last_start"], timeout_s=20)
+    start = eventually(lambda: gateway.status()["last_start"], timeout_s=60)
     assert isinstance(start, dict)
     assert start["total_s"] == gateway.status()["last_start_s"]
     return [stage["name"] for stage in start["stages"] if stage["end_s"] is not None]
