@@ -148,7 +148,7 @@ def test_adapters_share_one_base(site: SiteUnderTest, client: openai.OpenAI) -> 
     assert 'vllm:request_success_total{model_name="shared:legal"' in metrics
 
     refused = site.run("model", "delete", "shared-legal", "--yes", code=1).stderr
-    assert "ai-how deploy delete shared" in refused
+    assert "take legal out of adapters in the deploy file" in refused
     again = site.run("deploy", "up", "--config", "shared.yaml", "-o", "json").json()
     assert again["changed"] is False
     assert replica_pids(site, "shared") == {pid}

@@ -98,7 +98,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_name_that_gets_a_version_of_another_kind_is_warned_of(stores: Stores, tmp_path: Path) -> None:
     adapter = write_tiny_adapter(tmp_path / "adapter")
     whole, other = (write_tiny_checkpoint(tmp_path / f"m{seed}", seed=seed) for seed in (1, 2))
-    said = [push(stores, source, "mixed").warnings for source in (adapter, whole, whole, other)]
+    said = [push(stores, source, "of-two-kinds").warnings for source in (adapter, whole, whole, other)]
     assert [len(lines) for lines in said] == [0, 1, 0, 0]
     assert "mixed/2 is a whole model, mixed/1 is an adapter" in said[1][0]
 
