@@ -100,7 +100,7 @@ def test_a_name_that_gets_a_version_of_another_kind_is_warned_of(stores: Stores,
     whole, other = (write_tiny_checkpoint(tmp_path / f"m{seed}", seed=seed) for seed in (1, 2))
     said = [push(stores, source, "of-two-kinds").warnings for source in (adapter, whole, whole, other)]
     assert [len(lines) for lines in said] == [0, 1, 0, 0]
-    assert "mixed/2 is a whole model, mixed/1 is an adapter" in said[1][0]
+    assert "of-two-kinds/2 is a whole model, of-two-kinds/1 is an adapter" in said[1][0]
 
 
 def test_a_pushed_model_is_registered_with_what_is_known_of_it(stores: Stores, tmp_path: Path) -> None:
