@@ -78,11 +78,8 @@ def run(
 
     from ai_how.apply.files import check_writable
     from ai_how.apply.lock import locked
-    from ai_how.bench.report_text import render_text
-    from ai_how.bench.result import to_json
     from ai_how.bench.run import Settings
 
-    json_only = output == "json"
     settings = Settings(
         concurrencies=_levels(concurrency),
         duration_s=duration,
@@ -96,18 +93,11 @@ def run(
     with locked(reports / ".lock"):
         # two at once would measure each other
         result = asyncio.run(
-            _measure(serving, endpoint, settings, prompt_tokens, output_tokens, seed=seed, quiet=json_only)
+            _measure(serving, endpoint, settings, prompt_tokens, output_tokens, seed=seed, quiet=output == "json")
         )
     if result.interrupted and not result.levels:
         raise click.Abort
-    # before it is kept: a disk that is full takes no figure away
-    if json_only:
-        print_json(to_json(result))
-    else:
-        click.echo(render_text(result))
-    stem = _keep(result, reports, html_file)
-    if not json_only:
-        note(f"\nkept: {stem}.json and .html")
+    _show_and_keep(result, reports, html_file, output=output)
     if result.interrupted:
         sys.exit(130)
     if fail_on_miss and any(row.outcome == "fail" for row in result.verdict):
@@ -166,6 +156,20 @@ def compare(before: Path, after: Path, output: str) -> None:
         [(r.concurrency, r.figure, f"{r.before:.4g}", f"{r.after:.4g}", f"{r.ratio:.2f}", r.change) for r in rows],
         empty="the two results have no load level in common",
     )
+
+
+def _show_and_keep(result: Result, reports: Path, html_file: Path | None, *, output: str) -> None:
+    """Printed before it is kept: a disk that is full takes no figure away."""
+    from ai_how.bench.report_text import render_text
+    from ai_how.bench.result import to_json
+
+    if output == "json":
+        print_json(to_json(result))
+    else:
+        click.echo(render_text(result))
+    stem = _keep(result, reports, html_file)
+    if output != "json":
+        note(f"\nkept: {stem}.json and .html")
 
 
 def _keep(result: Result, reports: Path, html_file: Path | None) -> Path:

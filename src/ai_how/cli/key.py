@@ -42,9 +42,8 @@ def create(name: str, site_path: Path | None) -> None:
     Example:
       export OPENAI_API_KEY=$(ai-how key create alice)
     """
-    import secrets
-
     from ai_how.apply.files import write_json
+    from ai_how.local.secrets import new_api_key
     from ai_how.local.site_access import open_gateway
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name):
@@ -54,7 +53,7 @@ def create(name: str, site_path: Path | None) -> None:
     keys = _read(access.api_keys_file)
     if name in keys:
         raise ConflictError(f"there is a key called {name}", next_step=f"ai-how key revoke {name}; or use another name")
-    keys[name] = f"sk-{secrets.token_urlsafe(32)}"
+    keys[name] = new_api_key()
     write_json(access.api_keys_file, keys)
     click.echo(keys[name])
 
@@ -165,9 +164,8 @@ def renew(name: str, site_path: Path | None, *, yes: bool) -> None:
     Example:
       ai-how key renew default
     """
-    import secrets
-
     from ai_how.apply.files import write_json
+    from ai_how.local.secrets import new_api_key
     from ai_how.local.site_access import open_gateway
 
     cluster = _cluster(site_path)
@@ -179,7 +177,7 @@ def renew(name: str, site_path: Path | None, *, yes: bool) -> None:
     _known(name, keys)
     if not yes:
         confirm(f"End the present key {name}?", what="a new key", otherwise=f"ai-how key renew {name} --yes")
-    keys[name] = f"sk-{secrets.token_urlsafe(32)}"
+    keys[name] = new_api_key()
     write_json(access.api_keys_file, keys)
     click.echo(keys[name])
 

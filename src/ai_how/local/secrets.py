@@ -16,6 +16,11 @@ from ai_how.models.types import SecretText
 DEFAULT_KEY_NAME = "default"
 
 
+def new_api_key() -> str:
+    """A key that clients of the gateway may send."""
+    return f"sk-{secrets.token_urlsafe(32)}"
+
+
 class Secrets:
     """The secrets of a site, each in the form that its reader wants."""
 
@@ -64,7 +69,7 @@ class Secrets:
             path.chmod(0o600)
             path.rename(kept_aside(path))
         if not self.api_keys.exists():
-            write_json(self.api_keys, {DEFAULT_KEY_NAME: f"sk-{secrets.token_urlsafe(32)}"})
+            write_json(self.api_keys, {DEFAULT_KEY_NAME: new_api_key()})
         if not self.admin_key.exists():
             write_atomic(self.admin_key, secrets.token_urlsafe(32) + "\n")
         if s3_identity or not (self.s3.exists() and self.s3_env.exists()):
