@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,6 +133,27 @@ def test_a_key_is_not_revoked_unasked(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "sk-a" in file.read_text()
     assert CliRunner().invoke(root, ["key", "revoke", "alice", "--yes"]).exit_code == 0
     assert "sk-a" not in file.read_text()
+
+
+@pytest.mark.parametrize("command", ["revoke", "renew"])
+def test_keys_that_others_make_during_the_question_stay(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text('{"alice": "sk-a", "default": "sk-d"}')
+    monkeypatch.setattr("ai_how.cli.key._cluster", lambda _site: None)
+    monkeypatch.setattr(
+        "ai_how.local.site_access.open_gateway", lambda _site: SimpleNamespace(api_keys_file=file, api_key="sk-d")
+    )
+
+    def asked(*_: object, **__: object) -> None:
+        file.write_text('{"alice": "sk-a", "bob": "sk-b", "default": "sk-d"}')
+
+    monkeypatch.setattr("ai_how.cli.key.confirm", asked)
+    assert CliRunner().invoke(root, ["key", command, "alice"]).exit_code == 0
+    kept = json.loads(file.read_text())
+    assert kept.pop("alice", None) != "sk-a"
+    assert kept == {"bob": "sk-b", "default": "sk-d"}
 
 
 @pytest.mark.parametrize("folder", ["/proc/x", "/dev/null/x"])

@@ -139,12 +139,11 @@ def revoke(name: str, site_path: Path | None, *, yes: bool) -> None:
 
     _refuse_on_cluster(site_path)
     access = open_gateway(site_path)
-    keys = _read(access.api_keys_file)
-    _known(name, keys)
-    if len(keys) == 1:
-        raise ConflictError("this is the only key", next_step="make another one first: ai-how key create NAME")
+    keys = _revocable(name, access.api_keys_file)
     if not yes:
         confirm(f"End the key {name}?", what="revoking a key", otherwise=f"ai-how key revoke {name} --yes")
+        # others may have changed them while this one was asked
+        keys = _revocable(name, access.api_keys_file)
     del keys[name]
     write_json(access.api_keys_file, keys)
     note(f"key {name} is revoked")
@@ -177,6 +176,9 @@ def renew(name: str, site_path: Path | None, *, yes: bool) -> None:
     _known(name, keys)
     if not yes:
         confirm(f"End the present key {name}?", what="a new key", otherwise=f"ai-how key renew {name} --yes")
+        # others may have changed them while this one was asked
+        keys = _read(access.api_keys_file)
+        _known(name, keys)
     keys[name] = new_api_key()
     write_json(access.api_keys_file, keys)
     click.echo(keys[name])
@@ -200,6 +202,20 @@ def _renew_on_cluster(cluster: WithKubernetes, name: str, *, yes: bool) -> str:
             renew_api_key(stack, say=lambda text: note(f"  {text}"))
             EventLog(folder.events).append("site", "renew-key", "done", detail=name)
         return str(read_api_keys(stack)[name])
+
+
+def _revocable(name: str, file: Path) -> dict[str, str]:
+    """All keys, of which this one may go.
+
+    Raises:
+        NotFoundError: there is no such key.
+        ConflictError: it is the only one.
+    """
+    keys = _read(file)
+    _known(name, keys)
+    if len(keys) == 1:
+        raise ConflictError("this is the only key", next_step="make another one first: ai-how key create NAME")
+    return keys
 
 
 def _known(name: str, keys: Mapping[str, str]) -> None:
