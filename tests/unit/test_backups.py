@@ -6,6 +6,7 @@ import json
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from ai_how.backups.cluster_restore import PARTS
 from ai_how.backups.databases import dump_sqlite, sqlite_trouble
+from ai_how.backups.etcd_node import EtcdMember
+from ai_how.backups.etcd_restore import _check
 from ai_how.backups.manifest import Dump, KeptFile, KeptObject, Manifest, ModelVersion, manifest_text, parse_manifest
 from ai_how.backups.models_check import incomplete_versions
 from ai_how.backups.store import BackupStore
@@ -28,6 +31,7 @@ from ai_how.local.kept import external_server
 from ai_how.models.manifest import MANIFEST_NAME, make_manifest, manifest_to_json
 from ai_how.models.types import ModelFile, SecretText
 from ai_how.stack_access.restarts import uses
+from tests.kubernetes_nodes import nodes_of
 
 TEXT = st.text(max_size=20)
 OBJECTS = st.builds(
@@ -439,3 +443,20 @@ def test_a_damaged_older_list_does_not_spoil_a_new_backup(two: BackupStore, caps
     assert "older backups stay" in capsys.readouterr().err
     (two.lists / "light-20260102t000000z.json").unlink()
     assert _prune(two, "light", 1) == ["light-20260101t000000z"]
+
+
+def test_a_restore_of_etcd_that_was_begun_needs_no_more_room(store: BackupStore) -> None:
+    snapshot = KeptFile(name="etcd/snapshot.db", sha256="0" * 64, size_bytes=100)
+    manifest = backup(store, "light-20260101t000000z")
+    fresh = EtcdMember(
+        node=nodes_of("minimal")[0],
+        name="etcd1",
+        data_dir="/var/lib/etcd",
+        cluster={"etcd1": "https://192.0.2.1:2380"},
+        tool="etcdutl",
+        free_bytes=299,
+        is_mounted=False,
+    )
+    with pytest.raises(ProviderError, match="not enough room"):
+        _check((fresh,), manifest, snapshot)
+    _check((replace(fresh, work=(manifest.id,)),), manifest, snapshot)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ai_how.apply.provider import Say
 from ai_how.backups.cluster import AUTHORITY, ETCD
@@ -45,7 +45,7 @@ class EtcdRestore:
     members: tuple[EtcdMember, ...]
     workers: tuple[ClusterNode, ...] = ()
     notes: tuple[str, ...] = ()
-    times: EtcdTimes = field(default_factory=EtcdTimes)
+    times: EtcdTimes
 
     @property
     def resumed(self) -> bool:
@@ -149,7 +149,8 @@ def _check(members: Sequence[EtcdMember], manifest: Manifest, snapshot: KeptFile
                 f"{one.data_dir} on {where} is a mounted disk, which cannot be put aside",
                 next_step="restore by hand there: Kubernetes' documentation, Restoring an etcd cluster",
             )
-        if one.free_bytes < _ROOM * snapshot.size_bytes:
+        # where this restore was begun, what needs the room is made already
+        if manifest.id not in one.work and one.free_bytes < _ROOM * snapshot.size_bytes:
             raise ProviderError(
                 f"there is not enough room beside {one.data_dir} on {where}",
                 evidence=f"{_ROOM * snapshot.size_bytes / 2**20:.0f} MiB are needed, "
