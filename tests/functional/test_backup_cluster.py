@@ -185,10 +185,14 @@ def test_a_cluster_is_kept_and_comes_back(kept: Kept, tmp_path: Path) -> None:
     assert owners == "mlflow"
     events = (tmp_path / ".ai-how/lab/events.jsonl").read_text().splitlines()
     assert [json.loads(line)["verb"] for line in events] == ["backup", "backup", "restore", "restore"]
+    # models and objects stay, and the Secrets are as kept: there is nothing to ask about
+    assert "Secrets are restored" in kept.run("restore", str(kept.folder), "--only", "secrets")
 
 
 def test_what_does_not_fit_is_refused_before_anything_changes(kept: Kept) -> None:
     kept.run("create", str(kept.folder))
+    # a cluster without models has Secrets all the same
+    assert "wants to be confirmed" in str(kept.refused("restore", str(kept.folder), "--only", "secrets"))
     kept.lab.write("object_store: {bucket: others}")
     refused = kept.refused("restore", str(kept.folder), "--yes")
     assert "clusters.cloud.stack.object_store.bucket" in refused.brief and "bucket: weights" in refused.next_step

@@ -10,7 +10,7 @@ import click
 
 from ai_how.cli.backup_text import chosen, confirm_restore, data_of, held_text, print_restored
 from ai_how.cli.next_step import for_this_site
-from ai_how.cli.output import human_bytes, note, print_json
+from ai_how.cli.output import human_bytes, note, print_json, teller
 from ai_how.cli.transfer import TransferProgress
 
 if TYPE_CHECKING:
@@ -65,17 +65,20 @@ def restore_cluster(
         with TransferProgress(quiet=quiet) as progress:
             notes = verify(store, manifest, progress=progress)
         planned = back.secrets_plan(stack, manifest, store) if back.SECRETS in parts else back.SecretsPlan()
-        there = back.existing(opened)
+        replaces_data = back.OBJECTS in parts or back.DATABASE in parts
+        # only who asks or tells needs it: the stores are listed for it
+        there = back.existing(opened) if dry_run or (replaces_data and not yes) else back.ExistingOnCluster()
         if dry_run:
             _print_restore(manifest, stack, there, planned, output)
             return
-        if not there.empty and not yes:
-            note("\n".join([f"Cluster {stack.cluster} {_replaced(there)}.", *planned.lines]))
+        if not yes and (not there.empty if replaces_data else planned.changes):
+            had = f"Cluster {stack.cluster} {_replaced(there)}." if replaces_data else f"Secrets of {stack.cluster}:"
+            note("\n".join([had, *planned.lines]))
             confirm_restore(store, manifest)
         events = EventLog(folder.events)
         with locked(folder.lock), TransferProgress(quiet=quiet) as progress:
             events.append("site", "restore", "started", detail=manifest.id)
-            say = (lambda _: None) if quiet else (lambda text: note(f"  {text}"))
+            say = teller(quiet=quiet)
             back.restore(stack, manifest, store, open_source=opened, parts=parts, say=say, progress=progress)
             events.append("site", "restore", "done", detail=manifest.id)
     print_restored(
