@@ -11,7 +11,8 @@ from ai_how.apply.provider import Say
 from ai_how.backups.cluster_secrets import SecretBack, Way
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.objects import Ref
-from ai_how.kubernetes_api.waiting import wait_until_gone, wait_until_well
+from ai_how.kubernetes_api.removal import remove_one
+from ai_how.kubernetes_api.waiting import wait_until_well
 from ai_how.stack.components import gateway
 from ai_how.stack.setting import CERT_MANAGER, GATEWAY
 from ai_how.stack_access.restarts import WELL_S, Restart, restarts_for
@@ -54,9 +55,7 @@ def renew_certificate(client: Client, *, say: Say) -> None:
     live = client.get(_CERTIFICATE)
     say(f"{_CERTIFICATE} is signed again")
     if live is not None:
-        uid = str(live["metadata"]["uid"])
-        client.delete(_CERTIFICATE, uid=uid)
-        wait_until_gone(client, _CERTIFICATE, uid=uid, timeout_s=_GONE_S)
+        remove_one(client, _CERTIFICATE, uid=str(live["metadata"]["uid"]), timeout_s=_GONE_S)
     wait_until_well(client, _CERTIFICATE, timeout_s=WELL_S)
     certificate = Ref(api_version="cert-manager.io/v1", kind="Certificate", namespace=GATEWAY, name=gateway.CERTIFICATE)
     wait_until_well(client, certificate, timeout_s=WELL_S)

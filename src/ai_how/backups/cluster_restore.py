@@ -16,7 +16,7 @@ from ai_how.backups.cluster import MLFLOW, ClusterSource, external_database
 from ai_how.backups.cluster_restarts import plan_restarts, renew_certificate, stale_certificate
 from ai_how.backups.cluster_secrets import SecretBack, Way, plan_secrets, write_secrets
 from ai_how.backups.databases import load_postgresql
-from ai_how.backups.manifest import Manifest
+from ai_how.backups.manifest import Manifest, version_numbers
 from ai_how.backups.on_nodes import database_pod
 from ai_how.backups.put_back import ObjectsBack
 from ai_how.backups.store import BackupStore
@@ -100,7 +100,7 @@ def check_fits(stack: RunningStack, manifest: Manifest, *, parts: Sequence[str] 
         name = f"clusters.{stack.cluster}.stack.object_store.bucket"
         raise _other(name, manifest.buckets[0], ours, next_step=f"write {name}: {manifest.buckets[0]}; then: ai-how up")
     kept, ours = manifest.versions.get(MLFLOW, ""), setting.version(MLFLOW)
-    if DATABASE in parts and _numbers(kept) > _numbers(ours):
+    if DATABASE in parts and version_numbers(kept) > version_numbers(ours):
         # an older one's tables are changed when the server starts; no server reads a newer one's
         raise _other("MLflow", kept, ours, next_step=f"write pins: {{mlflow: '{kept}'}}; then: ai-how up")
     if OBJECTS in parts:
@@ -184,8 +184,8 @@ def _put_data(
     say: Say,
     progress: Progress | None,
 ) -> None:
-    back = ObjectsBack(store, source.buckets, manifest.objects, progress)
-    if OBJECTS in parts:
+    back = ObjectsBack(store, source.buckets, manifest.objects, progress) if OBJECTS in parts else None
+    if back is not None:
         say("putting back the objects")
         back.run()
     if DATABASE in parts:
@@ -195,7 +195,7 @@ def _put_data(
             database_pod(source.stack).load(dump)
         else:
             load_postgresql(server, dump)
-    if OBJECTS in parts and source.stack.setting.stack.object_store.type != "external":
+    if back is not None and source.stack.setting.stack.object_store.type != "external":
         # what else lies in a store of the user's may be somebody else's
         for bucket, key in back.extra():
             bucket.delete([key])
@@ -209,10 +209,6 @@ def _check_registry(source: ClusterSource, manifest: Manifest) -> None:
             evidence=f"{len(shown)} versions, {len(manifest.models)} in backup {manifest.id}",
             next_step=f"ai-how logs stack/{source.stack.cluster}/mlflow, then run the same command again",
         )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in version.split(".")[:3] if word.isdecimal())
 
 
 def _other(what: str, kept: str, ours: str, *, next_step: str) -> ConflictError:

@@ -19,7 +19,7 @@ from ai_how.errors import SpecError
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.marks import DATA, Mark
 from ai_how.kubernetes_api.objects import ApiObject, Ref
-from ai_how.kubernetes_api.waiting import wait_until_gone
+from ai_how.kubernetes_api.removal import remove_one
 from ai_how.stack.objects import GeneratedSecret
 from ai_how.stack.part import Part
 from ai_how.stack.stack import render_parts
@@ -142,6 +142,5 @@ def write_secrets(client: Client, planned: Sequence[SecretBack], *, say: Say) ->
             continue
         say(str(one))
         if one.way is Way.REPLACE and not one.in_place:
-            client.delete(one.ref, uid=one.uid)
-            wait_until_gone(client, one.ref, uid=one.uid, timeout_s=_GONE_S)
+            remove_one(client, one.ref, uid=one.uid, timeout_s=_GONE_S)
         client.apply(one.thing, force=True)

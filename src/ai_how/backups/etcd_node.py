@@ -33,7 +33,7 @@ tool() {
 }
 case $verb in
 facts)
-    for name in NAME DATA_DIR INITIAL_CLUSTER INITIAL_CLUSTER_TOKEN INITIAL_ADVERTISE_PEER_URLS; do
+    for name in NAME DATA_DIR INITIAL_CLUSTER INITIAL_ADVERTISE_PEER_URLS; do
         echo "$name=$(value "ETCD_$name")"
     done
     echo "TOOL=$(tool)"
@@ -138,7 +138,6 @@ class EtcdMember:
     name: str
     data_dir: str
     cluster: Mapping[str, str]
-    token: str
     tool: str
     free_bytes: int
     is_mounted: bool
@@ -164,7 +163,6 @@ def ask_member(node: ClusterNode) -> EtcdMember:
         name=one("NAME"),
         data_dir=one("DATA_DIR"),
         cluster=dict(entry.partition("=")[::2] for entry in one("INITIAL_CLUSTER").split(",") if entry),
-        token=one("INITIAL_CLUSTER_TOKEN"),
         tool=one("TOOL"),
         free_bytes=int(one("FREE_KIB") or 0) * 1024,
         is_mounted="MOUNTED" in found,

@@ -154,3 +154,8 @@ def _damaged(where: str, evidence: str) -> SpecError:
         evidence=evidence,
         next_step="take another backup: ai-how backup list FOLDER",
     )
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """What versions of one component are compared by; empty where none was kept."""
+    return tuple(int(word) for word in version.split(".")[:3] if word.isdecimal())

@@ -25,7 +25,7 @@ from ai_how.cli.confirm import confirm
 from ai_how.cli.next_step import for_this_site, say_next
 from ai_how.cli.nodes import cluster_option
 from ai_how.cli.options import output_option, site_option, yes_option
-from ai_how.cli.output import human_bytes, note, print_json
+from ai_how.cli.output import human_bytes, note, print_json, teller
 from ai_how.cli.transfer import TransferProgress
 from ai_how.errors import InterruptionError, SpecError
 
@@ -242,7 +242,7 @@ def _restore_here(
                 manifest,
                 store,
                 bring_up=lambda: _bring_up(provider, quiet=quiet),
-                say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
+                say=teller(quiet=quiet),
                 progress=progress,
             )
     site = provider.site.name

@@ -9,7 +9,7 @@ import click
 from ai_how.cli.backup_text import chosen, data_of, print_restored
 from ai_how.cli.confirm import confirm_by_name
 from ai_how.cli.next_step import for_this_site
-from ai_how.cli.output import note, print_json
+from ai_how.cli.output import note, print_json, teller
 from ai_how.cli.transfer import TransferProgress
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def restore_etcd_of(
         events = EventLog(kubernetes.folder.events)
         with locked(kubernetes.folder.lock):
             events.append("site", "restore-etcd", "started", detail=manifest.id)
-            say = (lambda _: None) if quiet else (lambda text: note(f"  {text}"))
+            say = teller(quiet=quiet)
             kept = restore_etcd(planned, store, api_answers=lambda: _ask_api(provider, machines), say=say)
             events.append("site", "restore-etcd", "done", detail=manifest.id)
     print_restored(

@@ -76,15 +76,13 @@ def confirm_restore(store: BackupStore, manifest: Manifest) -> None:
     confirm(f"Replace that by backup {manifest.id}?", what="a restore", otherwise=otherwise)
 
 
-def print_restored(
-    manifest: Manifest, site: str, done: str, notes: Sequence[str], *, output: str, then: str, remark: str = ""
-) -> None:
+def print_restored(manifest: Manifest, site: str, done: str, notes: Sequence[str], *, output: str, then: str) -> None:
     """Say that a backup was put back: what is well now, what to know of it, and what to do next."""
     if output == "json":
         print_json({**data_of(manifest), "restored_to": site, "notes": notes})
         return
     click.echo(f"{done} from backup {manifest.id}: {held_text(manifest)}")
-    for line in (*notes, *((remark,) if remark else ())):
+    for line in notes:
         note(f"note: {line}")
     say_next(then)
 

@@ -14,7 +14,7 @@ from ai_how.cli.bench_cluster import cluster
 from ai_how.cli.interrupt import stop_on_signals
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import Number, output_option, site_option
-from ai_how.cli.output import note, print_json, print_table
+from ai_how.cli.output import note, print_json, print_table, teller
 from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ async def _measure(
         status=status,
         settings=settings,
         serving=serving.site.serving,
-        say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
+        say=teller(quiet=quiet),
         stop=stop_on_signals("ending; what was measured is kept"),
         here=serving.site.provider == "local",
     )

@@ -11,7 +11,7 @@ import click
 
 from ai_how.cli.open_site import open_kubernetes
 from ai_how.cli.options import output_option, site_option
-from ai_how.cli.output import note, print_json, print_table, wrap
+from ai_how.cli.output import note, print_json, print_table, teller, wrap
 from ai_how.errors import AiHowError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _probes(stack: RunningStack, image: str | None, *, domain: str, query: Query
         place=new_place(stack.site.name, image or image_on(stack.api)),
         domain=domain,
         query=query,
-        say=(lambda _: None) if quiet else (lambda text: note(f"  {text}")),
+        say=teller(quiet=quiet),
     )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NoReturn
 
@@ -74,6 +74,11 @@ def colour() -> bool | None:
 def note(text: str) -> None:
     """Say something that is not the command's result: progress, a warning, what to type next."""
     click.echo(text, err=True)
+
+
+def teller(*, quiet: bool) -> Callable[[str], None]:
+    """Says the steps of something long, each on a line of its own; nothing where quiet."""
+    return (lambda _: None) if quiet else (lambda text: note(f"  {text}"))
 
 
 def fail(error: AiHowError, *, exit_code: int | None = None) -> NoReturn:

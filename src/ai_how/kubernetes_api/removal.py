@@ -104,8 +104,7 @@ def remove_all(
     def remove(item: tuple[Ref, str]) -> AiHowError | None:
         ref, uid = item
         try:
-            if client.delete(ref, propagation=propagation_of(ref), uid=uid):
-                wait_until_gone(client, ref, uid=uid, timeout_s=_GONE_S)
+            remove_one(client, ref, uid=uid)
         except AiHowError as error:
             return error
         report(ref)
@@ -113,6 +112,12 @@ def remove_all(
 
     for wave in waves(((item[0], item) for item in doomed), reverse=True):
         raise_all("removed", [error for error in side_by_side(remove, wave) if error is not None], of=len(wave))
+
+
+def remove_one(client: Client, ref: Ref, *, uid: str, timeout_s: float = _GONE_S) -> None:
+    """Delete an object, given by name and identity, and wait until it is gone."""
+    if client.delete(ref, propagation=propagation_of(ref), uid=uid):
+        wait_until_gone(client, ref, uid=uid, timeout_s=timeout_s)
 
 
 def why_kept(client: Client, one: Found, mark: Mark, *, data: bool) -> str:

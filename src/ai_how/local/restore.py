@@ -17,7 +17,7 @@ from ai_how.apply.events import EventLog
 from ai_how.apply.files import make_state_folder
 from ai_how.apply.provider import Say
 from ai_how.backups.databases import load_postgresql
-from ai_how.backups.manifest import Manifest
+from ai_how.backups.manifest import Manifest, version_numbers
 from ai_how.backups.put_back import ObjectsBack
 from ai_how.backups.store import BackupStore, pieces_of
 from ai_how.errors import AiHowError, ConflictError, InterruptionError, ProviderError
@@ -84,7 +84,7 @@ def check_fits(provider: LocalProvider, manifest: Manifest) -> None:
     if manifest.database.kind != kind:
         raise _other("registry.database", manifest.database.kind, kind)
     kept, ours = manifest.versions.get(MLFLOW, ""), environment.mlflow_version()
-    if _numbers(kept) > _numbers(ours):
+    if version_numbers(kept) > version_numbers(ours):
         raise ConflictError(
             "the backup is of a newer MLflow, whose tables this one cannot read",
             evidence=f"backup {manifest.id}: MLflow {kept}; this ai-how: MLflow {ours}",
@@ -247,7 +247,7 @@ class _Restore:
     def _upgrade(self, address: str, env: dict[str, str]) -> None:
         """Let a newer MLflow change the tables that an older one wrote; ``db upgrade`` is MLflow's own command."""
         kept, ours = self._manifest.versions.get(MLFLOW, ""), environment.mlflow_version()
-        if _numbers(kept) == _numbers(ours):
+        if version_numbers(kept) == version_numbers(ours):
             return
         self._say(f"changing the database from MLflow {kept} to {ours}")
         path = environment.environment_path()
@@ -293,7 +293,3 @@ def _other(key: str, kept: str, wanted: str) -> ConflictError:
         evidence=f"the backup: {kept}; the site file: {wanted}",
         next_step=f"write {key}: {kept} in the site file",
     )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in version.split(".")[:3] if word.isdecimal())

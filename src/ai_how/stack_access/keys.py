@@ -15,7 +15,7 @@ from ai_how.errors import ConflictError
 from ai_how.kubernetes_api.generated import make_secret
 from ai_how.kubernetes_api.marks import Mark
 from ai_how.kubernetes_api.objects import Ref
-from ai_how.kubernetes_api.waiting import wait_until_gone
+from ai_how.kubernetes_api.removal import remove_one
 from ai_how.models.types import SecretText
 from ai_how.stack.components import kserve
 from ai_how.stack.components.kserve import API_KEY, API_KEYS
@@ -55,8 +55,7 @@ def renew_api_key(stack: RunningStack, *, say: Say) -> None:
     """
     live = stack.api.get(_SECRET)
     if live is not None:
-        stack.api.delete(_SECRET, uid=str(live["metadata"]["uid"]))
-        wait_until_gone(stack.api, _SECRET, uid=str(live["metadata"]["uid"]), timeout_s=_GONE_S)
+        remove_one(stack.api, _SECRET, uid=str(live["metadata"]["uid"]), timeout_s=_GONE_S)
     made = next(secret for secret in kserve.render(stack.setting).component.secrets if secret.name == API_KEYS)
     mark = Mark(site=stack.site.name, component=kserve.NAME)
     make_secret(stack.api, made.name, namespaces=[made.namespace], random=made.random, texts=made.texts, mark=mark)

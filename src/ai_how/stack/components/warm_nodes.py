@@ -7,7 +7,7 @@ such a volume is allowed where a pod's own hostPath is not. Nothing here starts 
 from __future__ import annotations
 
 from ai_how.stack.components import namespaces
-from ai_how.stack.manifests import NAME_LABEL, Object, metadata
+from ai_how.stack.manifests import NAME_LABEL, Object, container, metadata
 from ai_how.stack.objects import Component
 from ai_how.stack.part import Part, Workload
 from ai_how.stack.requests import Request
@@ -101,21 +101,15 @@ def _keeper(setting: Setting) -> Object:
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
                     "containers": [
-                        {
-                            "name": "image",
-                            "image": image("vllm", setting),
-                            "imagePullPolicy": "IfNotPresent",
-                            "command": ["sleep", "infinity"],
+                        container(
+                            "image",
+                            image("vllm", setting),
+                            command=("sleep", "infinity"),
+                            request=KEEPER_REQUEST,
                             # the image asks for every GPU of the node
-                            "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}],
-                            "resources": KEEPER_REQUEST.resources(),
-                            "readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 60},
-                            "securityContext": {
-                                "allowPrivilegeEscalation": False,
-                                "readOnlyRootFilesystem": True,
-                                "capabilities": {"drop": ["ALL"]},
-                            },
-                        }
+                            env={"NVIDIA_VISIBLE_DEVICES": "void"},
+                            probes={"readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 60}},
+                        )
                     ],
                 },
             },
