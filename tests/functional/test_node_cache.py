@@ -15,14 +15,18 @@ from ai_how.kserve import filler
 from ai_how.kserve.node_cache import FOLDER, HOLD
 from ai_how.models.manifest import MANIFEST_NAME
 
+from .site import eventually
+
 FETCHER = """#!{python}
-import shutil, sys
+import shutil, sys, time
 from pathlib import Path
 source, target = Path(sys.argv[1].removeprefix("s3:/")), Path(sys.argv[2])
 with open("{log}", "a") as log:
     log.write(source.name + "\\n")
 if not source.exists():
     sys.exit(1)
+while source.is_dir() and Path("{log}").with_name("wait-" + source.name).exists():
+    time.sleep(0.01)
 target.mkdir(parents=True, exist_ok=True)
 if source.is_file():
     shutil.copy(source, target)
@@ -153,6 +157,24 @@ def test_one_that_was_just_asked_for_stays_and_the_log_says_that_there_is_more(n
     code, text = node.fill(second, limit_bytes=4000)
     assert (code, node.has(first), node.has(second)) == (0, True, True)
     assert "are kept, as pods serve from them" in text
+
+
+def test_one_that_is_being_fetched_stays_however_long_that_takes(node: Node) -> None:
+    slow, other = node.push("slow", 3000), node.push("other", 3000)
+    wait = node.log.parent / "wait-slow"
+    wait.touch()
+    filling = node.start(slow)
+    try:
+        eventually((node.disk / f"{slow[0]}.part" / MANIFEST_NAME).exists)
+        node.long_ago(slow)
+        code, text = node.fill(other, limit_bytes=2000)
+        assert code == 0
+        assert "was removed" not in text
+    finally:
+        wait.unlink()
+        filling.communicate(timeout=60)
+    assert filling.returncode == 0
+    assert node.has(slow) and node.has(other)
 
 
 def test_a_pod_that_died_while_it_filled_leaves_nothing_in_the_way(node: Node) -> None:

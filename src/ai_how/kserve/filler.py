@@ -43,9 +43,15 @@ def fill(root: Path, digest: str, uri: str, *, limit_bytes: int, fetcher: str, k
     """
     used = root / f"{digest}.lock"
     used.touch()
-    if (root / digest).is_dir():
-        say(f"{digest[:16]} is in the cache")
-        return
+    # held as by a pod that serves: others that make room leave alone what is being fetched, however long that takes
+    with locked(used, fcntl.LOCK_SH):
+        if (root / digest).is_dir():
+            say(f"{digest[:16]} is in the cache")
+        else:
+            _fetch_once(root, digest, uri, limit_bytes=limit_bytes, fetcher=fetcher, keep=keep)
+
+
+def _fetch_once(root: Path, digest: str, uri: str, *, limit_bytes: int, fetcher: str, keep: frozenset[str]) -> None:
     with locked(root / f"{digest}.fill"):
         if (root / digest).is_dir():
             say(f"{digest[:16]} is in the cache now")
@@ -58,7 +64,7 @@ def fill(root: Path, digest: str, uri: str, *, limit_bytes: int, fetcher: str, k
         fetch(fetcher, uri, part)
         check(part, files)
         part.rename(root / digest)
-        used.touch()
+        (root / f"{digest}.lock").touch()
     say(f"{digest[:16]} was fetched and verified")
 
 
@@ -116,10 +122,10 @@ def _remove(root: Path, digest: str, keep: frozenset[str]) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold a file's lock, as soon as whoever has it lets go."""
     with path.open("ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(held, how)
         yield
 
 
