@@ -193,6 +193,14 @@ def test_an_adapter_is_put_on_its_base() -> None:
     assert [uri.rpartition("/")[0] for uri in uris] == ["s3://models/checkpoint", "s3://models/tuned"]
 
 
+def test_a_whole_model_is_served_without_the_base_that_its_file_names() -> None:
+    Path("deploy.yaml").write_text(f"{DEPLOY}base_model: checkpoint\n")
+    done = export("--config", "deploy.yaml")
+    assert done.exit_code == 0, done.stderr
+    Path("deploy.yaml").write_text(DEPLOY)
+    assert done.stdout == export("--config", "deploy.yaml").stdout
+
+
 def test_adapters_are_put_beside_their_base() -> None:
     write_tiny_adapter(Path("legal"))
     write_tiny_adapter(Path("support"), seed=3, rank=12, base_model_name_or_path="else")

@@ -137,6 +137,7 @@ def _of_file(
     from ai_how.kserve.node_facts import nodes_of_site
     from ai_how.kserve.planning import plan_revision
     from ai_how.kserve.setting import serving_setting
+    from ai_how.models.types import ModelFormat
     from ai_how.stack_access.running import cluster_with_stack
 
     name = check_name(wanted.model_name)
@@ -145,10 +146,11 @@ def _of_file(
     bucket = site.planned_clusters[chosen].stack.object_store.bucket
     with ExitStack() as opened:
         sources = ModelSources(opened, bucket=bucket, cluster=chosen, site_path=site_path)
-        model, base = sources.model(wanted.model_source, name), None
-        if wanted.base_model:
-            base = sources.model(wanted.base_model, Path(wanted.base_model).name)
-        memory = sources.memory(wanted.model_source, wanted.base_model)
+        model = sources.model(wanted.model_source, name)
+        # a whole model needs no base, whatever a file says
+        below = wanted.base_model if model.info.format is ModelFormat.PEFT_ADAPTER else None
+        base = sources.model(below, Path(below).name) if below else None
+        memory = sources.memory(wanted.model_source, below)
         beside = [
             WantedAdapter(tag=tag, version=sources.model(source, f"{name}-{tag}"), rank=sources.rank(source))
             for tag, source in wanted.adapters.items()
