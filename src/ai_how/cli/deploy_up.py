@@ -103,7 +103,7 @@ def _check_before_push(wanted: DeployFile, serving: ServingSite, *, quiet: bool)
     check_fit(adapters, stores, name=name, version=version, base=base)
     there = next((status.spec for status in endpoints.list_endpoints() if status.spec.name == name), None)
     if there and not serves_alike(spec, there) and len(endpoints.revisions(name)) > 1:
-        raise under_way(name)
+        raise under_way(name, endpoints.journal(name).rollout)
 
 
 def _base(version: RegisteredVersion, base_model: str | None, stores: Stores) -> RegisteredVersion | None:
