@@ -239,6 +239,9 @@ def test_adapters_take_room_for_as_many_as_a_batch_may_have() -> None:
     assert waterfall(model(adapters=3), gpu(43.7), load()).adapter_bytes == 0
     told = serve_arguments(model(adapter_rank=16, adapters=3), gpu(43.7), load(sequences=8))
     assert told[told.index("--enable-lora") :] == ["--enable-lora", "--max-loras", "3", "--max-lora-rank", "16"]
+    # vLLM takes only ranks that it has kernels for
+    told = serve_arguments(model(adapter_rank=12), gpu(43.7), load())
+    assert told[told.index("--enable-lora") :] == ["--enable-lora", "--max-lora-rank", "16"]
 
 
 def test_by_less_than_the_error_it_is_tight() -> None:

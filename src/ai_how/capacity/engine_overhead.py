@@ -28,7 +28,8 @@ _RUNTIME_OF_MANY_GIB = 2.1
 """What CUDA libraries take; with several GPUs mostly buffers to communicate. Measured with 2 and 4."""
 
 _LLAMA_CPP_BATCH = 512
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that vLLM has kernels for."""
 
 
 def batched_tokens(total_gib: float, name: str) -> int:
@@ -88,12 +89,17 @@ def adapters_at_once(adapters: int, sequences: int) -> int:
     return min(adapters, sequences)
 
 
+def room_for_rank(rank: int) -> int:
+    """What ``--max-lora-rank`` must be for an adapter of that rank: an adapter takes the next one up."""
+    return next((known for known in _RANKS if known >= rank), rank)
+
+
 def adapter_bytes(shape: ModelShape, *, rank: int, gpus: int) -> int:
     """Room that vLLM reserves for one LoRA adapter: in every linear layer, for the next rank that it has kernels for.
 
     One of the two small matrices is held whole by every GPU; counting both whole is the stricter reading.
     """
-    room = next((known for known in _RANKS if known >= rank), rank)
+    room = room_for_rank(rank)
     linear = [weight for weight in shape.weights if weight.part is Part.LINEAR]
     return sum(room * (weight.rows_on_gpu(gpus) + weight.columns) * weight.count * 2 for weight in linear)
 

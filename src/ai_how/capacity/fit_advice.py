@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ai_how.capacity.engine_overhead import adapters_at_once
+from ai_how.capacity.engine_overhead import adapters_at_once, room_for_rank
 from ai_how.capacity.gpu_memory import UsableGpu
 from ai_how.capacity.model_memory import Engine, Fits, Load, ModelInMemory, Verdict, judge
 from ai_how.capacity.weight_types import SMALLER, WEIGHT_TYPES
@@ -128,5 +128,5 @@ def serve_arguments(model: ModelInMemory, gpu: UsableGpu, load: Load) -> list[st
     if model.adapter_rank:
         at_once = adapters_at_once(model.adapters, load.sequences)
         found += ["--enable-lora", *(["--max-loras", str(at_once)] if at_once > 1 else [])]
-        found += ["--max-lora-rank", str(model.adapter_rank)]
+        found += ["--max-lora-rank", str(room_for_rank(model.adapter_rank))]
     return found

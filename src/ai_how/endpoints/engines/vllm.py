@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ai_how.capacity.engine_overhead import adapters_at_once
+from ai_how.capacity.engine_overhead import adapters_at_once, room_for_rank
 from ai_how.endpoints.engines.base import EngineCommand, EngineHost, ReplicaLaunch
 from ai_how.errors import MissingToolError
 from ai_how.models.types import ModelFormat, ModelInfo
@@ -26,8 +26,6 @@ SLEEP_PATH, WAKE_PATH, ASLEEP_PATH = "/sleep", "/wake_up", "/is_sleeping"
 """Only with ``VLLM_SERVER_DEV_MODE=1``; the first two answer once it is done."""
 SLEEP_LEVEL = "1"
 """Weights go to main memory, the KV cache is forgotten; level 2 would forget the weights too."""
-# the ranks that vLLM has kernels for: an adapter takes the next one up
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class Vllm:
@@ -80,11 +78,6 @@ class Vllm:
         if launch.sleep_mode:
             env["VLLM_SERVER_DEV_MODE"] = "1"
         return EngineCommand(argv=argv, env=env, ready_path="/health")
-
-
-def room_for_rank(rank: int) -> int:
-    """What ``--max-lora-rank`` must be for an adapter of that rank."""
-    return next((known for known in _RANKS if known >= rank), rank)
 
 
 def lora_options(
