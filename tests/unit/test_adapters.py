@@ -25,7 +25,7 @@ from ai_how.endpoints.engines.llamacpp import LlamaCpp
 from ai_how.endpoints.types import EndpointSpec, EndpointState, EndpointStatus, ServedAdapter, loaded_names, served_text
 from ai_how.endpoints.wire import spec_from_json
 from ai_how.errors import SpecError
-from ai_how.gateway.adapters import for_replica, has_loaded, in_force
+from ai_how.gateway.adapters import for_replica, in_force
 from ai_how.gateway.backend import ReplicaProcess
 from ai_how.local.replica import _launch
 from ai_how.local.replicas import SupervisedReplicas
@@ -200,9 +200,9 @@ def test_an_engine_that_knows_names_gets_the_body_as_it_is() -> None:
 
 def test_a_replica_from_before_an_adapter_does_not_answer_for_it() -> None:
     replica = process("chat:a", by_number=False)
-    assert has_loaded(replica, "chat")
-    assert has_loaded(replica, "chat:a")
-    assert not has_loaded(replica, "chat:b")
+    assert replica.has_loaded("chat")
+    assert replica.has_loaded("chat:a")
+    assert not replica.has_loaded("chat:b")
 
 
 def test_it_is_shown_in_lists() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,14 @@ async def test_the_least_busy_ready_replica_is_taken() -> None:
     assert [pool.try_acquire() for _ in range(5)] == [a, b, a, b, None]
     pool.release(b)
     assert pool.try_acquire() is b
+
+
+async def test_one_that_has_the_adapter_comes_before_idle_ones_that_have_not() -> None:
+    old, new = replica("old"), replica("new")
+    new.process = dataclasses.replace(new.process, adapters=("m:a",))
+    pool = pool_of(old, new)
+    assert [pool.try_acquire("m:a") for _ in range(3)] == [new, new, old]
+    assert pool.try_acquire("m") is old
 
 
 async def test_those_who_wait_are_served_in_order_and_nobody_overtakes_them() -> None:

@@ -13,16 +13,10 @@ from ai_how.gateway.backend import ReplicaProcess
 from ai_how.gateway.http_edge import parse_json
 
 
-def has_loaded(process: ReplicaProcess, model: str) -> bool:
-    """Whether the replica answers for a model: not where it was started before its endpoint had that adapter."""
-    return model in (process.endpoint, *process.adapters)
-
-
 def for_replica(body: bytes, process: ReplicaProcess, model: str) -> bytes:
     """A request's body as the replica's engine understands it; ``model`` is one that it has loaded."""
-    if not process.adapters or not process.adapters_by_number:
-        return body
-    return json.dumps(parse_json(body) | in_force(process, model)).encode()
+    said = in_force(process, model)
+    return json.dumps(parse_json(body) | said).encode() if said else body
 
 
 def in_force(process: ReplicaProcess, model: str) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class ReplicaProcess:
     adapters: tuple[str, ...] = ()
     adapters_by_number: bool = False
 
+    def has_loaded(self, model: str) -> bool:
+        """Whether it answers for a model: not where it was started before its endpoint had that adapter."""
+        return model in (self.endpoint, *self.adapters)
+
 
 class NoFreeGpuError(ProviderError):
     """A replica cannot be started, because other replicas have the GPUs."""

@@ -95,16 +95,20 @@ class Endpoint:
 
     def models(self) -> tuple[str, ...]:
         """What clients may send as ``model``: its name, and its adapters' in any revision that gets requests."""
-        shared = sorted(self.record.revisions, key=lambda one: -one.share_percent)
-        return tuple(
-            dict.fromkeys(name for one in shared if one.share_percent for name in one.spec.served_names) or [self.name]
-        )
+        names = (name for one in self._by_share if one.share_percent for name in one.spec.served_names)
+        return tuple(dict.fromkeys(names)) or (self.name,)
 
     def has(self, model: str) -> bool:
         """Whether any of its revisions serves the model, one without a share included."""
         return any(model in one.spec.served_names for one in self.record.revisions)
 
-    def choose(self, asked: str | None, model: str = "") -> Revision:
+    def version_of(self, model: str) -> int:
+        """The registered version of a model that it has: the main revision's, or that of another one that has it."""
+        specs = (self.spec, *(one.spec for one in self._by_share))
+        spec = next(one for one in specs if model in one.served_names)
+        return dict(zip(spec.served_names, spec.served, strict=True))[model].model_version
+
+    def choose(self, asked: str | None, model: str) -> Revision:
         """The revision that answers a request: the one whose turn it is, or another one where that cannot start.
 
         Args:
@@ -115,13 +119,13 @@ class Endpoint:
             ApiError: 404, there is no such revision, or none that has the adapter.
         """
         if asked is None:
-            chosen = self._with(model or self.name, self._at(self._turns.next()))
-            return self._instead_of(chosen, model or self.name) if chosen.refusal() else chosen
+            chosen = self._with(model, self._at(self._turns.next()))
+            return self._instead_of(chosen, model) if chosen.refusal() else chosen
         number = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0
         if number not in self.record.shares:
             raise api_errors.unknown_revision(self.name, asked, sorted(self.record.shares))
         revision = self._at(number)
-        if model and model not in revision.spec.served_names:
+        if model not in revision.spec.served_names:
             raise api_errors.unknown_model(model, revision.spec.served_names)
         return revision
 
@@ -188,7 +192,7 @@ class Endpoint:
             spec=self.spec,
             state=main.state,
             url=url,
-            replicas=tuple(replica for one in self._all() for replica in one.replica_statuses()),
+            replicas=tuple(replica for one in self._all() for replica in one.pool.statuses(revision=one.number)),
             held_requests=sum(one.pool.held for one in self._all()),
             message=main.message,
             last_start_s=main.starts.last_s,
@@ -232,8 +236,7 @@ class Endpoint:
         """
         if model in revision.spec.served_names:
             return revision
-        others = sorted(self.record.revisions, key=lambda one: -one.share_percent)
-        found = next((one for one in others if one.share_percent and model in one.spec.served_names), None)
+        found = next((one for one in self._by_share if one.share_percent and model in one.spec.served_names), None)
         if found is None:
             raise api_errors.unknown_model(model, self.models())
         return self._at(found.number)
@@ -242,10 +245,14 @@ class Endpoint:
         """An earlier revision, or one with a share, that is ready to answer; the same one where there is none."""
         others = (
             self._at(one.number)
-            for one in sorted(self.record.revisions, key=lambda one: -one.share_percent)
+            for one in self._by_share
             if (one.share_percent or one.number < revision.number) and model in one.spec.served_names
         )
         return next((one for one in others if one.can_answer and not one.refusal()), revision)
+
+    @property
+    def _by_share(self) -> list[RevisionRecord]:
+        return sorted(self.record.revisions, key=lambda one: -one.share_percent)
 
     @property
     def _main(self) -> Revision:

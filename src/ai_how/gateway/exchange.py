@@ -62,9 +62,7 @@ class Exchange:
             if self.first_byte_s is not None:
                 metrics.first_byte.labels(*labels).observe(self.first_byte_s)
             if self.status == HTTPStatus.OK and self.route in TEXT_ROUTES:
-                metrics.as_vllm.answered(
-                    *labels, model=self.model or self.endpoint, seconds=seconds, first_byte_s=self.first_byte_s
-                )
+                metrics.as_vllm.answered(*labels, model=self.model, seconds=seconds, first_byte_s=self.first_byte_s)
             if self.held_s is not None:
                 metrics.hold.labels(*labels).observe(self.held_s)
         if quiet:

@@ -67,7 +67,7 @@ class Fleet:
 
     def endpoint_of(self, model: str) -> Endpoint | None:
         """The endpoint that answers for what a client sent as ``model``; None where there is none."""
-        endpoint = self.endpoints.get(model) or self.endpoints.get(model.partition(":")[0])
+        endpoint = self.endpoints.get(model.partition(":")[0])
         return endpoint if endpoint is not None and endpoint.has(model) else None
 
     def statuses(self) -> list[EndpointStatus]:

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from ai_how.gateway import api_errors, engine_errors
-from ai_how.gateway.adapters import for_replica, has_loaded
+from ai_how.gateway.adapters import for_replica
 from ai_how.gateway.api_errors import CannotStartError, MovedError
 from ai_how.gateway.exchange import REQUEST_ID, Exchange, standard_headers
 from ai_how.gateway.metrics import Metrics
@@ -131,8 +131,8 @@ class Forwarder:
             self.metrics.retries.labels(revision.name, revision.number).inc()
 
     async def _acquire(self, exchange: Exchange, revision: Revision, *, deadline: float, first: bool) -> Replica:
-        replica = None if first or revision.refusal() else revision.pool.try_acquire()
-        if replica is None or not has_loaded(replica.process, exchange.model):
+        replica = None if first or revision.refusal() else revision.pool.try_acquire(exchange.model)
+        if replica is None or not replica.process.has_loaded(exchange.model):
             began = perf_counter()
             try:
                 replica = await self._wait(exchange, revision, replica, deadline=deadline, first=first)
@@ -145,15 +145,15 @@ class Forwarder:
         self, exchange: Exchange, revision: Revision, replica: Replica | None, *, deadline: float, first: bool
     ) -> Replica:
         """A replica that has the adapter asked for: one that was just added is loaded by replicas that are starting."""
-        replica = replica or await revision.acquire(deadline=deadline, first=first)
-        while not has_loaded(replica.process, exchange.model):
+        replica = replica or await revision.acquire(deadline=deadline, first=first, model=exchange.model)
+        while not replica.process.has_loaded(exchange.model):
             revision.pool.release(replica)
             if asyncio.get_running_loop().time() >= deadline:
                 raise api_errors.adapter_not_loaded(exchange.model)
             if exchange.model not in revision.spec.served_names:
                 raise api_errors.moved(revision.name)
             await asyncio.sleep(_LACKING_PAUSE_S)
-            replica = await revision.acquire(deadline=deadline, first=True)
+            replica = await revision.acquire(deadline=deadline, first=True, model=exchange.model)
         return replica
 
     async def _try(

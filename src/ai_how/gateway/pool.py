@@ -119,9 +119,9 @@ class Pool:
         peak, self._peak = max(self._peak, demand), demand
         return peak
 
-    def try_acquire(self) -> Replica | None:
-        """The least busy ready replica with room, unless others wait already."""
-        return None if self._line else self._take()
+    def try_acquire(self, model: str = "") -> Replica | None:
+        """The least busy ready replica with room, unless others wait already; one that has ``model`` before others."""
+        return None if self._line else self._take(model)
 
     async def wait(self, *, deadline: float, hold_timeout_s: float, first: bool = False) -> Replica:
         """Stand in line for a replica.
@@ -175,15 +175,10 @@ class Pool:
             if not place.done():
                 place.set_exception(error)
 
-    def _take(self) -> Replica | None:
-        best = None
-        for replica in self.replicas.values():
-            if replica.state == "ready" and replica.in_flight < self._room:
-                if replica.in_flight == 0:
-                    best = replica
-                    break
-                if best is None or replica.in_flight < best.in_flight:
-                    best = replica
+    def _take(self, model: str = "") -> Replica | None:
+        free = [one for one in self.replicas.values() if one.state == "ready" and one.in_flight < self._room]
+        fitting = [one for one in free if one.process.has_loaded(model)] if model else free
+        best = min(fitting or free, key=lambda one: one.in_flight, default=None)
         if best is not None:
             best.in_flight += 1
             self._in_flight += 1

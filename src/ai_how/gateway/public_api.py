@@ -10,7 +10,6 @@ from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ai_how.endpoints.interface import REVISION_HEADER
-from ai_how.endpoints.types import adapter_name
 from ai_how.gateway import api_errors
 from ai_how.gateway.api_errors import ApiError
 from ai_how.gateway.endpoint import Endpoint
@@ -86,13 +85,12 @@ class PublicApi:
     async def describe(self, request: web.Request) -> web.Response:
         self._authorize(request, self._known(request))
         name = request.match_info["name"]
-        spec = self._endpoint(name).spec
-        version = next((one.model_version for one in spec.adapters if adapter_name(spec.name, one.tag) == name), None)
+        endpoint = self._endpoint(name)
         return _json(
             {
                 "name": name,
-                "versions": [str(version or spec.model_version)],
-                "platform": spec.engine,
+                "versions": [str(endpoint.version_of(name))],
+                "platform": endpoint.spec.engine,
                 "inputs": [],
                 "outputs": [],
             }

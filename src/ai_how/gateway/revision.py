@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.interface import STILL_ANSWER
-from ai_how.endpoints.types import EndpointSpec, EndpointState, ReplicaStatus
+from ai_how.endpoints.types import EndpointSpec, EndpointState
 from ai_how.errors import AiHowError
 from ai_how.gateway import api_errors, leaving, probing, scaling
 from ai_how.gateway.api_errors import ApiError
@@ -128,7 +128,7 @@ class Revision:
         self.pool.refuse(refusal)
         self._kick.set()
 
-    async def acquire(self, *, deadline: float, first: bool = False) -> Replica:
+    async def acquire(self, *, deadline: float, first: bool = False, model: str = "") -> Replica:
         """A replica with room for one more request; wakes the endpoint and waits where there is none.
 
         Raises:
@@ -137,7 +137,7 @@ class Revision:
         refusal = self.refusal()
         if refusal:
             raise refusal
-        if replica := self.pool.try_acquire():
+        if replica := self.pool.try_acquire(model):
             return replica
         self._kick.set()
         return await self.pool.wait(
@@ -189,10 +189,6 @@ class Revision:
         dying = any(replica.state == "failed" and not replica.heard for replica in self.pool.replicas.values())
         # who sees the error wants its reason with it, which is still being read
         return EndpointState.STARTING if dying and state is EndpointState.ERROR else state
-
-    def replica_statuses(self) -> tuple[ReplicaStatus, ...]:
-        """The replicas as the admin API shows them."""
-        return self.pool.statuses(revision=self.number)
 
     def load(self) -> EndpointLoad:
         """The revision as Prometheus sees it."""
