@@ -98,13 +98,12 @@ def show_status(status: EndpointStatus, site: ServingSite, output: str) -> None:
     # a record that is broken has no revisions
     revisions = site.endpoints.revisions(name) if status.spec.model_uri else ()
     journal = site.endpoints.journal(name) if len(revisions) > 1 else Journal()
-    newer = _moved_lines(status.spec, site)
     if output == "json":
         print_json({**asdict(status), "revisions": revisions, "rollout": journal.rollout})
         return
     show_endpoint(status, output)
     under_way = rollout_lines(name, revisions, journal, now=datetime.now(UTC))
-    for line in [*under_way, *(for_this_site(line) for line in newer)]:
+    for line in [*under_way, *map(for_this_site, _moved_lines(status.spec, site))]:
         click.echo(line)
 
 

@@ -14,7 +14,6 @@ from ai_how.errors import SpecError
 
 if TYPE_CHECKING:
     from ai_how.capacity.model_memory import ModelInMemory
-    from ai_how.kserve.planning import ServedModel
     from ai_how.models.types import RegisteredVersion, Stores
     from ai_how.stack_access.running import RunningStack
 
@@ -44,25 +43,16 @@ class ModelSources:
         self._versions: dict[str, RegisteredVersion] = {}
         self._sized: dict[str, ModelInMemory] = {}
 
-    def model(self, source: str, name: str) -> ServedModel:
+    def model(self, source: str, name: str) -> RegisteredVersion:
         """The model at a source; one that is not registered gets the folder that a push would give it."""
-        from ai_how.kserve.planning import ServedModel
         from ai_how.models.checkpoint import inspect
         from ai_how.models.manifest import build_manifest
         from ai_how.models.object_store import uri_in
         from ai_how.models.registered import sized_memory
-        from ai_how.models.types import NOT_REGISTERED
+        from ai_how.models.types import NOT_REGISTERED, RegisteredVersion
 
         if not _is_local(source):
-            found = self._registered(source)
-            return ServedModel(
-                name=found.name,
-                version=found.version,
-                uri=found.uri,
-                digest=found.digest,
-                info=found.info,
-                source=found.source,
-            )
+            return self._registered(source)
         checkpoint = inspect(Path(source).expanduser())
         for warning in checkpoint.warnings:
             note(f"Warning: {warning}")
@@ -71,13 +61,15 @@ class ModelSources:
         uri = uri_in(self._bucket, name, manifest.digest)
         push = for_this_site(f"ai-how model push {shlex.quote(source)} --name {name}")
         note(f"{source} must be in the store before: {push}")
-        return ServedModel(
+        return RegisteredVersion(
             name=name,
             version=NOT_REGISTERED,
             uri=uri,
             digest=manifest.digest,
+            size_bytes=manifest.size_bytes,
             info=checkpoint.info,
             source=source,
+            created_at="",
         )
 
     def memory(self, source: str, base: str | None) -> ModelInMemory:

@@ -131,8 +131,3 @@ def with_adapters(memory: ModelInMemory, adapters: Sequence[ServedAdapter]) -> M
         return memory
     ranks = [memory.adapter_rank, *(one.rank or DEFAULT_RANK for one in adapters)]
     return replace(memory, adapter_rank=max(ranks), adapters=len(adapters) + bool(memory.adapter_rank))
-
-
-def without_refs(spec: EndpointSpec) -> EndpointSpec:
-    """The spec without how its versions were named."""
-    return replace(spec, model_ref="", adapters=tuple(replace(one, model_ref="") for one in spec.adapters))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ai_how.endpoints.adapters import without_refs
+from ai_how.endpoints.digest import process_digest
 from ai_how.endpoints.engines.base import EngineHost
 from ai_how.endpoints.engines.choose import choose
 from ai_how.endpoints.interface import Endpoints
@@ -110,8 +110,7 @@ def make_spec(
 
 def serves_alike(spec: EndpointSpec, current: EndpointSpec) -> bool:
     """Whether both serve the same version in the same way; bounds, dates and how it was named do not count. Pure."""
-    there = replace(current, autoscaling=spec.autoscaling, created_at=spec.created_at, stopped=spec.stopped)
-    return without_refs(spec) == without_refs(there)
+    return process_digest(spec) == process_digest(current)
 
 
 def apply_spec(client: Endpoints, spec: EndpointSpec) -> Applied:

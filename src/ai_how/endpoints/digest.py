@@ -8,13 +8,13 @@ from dataclasses import asdict
 
 from ai_how.endpoints.types import EndpointSpec
 
-SAME_PROCESS = ("autoscaling", "stopped", "created_at", "model_ref")
+_SAME_PROCESS = ("autoscaling", "stopped", "created_at", "model_ref")
 """A change of these leaves running processes alone."""
 
 
 def process_digest(spec: EndpointSpec) -> str:
     """SHA-256, in hex, over the fields whose change needs another engine process."""
-    values = {key: value for key, value in asdict(spec).items() if key not in SAME_PROCESS}
+    values = {key: value for key, value in asdict(spec).items() if key not in _SAME_PROCESS}
     adapters = [{key: value for key, value in one.items() if key != "model_ref"} for one in values.pop("adapters")]
     if adapters:
         # one without adapters has the digest that it had before there were any

@@ -5,26 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ai_how.capacity.model_memory import Load, ModelInMemory
-from ai_how.endpoints.adapters import with_adapters
+from ai_how.endpoints.adapters import Version, with_adapters
 from ai_how.endpoints.types import Autoscaling, EndpointSpec, Hardware, ServedAdapter
 from ai_how.kserve.placement import Placing, place, planned_placement
 from ai_how.kserve.revision import KServeRevision
 from ai_how.kserve.setting import ServingSetting
-from ai_how.models.types import ModelInfo
 
 ENGINE = "vllm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedModel:
-    """A model to be served. ``version`` is the registry's, ``uri`` its ``s3://`` folder, ``source`` where it was."""
-
-    name: str
-    version: int
-    uri: str
-    digest: str
-    info: ModelInfo
-    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +24,13 @@ class Planned:
 
 def plan_revision(
     name: str,
-    model: ServedModel,
+    model: Version,
     *,
     memory: ModelInMemory,
     hardware: Hardware,
     autoscaling: Autoscaling,
     setting: ServingSetting,
-    base: ServedModel | None = None,
+    base: Version | None = None,
     adapters: tuple[ServedAdapter, ...] = (),
     number: int = 1,
     share_percent: int = 100,
@@ -89,7 +76,7 @@ def plan_revision(
     return Planned(revision=revision, placing=placing)
 
 
-def load_of(model: ServedModel, base: ServedModel | None, hardware: Hardware, setting: ServingSetting) -> Load:
+def load_of(model: Version, base: Version | None, hardware: Hardware, setting: ServingSetting) -> Load:
     """What each replica is asked for, as ``container`` tells vLLM."""
     longest = (base or model).info.context_tokens or setting.serving.context_tokens
     return Load(

@@ -27,7 +27,7 @@ from ai_how.kserve.names import check_name
 from ai_how.kserve.node_facts import nodes_of_cluster
 from ai_how.kserve.objects import notes
 from ai_how.kserve.placement import place, spelling
-from ai_how.kserve.planning import Planned, ServedModel, load_of, plan_revision
+from ai_how.kserve.planning import Planned, load_of, plan_revision
 from ai_how.kserve.revision import endpoint_of
 from ai_how.kserve.setting import ServingSetting, serving_setting
 from ai_how.kubernetes.with_kubernetes import WithKubernetes
@@ -100,7 +100,7 @@ class ClusterServing:
         return [Hardware(accelerator=name, count=count) for name, count in sorted(most.items())]
 
     def why_not_on(self, hardware: Hardware, version: RegisteredVersion) -> str:
-        model = _served(version)
+        model = version
         one = Hardware(accelerator=hardware.accelerator)
         load = load_of(model, None, one, self._setting)
         try:
@@ -189,12 +189,12 @@ class ClusterServing:
         self._check_cache(version, base)
         return plan_revision(
             name,
-            _served(version),
+            version,
             memory=self._memory(version, base),
             hardware=hardware,
             autoscaling=autoscaling,
             setting=self._setting_for(name),
-            base=_served(base) if base else None,
+            base=base,
             adapters=adapters,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -256,9 +256,3 @@ class ClusterServing:
                 return  # who waits for the endpoint sees by its state what is wrong
 
         threading.Thread(target=send, name=f"wake-{name}", daemon=True).start()
-
-
-def _served(version: RegisteredVersion) -> ServedModel:
-    return ServedModel(
-        name=version.name, version=version.version, uri=version.uri, digest=version.digest, info=version.info
-    )

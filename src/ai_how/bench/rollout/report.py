@@ -60,9 +60,9 @@ def render_text(report: Report) -> str:
     found = rows_by_step(report)
     table = [("STEP", "FIGURE", "OLD", "NEW", "95 % RANGE", "TARGET", ""), *(_row(share, row) for share, row in found)]
     lines += _columns(table) if found else ["nothing was measured"]
-    said = [line for lines_of_one in notes(report) for line in lines_of_one]
+    said = [line for one in notes(report) for line in _wrapped(one)]
     lines += ["", *said] if said else []
-    lines += ["", *asked(report), ""]
+    lines += ["", *_wrapped(asked(report)), ""]
     lines += _wrapped(f"{report.result}: {report.why}")
     return "\n".join(lines)
 
@@ -81,38 +81,36 @@ def between(row: Row) -> str:
     return f"{figure_text(low)} to {figure_text(high)}"
 
 
-def notes(report: Report) -> list[list[str]]:
-    """What must be known of rows that do not simply pass: one list of lines for each note."""
+def notes(report: Report) -> list[str]:
+    """What must be known of rows that do not simply pass."""
     found = []
     rows = rows_by_step(report)
     for share, row in rows:
         if row.no_objection:
             continue
         if row.outcome != "pass" or "judged by" in row.note:
-            found.append(_wrapped(f"{share} %, {row.metric}: {row.note}"))
+            found.append(f"{share} %, {row.metric}: {row.note}")
     if any(row.no_objection for _, row in rows):
         found.append(
-            _wrapped(
-                "unclear: the figure holds or noise explains it, but its range reaches over the target; "
-                "a longer --duration narrows it"
-            )
+            "unclear: the figure holds or noise explains it, but its range reaches over the target; "
+            "a longer --duration narrows it"
         )
     if any(row.interval and row.interval[1] is None for _, row in rows):
-        found.append(_wrapped("a range that ends with -: too few answers to know its upper end"))
+        found.append("a range that ends with -: too few answers to know its upper end")
     for result in report.checks:
         if result.problem:
             before = "; the old revision's too" if result.old_problem else ""
             said = f"{result.problem}{before}; it said {result.answer[:80]!r}"
-            found.append(_wrapped(f"check {result.prompt[:60]!r}: {said}"))
+            found.append(f"check {result.prompt[:60]!r}: {said}")
     return found
 
 
-def asked(report: Report) -> list[str]:
-    """What was measured, with what, from where: lines of one paragraph."""
+def asked(report: Report) -> str:
+    """What was measured, with what, from where."""
     workload, machine = report.workload, report.machine
     kind = "chat" if workload.chat else "completion"
     answers = sum(step.new_answers for step in report.steps), sum(step.old_answers for step in report.steps)
-    return _wrapped(
+    return (
         f"measured with {answers[0]} answers of the new and {answers[1]} of the old revision: {kind} prompts of "
         f"about {workload.prompt_words} words, {workload.output_tokens} tokens out, {report.load.concurrency} at "
         f"once, in rounds by turns; asked from {machine.cpu}, {machine.cores:g} cores, load average "

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def render_html(report: Report) -> str:
     """The whole page."""
     name = escape(report.endpoint)
-    said = "".join(f"<li>{escape(' '.join(lines))}</li>" for lines in notes(report))
+    said = "".join(f"<li>{escape(line)}</li>" for line in notes(report))
     body = f"""<h1>{name}: {escape(report.old)} to {escape(report.new)}</h1>
 <p class=note>{escape(report.started_at)} to {escape(report.ended_at)}</p>
 <h2>Verdict</h2><p><b>{report.result}</b>: {escape(report.why)}</p>
 <h2>Step by step</h2>{_steps(report)}
 <div class="plots">{_plot(report)}</div>
 {f"<h2>What to know of these figures</h2><ul>{said}</ul>" if said else ""}
-<h2>What was measured, and on what</h2><p>{escape(" ".join(asked(report)))}</p>"""
+<h2>What was measured, and on what</h2><p>{escape(asked(report))}</p>"""
     return page(f"{report.endpoint}: rollout", body)
 
 
@@ -44,9 +44,7 @@ def _row(share: int, row: Row) -> str:
 
 
 def _plot(report: Report) -> str:
-    measured = [
-        (step.share_percent, row) for step in report.steps for row in step.rows if row.metric == LATENCY and row.new
-    ]
+    measured = [(share, row) for share, row in rows_by_step(report) if row.metric == LATENCY and row.new]
     if not measured:
         return ""
     caption = (

@@ -35,6 +35,7 @@ from ai_how.endpoints.engines.safetensors import Tensor, open_checkpoint
 from ai_how.errors import ProviderError, SpecError
 
 if TYPE_CHECKING:
+    from gguf import GGUFWriter
     from numpy.typing import NDArray
 
 _PARTS = (
@@ -162,9 +163,7 @@ def _write(source: _Source, file: Path, say: Callable[[str], None]) -> None:
         writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
     for output in source.outputs:
         writer.add_tensor_info(output.name, output.tensor.shape, np.dtype(output.dtype), output.size_bytes)
-    try:
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
+    with written(writer):
         writer.write_ti_data_to_file()
         if factors is not None:
             writer.write_tensor_data(factors)
@@ -172,6 +171,15 @@ def _write(source: _Source, file: Path, say: Callable[[str], None]) -> None:
             writer.write_tensor_data(_numbers(output, source))
             if number % 50 == 0 or number == len(source.outputs):
                 say(f"converting for llama.cpp: {number} of {len(source.outputs)} tensors")
+
+
+@contextmanager
+def written(writer: GGUFWriter) -> Iterator[None]:
+    """Writes a GGUF file's head; after the block has written the tensors, all of it is on the disk."""
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        yield
         writer.flush()
         for stream in writer.fout or ():
             os.fsync(stream.fileno())

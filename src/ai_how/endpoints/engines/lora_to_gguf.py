@@ -7,7 +7,6 @@ whole file and PEFT one for each layer. What cannot be told apart from the base 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ai_how.endpoints.engines.architectures import Architecture, Shape
 from ai_how.endpoints.engines.gguf_tokenizer import load_vocabulary
-from ai_how.endpoints.engines.hf_to_gguf import describe, in_order, plan_outputs, require_room, write_once
+from ai_how.endpoints.engines.hf_to_gguf import describe, in_order, plan_outputs, require_room, write_once, written
 from ai_how.endpoints.engines.lora import Delta, load_adapter
 from ai_how.endpoints.engines.safetensors import open_checkpoint
 from ai_how.errors import SpecError
@@ -90,15 +89,8 @@ def _write(source: _Source, file: Path) -> None:
     for name, delta in source.deltas.items():
         writer.add_tensor(f"{source.names[name]}.lora_a", delta.down.float32())
         writer.add_tensor(f"{source.names[name]}.lora_b", _up(name, delta, source))
-    try:
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
+    with written(writer):
         writer.write_tensors_to_file()
-        writer.flush()
-        for stream in writer.fout or ():
-            os.fsync(stream.fileno())
-    finally:
-        writer.close()
 
 
 def _up(name: str, delta: Delta, source: _Source) -> NDArray[np.float32]:
