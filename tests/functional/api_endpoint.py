@@ -6,6 +6,7 @@ emptied.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import threading
@@ -17,6 +18,7 @@ from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.connection import Patience
 from ai_how.kubernetes_api.discovery import Kind
 from ai_how.kubernetes_api.objects import ref_of
+from ai_how.kubernetes_api.refusals import AlreadyThereError
 
 from .certificates import Authority, Pair
 
@@ -75,6 +77,7 @@ class LittleControllers:
         path = endpoint.kubeconfig("controllers")
         self._client = Client.from_kubeconfig(path)
         self._client.connection._patience = Patience(total_s=1, answer_s=5)
+        self._furnished: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="little-controllers", daemon=True)
 
@@ -104,6 +107,24 @@ class LittleControllers:
             for thing in self._client.list_kind(kind, metadata_only=True).items:
                 if thing["metadata"].get("deletionTimestamp"):
                     self._let_go(kind, thing, served)
+                elif kind.kind == "Namespace" and (name := thing["metadata"]["name"]) not in self._furnished:
+                    self._furnish(name)
+                    self._furnished.add(name)
+
+    def _furnish(self, namespace: str) -> None:
+        """What Kubernetes' controllers put into every namespace."""
+        query = {"fieldManager": "kube-controller-manager"}
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        root = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "kube-root-ca.crt"},
+            "data": {"ca.crt": "-"},
+        }
+        for plural, body in (("serviceaccounts", account), ("configmaps", root)):
+            path = f"/api/v1/namespaces/{namespace}/{plural}"
+            with contextlib.suppress(AlreadyThereError):
+                self._client.connection.ask("POST", path, what="furnish a namespace", query=query, body=body)
 
     def _let_go(self, kind: Kind, thing: dict, kinds: list[Kind]) -> None:
         metadata = thing["metadata"]

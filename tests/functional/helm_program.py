@@ -1,6 +1,7 @@
 """A stand-in for Helm: behaves as it does for the calls that are made, with its records in Secrets as it keeps them.
 
-A "chart" is a JSON list of objects. Files beside it order faults: CHART.fail is what Helm says, CHART.wait holds it up.
+A "chart" is a JSON list of objects. Files beside it order faults: CHART.fail is what Helm says, CHART.wait holds it up;
+CHART.crds is its folder of definitions, which Helm itself never upgrades.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ai_how.kubernetes_api.connection import APPLY_TYPE
 from ai_how.kubernetes_api.objects import Ref, ref_of
 
 VERSION = "v3.18.4"
+HOOK = "helm.sh/hook"
 
 
 def main(words: list[str]) -> int:
@@ -29,6 +31,8 @@ def main(words: list[str]) -> int:
         "template": ("release", "chart"),
         "rollback": ("release", "revision"),
         "uninstall": ("release",),
+        "get": ("what", "release"),
+        "show": ("what", "chart"),
     }.items():
         one = commands.add_parser(name)
         for argument in arguments:
@@ -49,6 +53,10 @@ def main(words: list[str]) -> int:
     asked = parser.parse_args(words)
     if asked.command == "version":
         print(VERSION)
+        return 0
+    if asked.command == "show":
+        kinds = Path(f"{asked.chart}.crds")
+        print(kinds.read_text() if kinds.exists() else "")
         return 0
     if asked.command == "template":
         return template(asked)
@@ -125,11 +133,28 @@ class Helm:
         history = self.history()
         if not history:
             return said(f"uninstall: Release not loaded: {asked.release}: release: not found")
-        for thing in json.loads(base64.b64decode(history[-1]["data"]["release"])):
-            self.client.delete(ref_of(thing))
+        for thing in self.recorded(history):
+            if not is_hook(thing):
+                self.client.delete(ref_of(thing))
         for one in history:
             self.client.delete(ref_of(one))
         return 0
+
+    def get(self, asked: argparse.Namespace) -> int:
+        """What hooks made: Helm knows of it for as long as the release is there."""
+        assert asked.what == "hooks", asked.what
+        history = self.history()
+        if not history:
+            return said("release: not found")
+        for thing in self.recorded(history):
+            if is_hook(thing):
+                print(f"---\n# Source: {self.release}/templates/one.yaml\n{json.dumps(thing)}")
+        return 0
+
+    @staticmethod
+    def recorded(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(base64.b64decode(history[-1]["data"]["release"]))
+        return found
 
     def history(self) -> list[dict[str, Any]]:
         labels = f"owner=helm,name={self.release}"
@@ -188,7 +213,12 @@ def said(text: str) -> int:
 def _with(thing: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """The object as a chart with these values would make it: it shows them."""
     shown = {"values": json.dumps(values, sort_keys=True)}
-    return {**thing, "metadata": {**thing["metadata"], "annotations": shown}}
+    own = thing["metadata"].get("annotations", {})
+    return {**thing, "metadata": {**thing["metadata"], "annotations": {**own, **shown}}}
+
+
+def is_hook(thing: dict[str, Any]) -> bool:
+    return HOOK in thing["metadata"].get("annotations", {})
 
 
 if __name__ == "__main__":

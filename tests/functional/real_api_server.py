@@ -32,41 +32,49 @@ def real_api_server(folder: Path) -> Iterator[Endpoint]:
     authority = Authority(folder / "pki")
     serving = authority.issue("kube-apiserver")
     admin = authority.issue("admin", organisation="system:masters")
-    etcd_port, peer_port, port = _free_port(), _free_port(), _free_port()
+    etcd_port, peer_port, port = free_port(), free_port(), free_port()
     etcd_url = f"http://127.0.0.1:{etcd_port}"
     started: list[subprocess.Popen[bytes]] = []
     try:
         etcd = [assets / "etcd", "--data-dir", folder / "etcd", "--unsafe-no-fsync"]
         etcd += ["--listen-client-urls", etcd_url, "--advertise-client-urls", etcd_url]
         etcd += ["--listen-peer-urls", f"http://127.0.0.1:{peer_port}"]
-        started.append(_start(etcd, folder / "etcd.log"))
+        started.append(start(etcd, folder / "etcd.log"))
         key = authority.pair.key
         server = [assets / "kube-apiserver", f"--etcd-servers={etcd_url}", "--bind-address=127.0.0.1"]
         server += ["--advertise-address=127.0.0.1", f"--secure-port={port}", f"--cert-dir={folder / 'run'}"]
         server += [f"--tls-cert-file={serving.certificate}", f"--tls-private-key-file={serving.key}"]
         server += [f"--client-ca-file={authority.pair.certificate}", "--authorization-mode=RBAC"]
         server += ["--service-cluster-ip-range=10.233.0.0/18", "--disable-admission-plugins=ServiceAccount"]
+        # as our clusters have it
+        server += ["--enable-admission-plugins=ExtendedResourceToleration"]
         server += ["--service-account-issuer=https://127.0.0.1", f"--service-account-key-file={key}"]
         server += [f"--service-account-signing-key-file={key}", "--allow-privileged=true"]
-        started.append(_start(server, folder / "kube-apiserver.log"))
+        started.append(start(server, folder / "kube-apiserver.log"))
         endpoint = Endpoint(
             url=f"https://127.0.0.1:{port}", authority=authority, admin=admin, folder=folder, is_real=True
         )
         _wait(endpoint, started, folder)
         yield endpoint
     finally:
-        for process in reversed(started):
-            process.terminate()
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end(started)
 
 
-def _start(words: list[object], log: Path) -> subprocess.Popen[bytes]:
+def start(words: list[object], log: Path) -> subprocess.Popen[bytes]:
+    """A program whose words go to ``log``."""
     with log.open("wb") as file:
         return subprocess.Popen([str(word) for word in words], stdout=file, stderr=file)
+
+
+def end(started: list[subprocess.Popen[bytes]]) -> None:
+    """End them, the last one first."""
+    for process in reversed(started):
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _wait(endpoint: Endpoint, started: list[subprocess.Popen[bytes]], folder: Path) -> None:
@@ -86,7 +94,8 @@ def _wait(endpoint: Endpoint, started: list[subprocess.Popen[bytes]], folder: Pa
     raise AssertionError((folder / "kube-apiserver.log").read_text(errors="replace")[-2000:])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

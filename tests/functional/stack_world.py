@@ -16,6 +16,7 @@ from ai_how.stack.part import Manifest, Part
 
 from .api_server import StandIn
 from .definitions import definitions
+from .helm_program import HOOK
 
 USUAL = {
     "Certificate": "Ready",
@@ -53,7 +54,8 @@ class FakeSupply:
         own = {(thing["kind"], thing["metadata"]["name"]) for thing in part.component.objects}
         awaited = [each for each in part.component.awaited if (each.kind, each.name) not in own]
         kinds = [definition_of(each) for each in awaited if each.kind in ("Prometheus", "Alertmanager")]
-        file.write_text(json.dumps([*kinds, *(made_from(each) for each in awaited)] if last else []))
+        made = [*kinds, *(made_from(each) for each in awaited), hook_account(chart)] if last else []
+        file.write_text(json.dumps(made))
         return file
 
     def file(self, release: str) -> Path:
@@ -69,6 +71,12 @@ class FakeSupply:
     def manifest_here(self, manifest: Manifest) -> Path | None:
         path = self.folder / f"{manifest.name}.yaml"
         return path if path.exists() else None
+
+
+def hook_account(chart: Chart) -> dict[str, Any]:
+    """An account that a chart makes for a Job of its own before it is installed."""
+    metadata = {"name": f"{chart.release}-hook", "namespace": chart.namespace, "annotations": {HOOK: "pre-install"}}
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
 
 
 def definition_of(awaited: Awaited) -> dict[str, Any]:

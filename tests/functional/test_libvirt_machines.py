@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from ai_how.kubernetes.environment import environment_of
 from ai_how.machines import domains
 from ai_how.machines.connection import open_connection
 
-from .kubespray_stand_in import write_facts_checkout
+from .kubespray_stand_in import KUBESPRAY, write_facts_checkout
 from .libvirt_guests import FOUR_MACHINES, NODES, OVMF, TWO_OF_FOUR, answers, ask, boot_ids, ssh
 from .libvirt_site import MachineSite, inventory
 from .site import eventually
@@ -195,6 +196,8 @@ def test_the_host_is_started_again(four_machines: MachineSite) -> None:
 
 def test_ansible_reaches_every_machine_and_learns_its_facts(four_machines: MachineSite, tmp_path: Path) -> None:
     checkout = write_facts_checkout(tmp_path)
+    # the test's hosts reach no index
+    environment_of(checkout, KUBESPRAY).install()
     two_of_four(four_machines, kubernetes=f"{{kubespray_path: {checkout}}}")
     reasons = {a["resource"]: a["reason"] for a in four_machines.run("plan", "-o", "json", code=2).json()["actions"]}
     assert reasons == {"kubernetes/cloud": "cluster.yml: does not exist yet"}

@@ -36,6 +36,7 @@ from ai_how.plan.model import settings_digest
 from ai_how.rollout import stacks_of_site
 from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
+from ai_how.stack.objects import Awaited
 from tests.fake_cluster import admin_conf, api_node, proxy_pod
 
 from .api_endpoint import MERGE, Endpoint, LittleControllers
@@ -44,7 +45,7 @@ from .certificates import Pair
 from .definitions import definitions
 from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, write_checkout, write_sudo
 from .sshd import ssh_server
-from .stack_world import Controllers, FakeSupply, conditions_of
+from .stack_world import Controllers, FakeSupply, conditions_of, definition_of
 from .test_kubernetes_finish import kubelet
 from .waiting import wait_for
 
@@ -241,6 +242,10 @@ def test_a_stack_from_nothing_to_nothing(lab: Lab) -> None:
         lab.run("destroy", "--yes")
     assert not (lab.folder / ".ai-how").exists()
     assert lab.get("apps/v1", "Deployment", "mlflow", "mlops") is None
+    # what Helm leaves goes too, and with it the namespaces that hold no data
+    assert lab.get("v1", "ServiceAccount", "keda-hook", "keda") is None
+    assert lab.get("v1", "Namespace", "keda") is None
+    assert lab.get("v1", "Namespace", "mlops") is not None
 
 
 POSTGRES = "stack/cloud/cloudnative-pg"
@@ -310,6 +315,22 @@ def test_an_upgrade_that_does_not_become_well_is_rolled_back(ready: Lab) -> None
     ready.heal("cloudnative-pg", "cnpg-system")
     ready.apply("cloudnative-pg")
     assert POSTGRES not in ready.plan()
+
+
+def test_kinds_that_helm_would_leave_as_they_are_are_brought_to_the_charts(ready: Lab) -> None:
+    """Those of a group that is there; what is not there yet Helm brings, or not, as the values want it."""
+    ready.apply("cloudnative-pg")
+    new, other = kind_of("Shard", "postgresql.cnpg.io"), kind_of("Else", "other.test")
+    Path(f"{ready.supply.file('cloudnative-pg')}.crds").write_text(f"{json.dumps(new)}\n---\n{json.dumps(other)}\n")
+    ready.write("values: {cloudnative-pg: {monitoring: {podMonitorEnabled: true}}}")
+    ready.apply("cloudnative-pg")
+    kinds = {kind.kind for kind in ready.endpoint.client().kinds.all()[0]}
+    assert "Shard" in kinds
+    assert "Else" not in kinds
+
+
+def kind_of(name: str, group: str) -> dict[str, Any]:
+    return definition_of(Awaited(api_version=f"{group}/v1", kind=name, name="any"))
 
 
 def test_a_value_that_a_chart_does_not_know_is_refused_before(ready: Lab) -> None:

@@ -157,7 +157,10 @@ def _is_anothers(thing: ApiObject, mark: Mark, *, data: bool) -> bool:
     if Mark(site=mark.site).is_on(thing):
         return holds_data(thing) and not data
     managers = {entry.get("manager") for entry in thing["metadata"].get("managedFields") or []}
-    return not (managers and managers <= _SYSTEM)
+    if not managers:
+        # it has no field that anybody could own
+        return (thing.get("kind"), thing["metadata"]["name"]) != ("ServiceAccount", "default")
+    return not managers <= _SYSTEM
 
 
 def _listed(client: Client, kinds: Iterable[Kind], *, namespace: str = "", labels: str = "") -> list[ApiObject]:

@@ -21,7 +21,10 @@ from ai_how.kubernetes_api.plans import ObjectPlan, OnConflict, Verb
 from ai_how.kubernetes_api.removal import Marked, remove_marked
 from ai_how.kubernetes_api.states import Health
 from ai_how.kubernetes_api.waiting import NotWellError, wait_until_well
+from ai_how.rollout.definitions import bring_definitions
+from ai_how.rollout.documents import objects_in
 from ai_how.rollout.helm import Helm
+from ai_how.rollout.hooks import remove_hooks
 from ai_how.rollout.objects import published
 from ai_how.rollout.releases import DIGEST, Release, is_anothers, ours, read_history, release_trouble
 from ai_how.rollout.supply import Supply
@@ -152,6 +155,7 @@ def _install(tools: Tools, wish: Wish, chart: Chart, revision: int | None) -> tu
     tools.say(f"chart {chart.name} {chart.version}")
     archive = tools.supply.chart(chart)
     labels = {SITE: wish.site, COMPONENT: wish.part.name, DIGEST: digest}
+    bring_definitions(tools.client, lambda: helm.definitions(chart, archive), f"chart {chart.name} {chart.version}")
     try:
         helm.upgrade(chart, archive, labels=labels)
     except ProviderError as error:
@@ -189,8 +193,17 @@ def _uninstall_others(tools: Tools, wish: Wish) -> None:
     wanted = {(chart.namespace, chart.release) for chart in wish.part.component.charts}
     for release in ours(read_history(tools.client), site=wish.site, component=wish.part.name):
         if (release.namespace, release.name) not in wanted:
-            tools.say(f"uninstall {release.name}")
-            tools.helm().uninstall(release.name, release.namespace)
+            _uninstall(tools, release)
+
+
+def _uninstall(tools: Tools, release: Release) -> None:
+    """Uninstall a release, and remove what its hooks left, which Helm does not."""
+    tools.say(f"uninstall {release.name}")
+    helm = tools.helm()
+    helm.end_left(release.name)
+    hooks = objects_in(helm.hooks(release.name, release.namespace), f"what Helm says of the hooks of {release.name}")
+    helm.uninstall(release.name, release.namespace)
+    remove_hooks(tools.client, hooks, release.namespace)
 
 
 def _wait(tools: Tools, awaited: Sequence[Awaited]) -> None:
@@ -247,10 +260,7 @@ def remove_part(tools: Tools, site: str, part: str, *, data: bool = False) -> st
     """
     said = []
     for release in ours(read_history(tools.client), site=site, component=part):
-        tools.say(f"uninstall {release.name}")
-        helm = tools.helm()
-        helm.end_left(release.name)
-        helm.uninstall(release.name, release.namespace)
+        _uninstall(tools, release)
         said.append(f"chart {release.name} uninstalled")
     gone = remove_marked(
         tools.client, Mark(site=site, component=part), data=data, report=lambda ref: tools.say(f"removed {ref}")

@@ -24,6 +24,7 @@ from ai_how.stack.objects import Chart
 
 HOOKS_TIMEOUT_S = 300
 """How long a chart's own Jobs may take."""
+_BOUNDED = ("--timeout", f"{HOOKS_TIMEOUT_S}s")
 _BEYOND_S = 120
 _POLL_S = 0.2
 _KEPT_REVISIONS = 5
@@ -49,17 +50,27 @@ class Helm:
         """
         words: list[str | Path] = ["upgrade", chart.release, archive, "--install", "--namespace", chart.namespace]
         words += ["--values", "values.yaml", "--history-max", str(_KEPT_REVISIONS), "--reset-values"]
-        words += ["--labels", ",".join(f"{key}={value}" for key, value in labels.items())]
+        words += ["--labels", ",".join(f"{key}={value}" for key, value in labels.items()), *_BOUNDED]
         self._run(words, chart.release, f"install chart {chart.name} {chart.version}", values=chart.values)
 
     def rollback(self, release: str, namespace: str, revision: int) -> None:
         """Bring a release back to an earlier revision; as ``upgrade``."""
         words = ["rollback", release, str(revision), "--namespace", namespace, "--history-max", str(_KEPT_REVISIONS)]
-        self._run(words, release, f"roll {release} back to revision {revision}")
+        self._run([*words, *_BOUNDED], release, f"roll {release} back to revision {revision}")
 
     def uninstall(self, release: str, namespace: str) -> None:
         """Remove a release and its record; as ``upgrade``."""
-        self._run(["uninstall", release, "--namespace", namespace], release, f"uninstall {release}")
+        self._run(["uninstall", release, "--namespace", namespace, *_BOUNDED], release, f"uninstall {release}")
+
+    def hooks(self, release: str, namespace: str) -> str:
+        """The objects of a release's hooks, as YAML documents; as ``upgrade``."""
+        words = ["get", "hooks", release, "--namespace", namespace]
+        return self._run(words, release, f"read the hooks of {release}")
+
+    def definitions(self, chart: Chart, archive: Path) -> str:
+        """The definitions of kinds in a chart's own folders of them, as YAML documents; as ``upgrade``."""
+        what = f"read the kinds of chart {chart.name} {chart.version}"
+        return self._run(["show", "crds", archive], chart.release, what)
 
     def end_left(self, release: str) -> bool:
         """End what an earlier run left at work on a release; whether one of ours was broken off there."""
@@ -73,19 +84,20 @@ class Helm:
 
     def _run(
         self, words: Sequence[str | Path], release: str, what: str, *, values: Mapping[str, Any] | None = None
-    ) -> None:
+    ) -> str:
         place, mark, note = self.folder / f"helm-{release}", new_mark(), self._note(release)
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True, mode=0o700)
         try:
             write_json(place / "kubeconfig", kubeconfig_of(self.access))
             write_json(place / "values.yaml", dict(values or {}))
-            argv = [self.program, *words, "--kubeconfig", place / "kubeconfig", "--timeout", f"{HOOKS_TIMEOUT_S}s"]
+            argv = [self.program, *words, "--kubeconfig", place / "kubeconfig"]
             out, err = place / "out", place / "err"
             with Background(argv, env={**_environment(place), MARK: mark}, cwd=place, stdout=out, stderr=err) as helm:
                 note_run(note, pid=helm.pid, mark=mark)
                 code = self._follow(helm, what)
             said = [line for line in err.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+            told = out.read_text(encoding="utf-8", errors="replace")
         finally:
             # keys of the cluster do not stay
             shutil.rmtree(place, ignore_errors=True)
@@ -93,6 +105,7 @@ class Helm:
         forget_run(note)
         if code != 0:
             raise _failure(what, code, said)
+        return told
 
     def _follow(self, process: Background, what: str) -> int:
         until = time.monotonic() + HOOKS_TIMEOUT_S + _BEYOND_S

@@ -8,6 +8,7 @@ from typing import Any
 
 from ai_how.errors import ProviderError
 from ai_how.kubernetes_api.objects import ApiObject
+from ai_how.rollout.documents import objects_in, without_status
 from ai_how.rollout.supply import Supply
 from ai_how.stack.part import Part
 
@@ -33,15 +34,9 @@ def published(part: Part, supply: Supply, *, fetch: bool) -> tuple[list[ApiObjec
 
 
 def _read(path: Path, url: str) -> Iterator[Mapping[str, Any]]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        documents = [each for each in YAML(typ="safe").load_all(path.read_text(encoding="utf-8")) if each]
-    except (YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise ProviderError(f"{url} holds no objects", evidence=str(error)[:300]) from error
-    for document in documents:
-        if not isinstance(document, Mapping):
-            raise ProviderError(f"{url} holds no objects", evidence=f"it has {type(document).__name__}")
-        # what its server has noted is not ours to apply
-        yield {key: value for key, value in document.items() if key != "status"}
+    for document in objects_in(text, url):
+        yield without_status(document)
