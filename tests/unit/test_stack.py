@@ -374,8 +374,12 @@ def test_a_bundle_is_told_everything_that_the_stack_names() -> None:
         for _, template in pods_of([thing for part in parts for thing in part.component.objects])
         for container in template["spec"]["containers"]
     } | {thing["spec"]["imageName"] for thing in objects_of(parts, "Cluster")}
-    for_endpoints = {"docker.io/vllm/vllm-openai:v0.23.0"}
-    assert {each.reference for each in wanted if isinstance(each, Image)} == named | for_endpoints
+    for_endpoints = {image("vllm", setting())}
+    images = [each for each in wanted if isinstance(each, Image)]
+    pinned = {f"{each.reference}@{each.digest}" if each.digest else each.reference for each in images}
+    assert pinned == named | for_endpoints
+    # with the date of its build, as the tag without one moves
+    assert any("postgresql:18.6-2" in each and "@sha256:" in each for each in pinned)
     assert {each.name for each in wanted if isinstance(each, Chart)} == {
         chart.name for part in parts for chart in part.component.charts
     }
