@@ -14,7 +14,7 @@ from ai_how.stack.manifests import Object, metadata
 from ai_how.stack.objects import Awaited, Component
 from ai_how.stack.part import Part, Workload
 from ai_how.stack.policies import from_space, policy, within
-from ai_how.stack.requests import Request
+from ai_how.stack.requests import Request, total
 from ai_how.stack.setting import GPU_OPERATOR, MONITORING, Setting
 from ai_how.stack.upstream import chart, image
 
@@ -63,14 +63,20 @@ def render(setting: Setting) -> Part:
             Workload(name="gpu-operator-node-feature-discovery-master", request=FEATURES),
             Workload(name="gpu-operator-node-feature-discovery-gc", request=FEATURES),
             Workload(name="gpu-operator-node-feature-discovery-worker", request=WORKER, place="every-node"),
-            # device plugin, feature discovery and toolkit; the exporter
-            Workload(name="nvidia-gpu-node", request=PLUGIN + PLUGIN + PLUGIN + EXPORTER, place="gpu-nodes"),
+            Workload(name="nvidia-gpu-node", request=_on_gpu_nodes(setting), place="gpu-nodes"),
         ),
         images=(image("cuda-sample", setting),),
         # the manager's own default may only be none at all: a profile is asked for by a label of the node
         node_labels={} if gpus.mig == NO_MIG else {"nvidia.com/mig.config": gpus.mig},
         notes=tuple(notes),
     )
+
+
+def _on_gpu_nodes(setting: Setting) -> Request:
+    """Toolkit, device plugin, feature discovery and exporter; where GPUs are shared, the two in the middle have a second
+    container each, which reads how."""
+    reader = (PLUGIN, PLUGIN) if setting.stack.gpus.time_slices > 1 else ()
+    return total((PLUGIN, PLUGIN, PLUGIN, EXPORTER, *reader))
 
 
 def driver_from(setting: Setting) -> str:
