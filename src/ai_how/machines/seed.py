@@ -108,7 +108,8 @@ def _addressing(static: StaticAddress | None, seed: Seed) -> dict[str, object]:
         "dhcp4": False,
         "dhcp6": False,
         "addresses": [static.address],
-        "routes": [{"to": "default", "via": static.gateway}],
+        # not the word "default": only netplan knows it, and cloud-init ends at it where there is no netplan
+        "routes": [{"to": "0.0.0.0/0", "via": static.gateway}],
         "nameservers": {"addresses": list(static.nameservers)},
     }
 
