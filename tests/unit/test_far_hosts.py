@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +14,14 @@ from hypothesis import strategies as st
 
 from ai_how.cli.app import root
 from ai_how.errors import AiHowError, ProviderError, TryAgainError
-from ai_how.machines import far_hosts
+from ai_how.machines import connection, far_hosts
 from ai_how.machines.far_hosts import capacity_of, far_capacity, fastest_mbps, free_bytes_of, pool_at
+from ai_how.machines.provider import LibvirtProvider
+from ai_how.run import ssh
 from ai_how.run.process import Completed
+from ai_how.run.ssh import check_way, jump_of
 from ai_how.site.clusters import Host
+from ai_how.site.load import load_site
 from tests.unit.test_passthrough_cards import device_xml
 
 CPU = "<cpu id='{0}' socket_id='{1}' die_id='0' core_id='{2}' siblings='{3}'/>"
@@ -112,6 +118,71 @@ def test_where_no_pool_lies_ssh_is_asked(connect: Any, monkeypatch: pytest.Monke
     assert far_capacity(far(storage_path="/srv/o'ne"), connect).disk_gib == 3
     assert asked[0] == "root@far"
     assert asked[1].endswith("""sh '/srv/o'"'"'ne'""")
+
+
+@pytest.mark.parametrize(
+    ("uri", "jump"),
+    [
+        ("qemu:///system", ""),
+        ("qemu+tls://there/system", ""),
+        ("qemu+ssh://there/system", "there"),
+        ("qemu+ssh://root@there/system?no_tty=1", "root@there"),
+        ("qemu+ssh://root@there:2222/system", "ssh://root@there:2222"),
+        ("qemu+ssh://root@[2001:db8::1]/system", "root@2001:db8::1"),
+        ("qemu+ssh://root@[2001:db8::1]:2222/system", "ssh://root@[2001:db8::1]:2222"),
+    ],
+)
+def test_the_way_to_a_host_is_that_of_its_address_with_the_port(uri: str, jump: str) -> None:
+    assert jump_of(uri) == jump
+
+
+@pytest.mark.parametrize(
+    ("said", "lets"),
+    [
+        ("root@there: Permission denied (publickey).", False),
+        ("Host key verification failed.", False),
+        ("ssh: Could not resolve hostname there: Name or service not known", False),
+        ("kex_exchange_identification: Connection closed by remote host", True),
+        ("ssh: connect to host there port 22: Connection timed out", True),
+    ],
+)
+def test_a_host_that_refuses_is_told_from_a_busy_one(said: str, lets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "run", lambda *_, **__: Completed(argv=(), returncode=255, stdout="", stderr=said))
+    if lets:
+        check_way("root@there")
+        return
+    with pytest.raises(TryAgainError) as caught:
+        check_way("root@there")
+    assert (caught.value.brief, caught.value.evidence) == ("root@there does not answer by SSH", said)
+    assert "ssh root@there true" in caught.value.next_step
+
+
+def test_a_host_that_refuses_ends_the_wait_for_its_machine(
+    there: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "root@far: Permission denied (publickey)."
+    monkeypatch.setattr(ssh, "run", lambda *_, **__: Completed(argv=(), returncode=255, stdout="", stderr=said))
+    file = there / "ai-how.yaml"
+    provider = LibvirtProvider(load_site(file), file)
+    provider.connections = {"far": connect}
+    wish: Any = SimpleNamespace(
+        host="far",
+        address="192.0.2.1",
+        machine=SimpleNamespace(name="m", cluster=next(iter(provider.site.planned_clusters))),
+    )
+    with pytest.raises(TryAgainError, match="root@far does not answer by SSH"):
+        provider.wait_ready(wish)
+
+
+def test_what_to_try_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_uri: str) -> Any:
+        raise OSError("Cannot recv data: Host key verification failed.: Connection reset by peer")
+
+    monkeypatch.setattr(connection, "load_libvirt", lambda: SimpleNamespace(libvirtError=OSError, open=refuse))
+    uri = "qemu+ssh://root@there/system?keyfile=/k&no_tty=1"
+    with pytest.raises(TryAgainError) as caught:
+        connection.open_connection(uri)
+    assert shlex.split(caught.value.next_step.partition(": ")[2]) == ["virsh", "-c", uri, "version"]
 
 
 def test_without_pool_and_ssh_the_disk_is_not_known(connect: Any) -> None:

@@ -6,6 +6,7 @@ A connection is used by several threads at once: the binding lets others run whi
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,20 +36,17 @@ def open_connection(uri: str) -> Connect:
 
 def _cannot_connect(uri: str, error: Exception) -> AiHowError:
     said = str(error).removeprefix("internal error: ")
+    try_it = f"check that this works: virsh -c {shlex.quote(uri)} version"
     if "ermission denied" in said or "authentication" in said:
         if urlsplit(uri).hostname:
-            return ProviderError(
-                f"{uri} refuses us", evidence=said, next_step=f"check that this works: virsh -c {uri} version"
-            )
+            return ProviderError(f"{uri} refuses us", evidence=said, next_step=try_it)
         return ProviderError(
             f"no permission for {uri}",
             evidence=said,
             next_step="add yourself to the group libvirt: sudo adduser $USER libvirt, then log in again",
         )
     if urlsplit(uri).hostname:
-        return TryAgainError(
-            f"no connection to {uri}", evidence=said, next_step=f"check that this works: virsh -c {uri} version"
-        )
+        return TryAgainError(f"no connection to {uri}", evidence=said, next_step=try_it)
     return MissingToolError(
         f"libvirt does not answer at {uri}",
         evidence=said,

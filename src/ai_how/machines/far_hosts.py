@@ -130,7 +130,8 @@ def _free_gib(host: Host, connect: Connect) -> float:
         raise ProviderError(
             f"free disk of host {host.name} is not known",
             evidence=f"no storage pool of its libvirt has {host.storage_path}; pools: {', '.join(pools) or 'none'}",
-            next_step=f"write a storage_path that lies in a pool of it; see: virsh -c {host.uri} pool-list --details",
+            next_step="write a storage_path that lies in a pool of it; "
+            f"see: virsh -c {shlex.quote(host.uri)} pool-list --details",
         )
     said = run_on_host(target, shlex.join(["sh", "-c", _FREE, "sh", host.storage_path]))
     return free_bytes_of(said.stdout, place=f"{host.name}:{host.storage_path}") / _GIB

@@ -47,7 +47,7 @@ from ai_how.plan.compute import changes_since, compute_plan
 from ai_how.plan.model import Action, Observed, Plan, Resource, Verb
 from ai_how.rollout.chart_images import wants_of_site
 from ai_how.rollout.stacks_of_site import SiteStacks
-from ai_how.run.ssh import SshTarget, jump_of
+from ai_how.run.ssh import SshTarget, check_way, jump_of
 from ai_how.site.spec import Site
 
 USER = "ai-how"
@@ -281,8 +281,9 @@ class LibvirtProvider:
 
         Raises:
             ProviderError: it went off or did not come up; the evidence is the end of its serial log.
+            TryAgainError: its host, another machine, does not let us through by SSH.
         """
-        connect, name = self.connections[wish.host], wish.machine.name
+        connect, name, target = self.connections[wish.host], wish.machine.name, self.target(wish)
         allowed_s = timeout_s or self.site.planned_clusters[wish.machine.cluster].ready_timeout_s
 
         def problem() -> str | None:
@@ -293,8 +294,10 @@ class LibvirtProvider:
                 return f"({name}) went off while it was starting" if found else f"({name}) is gone"
             return None
 
+        if target.jump:
+            check_way(target.jump)
         return wait_ready(
-            self.target(wish), timeout_s=allowed_s, problem=problem, log_tail=lambda: self.serial_log(wish, lines=15)
+            target, timeout_s=allowed_s, problem=problem, log_tail=lambda: self.serial_log(wish, lines=15)
         )
 
     def target(self, wish: MachineWish) -> SshTarget:

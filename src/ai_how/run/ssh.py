@@ -24,7 +24,7 @@ class SshTarget:
     """Where and as whom. ``known_hosts`` holds the host's key: another key is refused, an unknown host too.
 
     ``key_file`` None: the keys of the user's agent, and the usual files of ~/.ssh. ``jump`` is a machine to go through,
-    ``user@host``, reached as the user's own ssh reaches it.
+    ``user@host`` or ``ssh://user@host:port``, reached as the user's own ssh reaches it.
     """
 
     host: str
@@ -62,10 +62,15 @@ def proxy_option(jump: str) -> str:
 
 
 def jump_of(libvirt_uri: str) -> str:
-    """The machine that a libvirt address reaches by SSH, as ``user@host``; empty where it is this one."""
+    """The machine that a libvirt address reaches by SSH, as ``user@host``; empty where it is this one.
+
+    With a port it is ``ssh://user@host:port``, which ssh takes as well.
+    """
     parts = urlsplit(libvirt_uri)
     if not parts.scheme.endswith("+ssh") or not parts.hostname:
         return ""
+    if parts.port is not None:
+        return f"ssh://{parts.netloc}"
     return f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
 
 
@@ -100,6 +105,9 @@ def trouble_of(stderr: str) -> SshTrouble:
     return next((trouble for words, trouble in _WORDS if words in stderr), SshTrouble.LOST)
 
 
+_LASTING = (SshTrouble.CHANGED_KEY, SshTrouble.UNKNOWN_KEY, SshTrouble.DENIED, SshTrouble.UNRESOLVED)
+
+
 def run_remote(
     target: SshTarget,
     words: Sequence[str],
@@ -128,7 +136,7 @@ def run_on_host(host: str, command: str, *, timeout_s: float = 60, needs: str = 
     """Run a shell command on a host as the user's own ssh reaches it, settings and agent included; never a question.
 
     Args:
-        host: As ssh takes it, ``user@host``.
+        host: As ssh takes it, ``user@host`` or ``ssh://user@host:port``.
         needs: A command that must work there, for the error's next step.
 
     Raises:
@@ -143,3 +151,16 @@ def run_on_host(host: str, command: str, *, timeout_s: float = 60, needs: str = 
             next_step=f"check that this works without a question: ssh {host} {needs}",
         )
     return done
+
+
+def check_way(jump: str) -> None:
+    """Refuse a machine to go through that does not let us in: what lies behind it would only seem not to answer.
+
+    Raises:
+        TryAgainError: it refuses. That it does not answer, or breaks off, is none of this: it may be busy.
+    """
+    try:
+        run_on_host(jump, "true")
+    except TryAgainError as error:
+        if trouble_of(error.evidence) in _LASTING:
+            raise

@@ -103,7 +103,7 @@ class RemoteSysfs:
     """Another machine's, as its SSH user; who is not root there must be allowed ``sudo -n`` for what is written.
 
     Args:
-        host: As ssh takes it, ``user@host``; reached as the user's own ssh reaches it.
+        host: As ``run.ssh.jump_of`` gives it; reached as the user's own ssh reaches it.
     """
 
     host: str
