@@ -46,10 +46,14 @@ class LibvirtHost:
         """A command line that runs in the host's network, where its machines can be reached."""
         return ["ip", "netns", "exec", self.name, *words]
 
+    def beside(self, *words: str) -> list[str]:
+        """A command line that runs as one on this host would: in its network, with libvirt's folders as it has them."""
+        return ["nsenter", "-t", str(self.pids[0]), "-m", "-n", *words]
+
     def restart_daemon(self) -> None:
         """End libvirtd as a crash would, and start it again; machines go on running."""
         _end(self.pids.pop(), hard=True)
-        self._start("libvirtd", nsenter=self.pids[0])
+        self._start("libvirtd")
 
     def start(self) -> None:
         for folder in _PRIVATE:
@@ -72,7 +76,7 @@ class LibvirtHost:
         script = " && ".join(["ip link set lo up", *mounts, f"virtlogd -d -p {self.base}/virtlogd.pid"])
         subprocess.run(self.inside("sh", "-c", script), check=True, env=self._env())
         self.pids.append(int((self.base / "virtlogd.pid").read_text()))
-        self._start("libvirtd", nsenter=self.pids[0])
+        self._start("libvirtd")
 
     def stop(self) -> None:
         """End the machines that are left, the daemons and the namespace's own helpers, all by pid."""
@@ -104,11 +108,10 @@ class LibvirtHost:
             folder, folder.strip("/").replace("/", "-")
         )
 
-    def _start(self, program: str, *, nsenter: int) -> None:
+    def _start(self, program: str) -> None:
         pid_file = self.base / f"{program}.pid"
         pid_file.unlink(missing_ok=True)
-        words = ["nsenter", "-t", str(nsenter), "-m", "-n", program, "-d", "-p", str(pid_file)]
-        subprocess.run(words, check=True, env=self._env())
+        subprocess.run(self.beside(program, "-d", "-p", str(pid_file)), check=True, env=self._env())
         self.pids.append(int(pid_file.read_text()))
         socket = self.base / "run" / "libvirt-sock"
         deadline = time.monotonic() + 30

@@ -97,9 +97,13 @@ class MachineSite:
         provider = self.provider()
         return provider.remove(lambda _: None) if provider.exists() else []
 
+    def enter(self, *words: str) -> list[str]:
+        """A command line that runs where the site's user sits: in the host's network, where machines can be reached."""
+        return self.host.inside(*words)
+
     def command(self, *words: str) -> list[str]:
-        """A command line of ai-how in the host's network, where the machines can be reached."""
-        return self.host.inside("env", f"XDG_CACHE_HOME={self.cache}", *AI_HOW, *words)
+        """A command line of ai-how there."""
+        return self.enter("env", f"XDG_CACHE_HOME={self.cache}", *AI_HOW, *words)
 
     def run(self, *words: str, code: int | None = 0, timeout_s: float = 800) -> Result:
         """Run ``ai-how`` in the site's folder; fails the test unless it ends with ``code`` (None: any)."""
