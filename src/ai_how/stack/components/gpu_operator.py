@@ -14,7 +14,7 @@ from ai_how.stack.manifests import Object, metadata
 from ai_how.stack.objects import Awaited, Component
 from ai_how.stack.part import Part, Workload
 from ai_how.stack.policies import from_space, policy, within
-from ai_how.stack.requests import Request, total
+from ai_how.stack.requests import Request
 from ai_how.stack.setting import GPU_OPERATOR, MONITORING, Setting
 from ai_how.stack.upstream import chart, image
 
@@ -75,8 +75,8 @@ def render(setting: Setting) -> Part:
 def _on_gpu_nodes(setting: Setting) -> Request:
     """Toolkit, device plugin, feature discovery and exporter; where GPUs are shared, the two in the middle have a second
     container each, which reads how."""
-    reader = (PLUGIN, PLUGIN) if setting.stack.gpus.time_slices > 1 else ()
-    return total((PLUGIN, PLUGIN, PLUGIN, EXPORTER, *reader))
+    alone = PLUGIN + PLUGIN + PLUGIN + EXPORTER
+    return alone + PLUGIN + PLUGIN if setting.stack.gpus.time_slices > 1 else alone
 
 
 def driver_from(setting: Setting) -> str:
