@@ -73,8 +73,10 @@ def render(setting: Setting) -> Part:
 
 
 def _on_gpu_nodes(setting: Setting) -> Request:
-    """Toolkit, device plugin, feature discovery and exporter; where GPUs are shared, the two in the middle have a second
-    container each, which reads how."""
+    """Toolkit, device plugin, feature discovery and exporter.
+
+    Where GPUs are shared, plugin and discovery have a second container each, which reads how.
+    """
     alone = PLUGIN + PLUGIN + PLUGIN + EXPORTER
     return alone + PLUGIN + PLUGIN if setting.stack.gpus.time_slices > 1 else alone
 
