@@ -206,6 +206,12 @@ def test_a_folder_of_a_newer_version_is_refused(store: BackupStore) -> None:
         store.check()
 
 
+def test_a_damaged_mark_is_no_other_version(store: BackupStore) -> None:
+    (store.root / "ai-how-backups.json").write_text("{")
+    with pytest.raises(SpecError, match="is damaged"):
+        store.check()
+
+
 def test_two_at_once_are_told(store: BackupStore) -> None:
     with store.held(writing=True), pytest.raises(LockedError), store.held(writing=False):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -123,7 +124,7 @@ def test_sizes_count_a_shared_blob_once() -> None:
     ("change", "told"),
     [
         (b"{", "damaged"),
-        (b"[]", "format None"),
+        (b"[]", "damaged"),
         (b'{"format": 2}', "format 2, known is 1"),
         (b'{"format": 1}', "damaged"),
         (b"\xff", "damaged"),
@@ -133,6 +134,12 @@ def test_sizes_count_a_shared_blob_once() -> None:
 def test_damaged_manifests_are_refused(change: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_bytes(change)
     with pytest.raises(SpecError, match=told):
+        read_manifest(tmp_path)
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "bundle.json")
+    with pytest.raises(SpecError, match="is no regular file"):
         read_manifest(tmp_path)
 
 

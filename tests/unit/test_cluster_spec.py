@@ -116,7 +116,7 @@ def test_declared_gpus_are_dealt_out_over_numa_nodes() -> None:
             "4:3: clusters.My Cluster: cannot be a name here; write lower-case letters, digits and dashes, 40 at most",
         ),
         (LIBVIRT + "clusters:\n  c:\n", "4:3: clusters.c: has no value; write its keys below it, or remove the line"),
-        (LIBVIRT + "hosts:\n  - uri: x\n", "4:5: hosts[0].name: missing; write name: and "),
+        (LIBVIRT + "hosts:\n  - uri: qemu:///x\n", "4:5: hosts[0].name: missing; write name: and "),
         (
             cloud(CONTROL, "role: gpu-worker, gpu_addresses: [65.00.0]"),
             "7:44: clusters.cloud.nodes[1].gpu_addresses[0]: '65.00.0' is not allowed; write a PCI address",
@@ -178,7 +178,7 @@ def test_declared_gpus_are_dealt_out_over_numa_nodes() -> None:
             "3:19: hosts[0].address: is for provider inventory; write uri, such as qemu+ssh://host/system",
         ),
         (
-            SERVERS.replace("u@h", "u@h, uri: x"),
+            SERVERS.replace("u@h", "u@h, uri: qemu:///x"),
             "3:33: hosts[0].uri: is for provider libvirt; remove it: a server is a node as a whole",
         ),
         (INVENTORY + "hosts: [{name: h}]\n", "3:9: hosts[0]: has no address; write address: and user@host, or declare"),
@@ -246,8 +246,12 @@ def test_declared_gpus_are_dealt_out_over_numa_nodes() -> None:
         ),
         # hosts
         (
-            LIBVIRT + "hosts: [{name: h, uri: x}, {name: h, uri: y}]\n",
-            "3:35: hosts[1].name: h is the name of another host too; write another one",
+            LIBVIRT + "hosts: [{name: h, uri: 'http://foo;rm'}]\n",
+            "3:24: hosts[0].uri: 'http://foo;rm' is not allowed; write libvirt's address of a host, such as qemu",
+        ),
+        (
+            LIBVIRT + "hosts: [{name: h, uri: qemu:///x}, {name: h, uri: qemu:///y}]\n",
+            "3:43: hosts[1].name: h is the name of another host too; write another one",
         ),
         (
             LIBVIRT + "hosts: [{name: h}, {name: i}]\n",

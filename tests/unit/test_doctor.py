@@ -128,6 +128,13 @@ def test_it_says_which_hosts_of_a_site_it_did_not_check(host: Path, tmp_path: Pa
     assert "Not checked" not in doctor(host).stderr
 
 
+def test_a_site_file_that_was_not_named_is_told(host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "was not looked at" not in doctor(host, "--for", "local").output
+    (tmp_path / "ai-how.yaml").write_text("name: lab\n")
+    assert "ai-how.yaml of this folder was not looked at" in doctor(host, "--for", "local").output
+
+
 def test_subnet_bridge_and_disk(host: Path) -> None:
     assert verdicts(as_json(host))["network.subnet"] == "fail"
     assert verdicts(as_json(host, "--subnet", "10.9.0.0/24"))["network.subnet"] == "pass"

@@ -92,7 +92,7 @@ def plan_etcd(
         raise NotFoundError(
             f"backup {manifest.id} has no snapshot of etcd",
             evidence=f"it is of provider {manifest.provider}",
-            next_step="ai-how backup list FOLDER",
+            next_step=f"ai-how backup list {store.root}",
         )
     notes = []
     if AUTHORITY not in files:

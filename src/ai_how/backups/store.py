@@ -79,7 +79,13 @@ class BackupStore:
 
     def _check_format(self) -> None:
         found = read_json(self.root / _MARK)
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
+        if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+            raise SpecError(
+                f"{self.root / _MARK} is damaged",
+                evidence=f"it says no format; this ai-how writes {FORMAT}",
+                next_step=f'where this is your folder of backups, write {{"format": {FORMAT}}} into that file',
+            )
+        if found["format"] != FORMAT:
             raise ConflictError(
                 f"{self.root} was written by another version of ai-how",
                 evidence=f"{_MARK} says {found}, this one reads format {FORMAT}",

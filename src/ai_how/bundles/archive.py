@@ -65,7 +65,11 @@ def opened(path: Path) -> Iterator[tuple[Manifest, Iterator[tuple[str, IO[bytes]
         with tarfile.open(path, "r:") as tar:
             first = tar.next()
             if first is None or first.name != NAME:
-                raise SpecError(f"{path} is no bundle", evidence=f"{NAME} is not its first member")
+                raise SpecError(
+                    f"{path} is no bundle",
+                    evidence=f"{NAME} is not its first member",
+                    next_step="give a tar that ai-how bundle create has made",
+                )
             content = (tar.extractfile(first) or io.BytesIO()).read(_MOST_BYTES)
             yield parse_manifest(content, where=f"{path}: {NAME}"), _members(tar, path)
     except (tarfile.TarError, EOFError) as error:

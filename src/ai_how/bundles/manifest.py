@@ -106,6 +106,8 @@ def read_manifest(folder: Path) -> Manifest:
         NotFoundError: there is no whole bundle.
         SpecError: it was damaged, or made by a newer ai-how.
     """
+    if (folder / NAME).exists() and not (folder / NAME).is_file():
+        raise SpecError(f"{folder / NAME} is no regular file", next_step="give the path of a bundle")
     try:
         text = (folder / NAME).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -131,10 +133,12 @@ def parse_manifest(text: bytes, *, where: str) -> Manifest:
     """
     try:
         data = json.loads(text)
-        known = data.get("format") if isinstance(data, dict) else None
-        if known != FORMAT:
+        if not isinstance(data, dict) or "format" not in data:
+            raise ValueError("it says no format")
+        if data["format"] != FORMAT:
             raise SpecError(
-                f"{where} has format {known}, known is {FORMAT}", next_step="use the ai-how that made the bundle"
+                f"{where} has format {data['format']}, known is {FORMAT}",
+                next_step="use the ai-how that made the bundle",
             )
         return Manifest.model_validate(data)
     except (ValueError, RecursionError) as error:

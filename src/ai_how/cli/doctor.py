@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PROVIDERS = ("local", "libvirt", "inventory")
 _GROUPS = ("local", "cpu", "numa", "memory", "disk", "kvm", "iommu", "gpu", "network", "port", "system", "software")
 _NODE_GROUP = "node"
+_SITE_FILE = "ai-how.yaml"
 
 
 @click.command()
@@ -98,6 +99,8 @@ def doctor(
     _print(report, shown, output=output, asked_for=provider, only=only)
     if elsewhere:
         note(f"\nChecked: this machine alone. Not checked: {', '.join(elsewhere)}; run ai-how doctor on each of them.")
+    if site_path is None and Path(_SITE_FILE).is_file():
+        note(f"\n{_SITE_FILE} of this folder was not looked at: ai-how doctor --site {_SITE_FILE}")
     return exit_code(shown)
 
 

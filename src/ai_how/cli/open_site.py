@@ -50,10 +50,11 @@ def open_machines(site_path: Path | None) -> LibvirtProvider:
 
 def no_machines(site: Site) -> SpecError:
     """The error for a command about virtual machines in a site that has none."""
+    write = "write provider: libvirt and clusters in the site file (ai-how schema)"
     return SpecError(
         f"site {site.name} has no virtual machines",
         evidence=f"provider: {site.provider}",
-        next_step="write provider: libvirt and clusters in the site file (ai-how schema)",
+        next_step="its servers: ai-how hosts list" if site.provider == "inventory" else write,
     )
 
 

@@ -16,6 +16,10 @@ from ai_how.site.section import Section
 from ai_how.site.servers import HostKey, Ssh
 from ai_how.site.stack import Stack
 
+# what a shell takes for more than text is in none
+LibvirtUri = Annotated[
+    str, Field(pattern=r"^(qemu|test)(\+(unix|ssh|libssh2?|tls|tcp))?://[A-Za-z0-9._~@:%\[\]/?=&,+-]*$")
+]
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 _ADDRESS = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
@@ -104,7 +108,7 @@ class Host(Section):
 
     name: HostName
     """Name of the machine in plans and in `nodes[].host`."""
-    uri: str = "qemu:///system"
+    uri: LibvirtUri = "qemu:///system"
     """libvirt's address of the machine (provider libvirt); the default is this machine."""
     address: str | None = None
     """SSH address, such as admin@192.0.2.10 (provider inventory)."""

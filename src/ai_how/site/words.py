@@ -24,6 +24,9 @@ FORMS = {
     r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$": "lower-case letters, digits, dots and dashes, 63 at most",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$": "a domain, such as ai.example.org",
     r"^https?://[^\s/]+$": "an address, such as https://s3.example.org",
+    r"^(qemu|test)(\+(unix|ssh|libssh2?|tls|tcp))?://[A-Za-z0-9._~@:%\[\]/?=&,+-]*$": (
+        "libvirt's address of a host, such as qemu:///system or qemu+ssh://admin@server/system"
+    ),
     r"^https://\S+$": "an address that begins with https://",
     r"^[^@\s]+@[^@\s]+$": "an e-mail address",
     r"^postgresql://[^\s:@/]+@[^\s:@/]+(:[0-9]+)?/[^\s/?]+$": "postgresql://user@host:port/name",
