@@ -133,12 +133,10 @@ def parse_manifest(text: bytes, *, where: str) -> Manifest:
     """
     try:
         data = json.loads(text)
-        if not isinstance(data, dict) or "format" not in data:
-            raise ValueError("it says no format")
-        if data["format"] != FORMAT:
+        known = data.get("format", FORMAT) if isinstance(data, dict) else FORMAT
+        if known != FORMAT:
             raise SpecError(
-                f"{where} has format {data['format']}, known is {FORMAT}",
-                next_step="use the ai-how that made the bundle",
+                f"{where} has format {known}, known is {FORMAT}", next_step="use the ai-how that made the bundle"
             )
         return Manifest.model_validate(data)
     except (ValueError, RecursionError) as error:
