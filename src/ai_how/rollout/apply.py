@@ -155,7 +155,8 @@ def _install(tools: Tools, wish: Wish, chart: Chart, revision: int | None) -> tu
     tools.say(f"chart {chart.name} {chart.version}")
     archive = tools.supply.chart(chart)
     labels = {SITE: wish.site, COMPONENT: wish.part.name, DIGEST: digest}
-    bring_definitions(tools.client, lambda: helm.definitions(chart, archive), f"chart {chart.name} {chart.version}")
+    if releases:
+        bring_definitions(tools.client, lambda: helm.definitions(chart, archive), f"chart {chart.name} {chart.version}")
     try:
         helm.upgrade(chart, archive, labels=labels)
     except ProviderError as error:

@@ -1,6 +1,7 @@
 """Definitions of kinds that a chart brings. Helm installs them where they are missing, and never upgrades them.
 
-So they are brought to the chart's own before it is upgraded, or installed where an earlier one has left its own.
+So they are brought to the chart's own before a release of ours is upgraded. Before a first installation they may be
+others': they are left alone, as Helm does.
 Source: https://helm.sh/docs/chart_best_practices/custom_resource_definitions/
 """
 
@@ -17,8 +18,8 @@ _SERVED_S = 60
 _API, _KIND = "apiextensions.k8s.io/v1", "CustomResourceDefinition"
 
 
-def bring_definitions(client: Client, read: Callable[[], str], what: str) -> int:
-    """Bring the definitions of every API group that the cluster has to what the chart has; says how many there were.
+def bring_definitions(client: Client, read: Callable[[], str], what: str) -> None:
+    """Bring the definitions of every API group that the cluster has to what the chart has.
 
     A group that it does not have is left to Helm, which knows whether that part of the chart is wanted.
 
@@ -35,10 +36,9 @@ def bring_definitions(client: Client, read: Callable[[], str], what: str) -> int
     groups = {name.partition(".")[2] for name in names}
     text = read()
     if not any(group in text for group in groups):
-        return 0  # many lines that need not be read
+        return  # many lines that need not be read
     wanted = [one for one in objects_in(text, what) if one["kind"] == _KIND and one["spec"]["group"] in groups]
     side_by_side(lambda one: client.apply(without_status(one), force=True), wanted)
     for spec in (one["spec"] for one in wanted):
         for version in (each["name"] for each in spec["versions"] if each["served"]):
             wait_until_served(client, f"{spec['group']}/{version}", spec["names"]["kind"], timeout_s=_SERVED_S)
-    return len(wanted)
