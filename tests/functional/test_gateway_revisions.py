@@ -245,7 +245,7 @@ def test_stopping_and_deleting_take_all_revisions(gateway: GatewayUnderTest) -> 
     spec = gateway.status()["spec"]
     gateway.admin("PUT", "/m", {**spec, "stopped": True})
     eventually(lambda: gateway.engine_pids() == [])
-    assert gateway.status()["state"] == "stopped"
+    eventually(lambda: gateway.status()["state"] == "stopped")
     gateway.admin("PUT", "/m", spec)
     eventually(lambda: ready(gateway, 2) and ready(gateway, 1))
     assert gateway.admin("DELETE", "/m").status == 204
