@@ -47,7 +47,7 @@ def main(words: list[str]) -> int:
             "--kube-version",
         ):
             one.add_argument(option, default="")
-        for flag in ("--install", "--reset-values"):
+        for flag in ("--install", "--reset-values", "--keep-history"):
             one.add_argument(flag, action="store_true")
         one.add_argument("--template", default="")
     asked = parser.parse_args(words)
@@ -133,9 +133,16 @@ class Helm:
         history = self.history()
         if not history:
             return said(f"uninstall: Release not loaded: {asked.release}: release: not found")
-        for thing in self.recorded(history):
-            if not is_hook(thing):
-                self.client.delete(ref_of(thing))
+        if self.label(history[-1], "status") == "uninstalled":
+            if asked.keep_history:
+                return said(f'the release named "{self.release}" is already deleted')
+        else:
+            for thing in self.recorded(history):
+                if not is_hook(thing):
+                    self.client.delete(ref_of(thing))
+        if asked.keep_history:
+            self.mark(int(self.label(history[-1], "version")), "uninstalled")
+            return 0
         for one in history:
             self.client.delete(ref_of(one))
         return 0

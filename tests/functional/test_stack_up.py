@@ -28,7 +28,7 @@ from click.testing import CliRunner, Result
 
 from ai_how.apply.python_environment import is_ready
 from ai_how.cli.app import root
-from ai_how.errors import AiHowError, TryAgainError
+from ai_how.errors import AiHowError, InterruptionError, TryAgainError
 from ai_how.kubernetes.cluster_of_site import READY
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes_api.objects import Ref, ref_of
@@ -384,6 +384,28 @@ def test_a_helm_whose_ai_how_was_killed_is_ended_and_its_half_made_release_taken
     hold.unlink()
     assert ready.releases("cnpg-system") == ["deployed"]
     assert not list((ready.folder / ".ai-how/lab/kubernetes/cloud/stack").iterdir())
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_an_uninstallation_that_was_broken_off_is_taken_further(
+    ready: Lab, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    """Helm's record of the hooks lasts until they are gone; or the part is wanted again, and installed anew."""
+    ready.apply("cloudnative-pg")
+    ready.write("enabled: false")
+    with monkeypatch.context() as broken, pytest.raises(InterruptionError):
+        broken.setattr("ai_how.rollout.apply.remove_hooks", _killed)
+        ready.apply("cloudnative-pg")
+    assert ready.releases("cnpg-system") == ["uninstalled"]
+    assert ready.get("v1", "ServiceAccount", "cloudnative-pg-hook", "cnpg-system") is not None
+    ready.write("" if wanted else "enabled: false")
+    ready.apply("cloudnative-pg")
+    assert ready.releases("cnpg-system") == (["deployed"] if wanted else [])
+    assert (ready.get("v1", "ServiceAccount", "cloudnative-pg-hook", "cnpg-system") is not None) is wanted
+
+
+def _killed(*_words: object) -> None:
+    raise InterruptionError("as if killed here")
 
 
 def test_a_release_that_another_helm_works_on_is_left_to_it(ready: Lab) -> None:

@@ -26,6 +26,7 @@ from ai_how.host.report_text import render_text
 from ai_how.host.requirements import load_requirements
 from ai_how.host.tier_answer import TierAnswer
 from ai_how.servers.preflight import examined
+from ai_how.site.load import SITE_FILE
 from tests.servers import look, server
 
 from ..host_trees import ROUTE_HEAD, good_facts, good_host, socket_line, tree
@@ -61,6 +62,7 @@ def test_the_words_of_the_command_line_are_the_library_s() -> None:
     assert command._PROVIDERS == PROVIDERS == get_args(Provider)
     assert options.TIERS == TIER_NAMES
     assert (command._GROUPS, command._NODE_GROUP) == (GROUPS, NODE_GROUP)
+    assert command._SITE_FILE == SITE_FILE
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from ai_how.rollout.documents import objects_in
 from ai_how.rollout.helm import Helm
 from ai_how.rollout.hooks import remove_hooks
 from ai_how.rollout.objects import published
-from ai_how.rollout.releases import DIGEST, Release, is_anothers, ours, read_history, release_trouble
+from ai_how.rollout.releases import DIGEST, UNINSTALLED, Release, is_anothers, ours, read_history, release_trouble
 from ai_how.rollout.supply import Supply
 from ai_how.rollout.wish import Wish, chart_digest, charts_in_order
 from ai_how.stack.objects import Awaited, Chart
@@ -150,13 +150,17 @@ def _install(tools: Tools, wish: Wish, chart: Chart, revision: int | None) -> tu
     helm = tools.helm()
     broken_off = helm.end_left(chart.release)
     releases = _without_pending(tools, chart, broken_off=broken_off)
+    if releases and releases[-1].status == UNINSTALLED and releases[-1].labels.get(SITE) == wish.site:
+        _uninstall(tools, releases[-1])
+        releases = ()
     deployed = next((one for one in reversed(releases) if one.status == "deployed"), None)
     what = "upgraded:" if deployed else "installed:"
-    tools.say(f"chart {chart.name} {chart.version}")
+    named = f"chart {chart.name} {chart.version}"
+    tools.say(named)
     archive = tools.supply.chart(chart)
     labels = {SITE: wish.site, COMPONENT: wish.part.name, DIGEST: digest}
     if releases:
-        bring_definitions(tools.client, lambda: helm.definitions(chart, archive), f"chart {chart.name} {chart.version}")
+        bring_definitions(tools.client, lambda: helm.definitions(chart, archive), named)
     try:
         helm.upgrade(chart, archive, labels=labels)
     except ProviderError as error:
@@ -198,13 +202,18 @@ def _uninstall_others(tools: Tools, wish: Wish) -> None:
 
 
 def _uninstall(tools: Tools, release: Release) -> None:
-    """Uninstall a release, and remove what its hooks left, which Helm does not."""
+    """Uninstall a release, and remove what its hooks left, which Helm does not.
+
+    Its record goes last: what was broken off before is found by it and taken further.
+    """
     tools.say(f"uninstall {release.name}")
     helm = tools.helm()
     helm.end_left(release.name)
+    if release.status != UNINSTALLED:
+        helm.uninstall(release.name, release.namespace)
     hooks = objects_in(helm.hooks(release.name, release.namespace), f"what Helm says of the hooks of {release.name}")
-    helm.uninstall(release.name, release.namespace)
     remove_hooks(tools.client, hooks, release.namespace)
+    helm.forget(release.name, release.namespace)
 
 
 def _wait(tools: Tools, awaited: Sequence[Awaited]) -> None:

@@ -59,8 +59,13 @@ class Helm:
         self._run([*words, *_BOUNDED], release, f"roll {release} back to revision {revision}")
 
     def uninstall(self, release: str, namespace: str) -> None:
-        """Remove a release and its record; as ``upgrade``."""
-        self._run(["uninstall", release, "--namespace", namespace, *_BOUNDED], release, f"uninstall {release}")
+        """Remove a release; its record stays, as ``uninstalled``, until it is forgotten; as ``upgrade``."""
+        words = ["uninstall", release, "--namespace", namespace, "--keep-history", *_BOUNDED]
+        self._run(words, release, f"uninstall {release}")
+
+    def forget(self, release: str, namespace: str) -> None:
+        """Remove the record of a release that is uninstalled; as ``upgrade``."""
+        self._run(["uninstall", release, "--namespace", namespace, *_BOUNDED], release, f"forget {release}")
 
     def hooks(self, release: str, namespace: str) -> str:
         """The objects of a release's hooks, as YAML documents; as ``upgrade``."""

@@ -18,6 +18,7 @@ from ai_how.kubernetes_api.objects import Ref, labels_of, ref_of
 DIGEST = "ai-how/digest"
 _OWNER = "owner=helm"
 _PENDING = "pending-"
+UNINSTALLED = "uninstalled"
 FOREIGN_HELM_S = 900
 """So long a release that another Helm works on is left to it: longer than we give ours."""
 
