@@ -19,6 +19,7 @@ from ai_how.kubernetes_api.connection import Patience
 from ai_how.kubernetes_api.discovery import Kind
 from ai_how.kubernetes_api.objects import ref_of
 from ai_how.kubernetes_api.refusals import AlreadyThereError
+from tests.fake_cluster import admin_conf
 
 from .certificates import Authority, Pair
 
@@ -63,6 +64,17 @@ class Endpoint:
         }
         path.write_text(json.dumps(document))
         return path
+
+    def leave_admin_conf(self, folder: Path, *, pair: Pair | None = None) -> None:
+        """What kubeadm leaves on a control plane; the admin's certificate where none is given."""
+        shown = pair or self.admin
+        text = admin_conf(
+            certificate=shown.certificate.read_text(),
+            key=shown.key.read_text(),
+            authority=self.authority.pair.certificate.read_text(),
+            server=self.url,
+        )
+        (folder / "admin.conf").write_text(text)
 
     def client(self, name: str = "admin", *, pair: Pair | None = None) -> Client:
         """A client as that user."""

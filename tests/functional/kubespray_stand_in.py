@@ -5,23 +5,25 @@ Everything in between is real: ai-how's plan, inventory and records, ansible-run
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ai_how.apply.provider import ComponentStatus, Say, Tell
 from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.capacity.demand import all_needs
 from ai_how.errors import NotFoundError
-from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
+from ai_how.kubernetes.cluster_of_site import READY, ClusterMachines, SiteKubernetes
 from ai_how.kubernetes.downloads import Offering
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars, names_in
 from ai_how.kubernetes.inventory import inventory
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.plan.compute import changes_since, compute_plan
-from ai_how.plan.model import Action, Condition, Observed, Plan, Resource
+from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, settings_digest
 from ai_how.rollout.stacks_of_site import SiteStacks, SupplyOf
 from ai_how.run.ssh import SshTarget
 from ai_how.site.kubernetes import Kubernetes
@@ -137,6 +139,15 @@ class LoopbackProvider:
         )
         self.stacks = SiteStacks(self.kubernetes, supply_of=self.supply_of)
 
+    def record_kubernetes(self, *, seen_ready: bool = True) -> None:
+        """As after the playbooks for what is wanted now, without their time."""
+        setup = self.kubernetes.setups(self.clusters())["cloud"]
+        settings = setup.state.to_settings()
+        self.state.record("kubernetes/cloud", settings)
+        if seen_ready:
+            self.state.record(f"{READY}cloud", {"settings": settings_digest(settings)})
+        self.kubernetes.kubeconfig("cloud").fetch(setup.first_control_plane)
+
     def clusters(self) -> tuple[ClusterMachines, ...]:
         return (ClusterMachines(cluster="cloud", nodes=tuple(self._nodes()), there=frozenset(self.machines)),)
 
@@ -212,6 +223,17 @@ class LoopbackProvider:
         self.stacks.remove(say, self.clusters())
         self.machines.clear()
         return [*self.kubernetes.remove(say), *remove_folder(self.folder)]
+
+
+def command_line_in(folder: Path, monkeypatch: pytest.MonkeyPatch, provider: Callable[..., LoopbackProvider]) -> None:
+    """Commands are typed in a site's folder, and find that provider there."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("AI_HOW_SITE", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(folder / "config"))
+    for module in ("ai_how.cli.open_site", "ai_how.cli.lifecycle"):
+        monkeypatch.setattr(f"{module}.provider_of", provider)
+    # whether the machines fit is not the point there
+    monkeypatch.setattr("ai_how.cli.sizing.plan_sizing", lambda *_words, **_options: {})
 
 
 def notes_of(folder: Path) -> dict[str, list[str]]:

@@ -6,7 +6,6 @@ The convention is controller-runtime's (envtest). No controller, scheduler or ku
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ai_how.errors import AiHowError
+from tests.process_backend import free_port
 
 from .api_endpoint import Endpoint
 from .certificates import Authority
@@ -92,10 +92,3 @@ def _wait(endpoint: Endpoint, started: list[subprocess.Popen[bytes]], folder: Pa
         except AiHowError:
             time.sleep(0.3)
     raise AssertionError((folder / "kube-apiserver.log").read_text(errors="replace")[-2000:])
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -21,9 +21,10 @@ import pytest
 from ai_how.errors import AiHowError
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.objects import Ref, ref_of
+from tests.process_backend import free_port
 
 from .api_endpoint import MERGE, Endpoint
-from .real_api_server import ASSETS, end, free_port, start
+from .real_api_server import ASSETS, end, start
 
 PROVISIONER = "rancher.io/local-path"
 _HOOKS = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from ai_how.models.types import Stores
 from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
-from tests.fake_cluster import admin_conf
 
 from .api_endpoint import Endpoint
 from .api_server import StandIn, stand_in
@@ -50,10 +49,7 @@ class StackOnLoopback:
     def write(self, stack: str = "") -> None:
         """The site file, and the cluster as after ``up``."""
         self.site_file.write_text(SITE.replace("{STACK}", f"{{{stack}}}"))
-        provider = self.provider()
-        setup = provider.kubernetes.setups(provider.clusters())["cloud"]
-        provider.state.record("kubernetes/cloud", setup.state.to_settings())
-        provider.kubernetes.kubeconfig("cloud").fetch(setup.first_control_plane)
+        self.provider().record_kubernetes(seen_ready=False)
 
     def put(
         self, plural: str, namespace: str, thing: Mapping[str, Any], *, group: str = "", version: str = "v1"
@@ -117,13 +113,7 @@ def stack_on_loopback(folder: Path) -> Iterator[StackOnLoopback]:
     (folder / "sshd").mkdir()
     programs = str(write_sudo(folder))
     with ssh_server(folder / "sshd", path=programs) as target, stand_in(folder) as (endpoint, server):
-        text = admin_conf(
-            certificate=endpoint.admin.certificate.read_text(),
-            key=endpoint.admin.key.read_text(),
-            authority=endpoint.authority.pair.certificate.read_text(),
-            server=endpoint.url,
-        )
-        (folder / "admin.conf").write_text(text)
+        endpoint.leave_admin_conf(folder)
         made = StackOnLoopback(folder=folder, target=target, endpoint=endpoint, server=server)
         for space in ("mlops", "models", "gateway", "cert-manager"):
             made.put("namespaces", "", {"metadata": {"name": space}})

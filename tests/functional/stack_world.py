@@ -62,15 +62,20 @@ class FakeSupply:
         return self.folder / f"{release}.json"
 
     def manifest(self, manifest: Manifest) -> Path:
-        """Gateway API's definitions, as they are served already."""
-        path = self.folder / f"{manifest.name}.yaml"
-        wanted = [one for one in definitions() if one["spec"]["group"] == "gateway.networking.k8s.io"]
-        path.write_text("\n---\n".join(json.dumps(one) for one in wanted))
-        return path
+        """As they are served already."""
+        return gateway_api(self.folder, manifest)
 
     def manifest_here(self, manifest: Manifest) -> Path | None:
         path = self.folder / f"{manifest.name}.yaml"
         return path if path.exists() else None
+
+
+def gateway_api(folder: Path, manifest: Manifest) -> Path:
+    """Gateway API's definitions as its authors' file, made from the extracts of their schemas."""
+    path = folder / f"{manifest.name}.yaml"
+    wanted = [one for one in definitions() if one["spec"]["group"] == "gateway.networking.k8s.io"]
+    path.write_text("\n---\n".join(json.dumps(one) for one in wanted))
+    return path
 
 
 def hook_account(chart: Chart) -> dict[str, Any]:

@@ -22,12 +22,11 @@ from ai_how.kubernetes.status import cluster_status
 from ai_how.plan.model import Condition
 from ai_how.run.ssh import SshTarget
 from ai_how.site.kubernetes import Kubernetes
-from tests.fake_cluster import admin_conf, api_node, proxy_pod
+from tests.fake_cluster import api_node, proxy_pod
 from tests.kubernetes_nodes import SECRETS, VERSIONS
 
 from .api_endpoint import Endpoint
 from .api_server import StandIn, stand_in
-from .certificates import Pair
 from .kubespray_stand_in import write_sudo
 from .sshd import ssh_server
 
@@ -55,17 +54,6 @@ class Lab:
         made = first.state.to_settings()
         return setup_of("cloud", Kubernetes(), self.nodes, recorded=made, **fixed)  # type: ignore[arg-type]
 
-    def leave_admin_conf(self, pair: Pair) -> None:
-        """What kubeadm leaves on a control plane."""
-        (self.folder / "admin.conf").write_text(
-            admin_conf(
-                certificate=pair.certificate.read_text(),
-                key=pair.key.read_text(),
-                authority=self.endpoint.authority.pair.certificate.read_text(),
-                server=self.endpoint.url,
-            )
-        )
-
     def put(self, plural: str, thing: dict, namespace: str = "") -> None:
         kind = self.server.store.kind_of("", "v1", plural)
         self.server.store.write(kind, namespace, thing["metadata"]["name"], thing, "kubeadm", "Update")
@@ -80,7 +68,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         for node in nodes:
             one.put("nodes", api_node(node, nodes))
         one.put("pods", proxy_pod(WORKER), "kube-system")
-        one.leave_admin_conf(endpoint.admin)
+        endpoint.leave_admin_conf(tmp_path)
         yield one
 
 
@@ -138,11 +126,12 @@ def test_a_server_that_is_reached_at_another_address_is_known_by_its_name(lab: L
 
 
 def test_an_expired_certificate_is_fetched_anew_once_the_node_has_one(lab: Lab) -> None:
-    lab.leave_admin_conf(lab.endpoint.authority.issue("old", organisation="system:masters", expired=True))
+    old = lab.endpoint.authority.issue("old", organisation="system:masters", expired=True)
+    lab.endpoint.leave_admin_conf(lab.folder, pair=old)
     with pytest.raises(ProviderError, match="has expired too"):
         lab.kubeconfig.fetch(lab.nodes[0])
     assert lab.kubeconfig.trouble() == "its kubeconfig is missing"
-    lab.leave_admin_conf(lab.endpoint.admin)
+    lab.endpoint.leave_admin_conf(lab.folder)
     lab.kubeconfig.fetch(lab.nodes[0])
     assert lab.kubeconfig.trouble() == ""
 

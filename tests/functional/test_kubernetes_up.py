@@ -33,7 +33,7 @@ from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
 from tests.fake_cluster import FakeCluster, admin_conf, cluster_of
 
-from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, notes_of, write_checkout, write_sudo
+from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, command_line_in, notes_of, write_checkout, write_sudo
 from .sshd import ssh_server
 from .waiting import wait_for
 
@@ -113,13 +113,7 @@ def lab(tmp_path: Path, target: SshTarget, monkeypatch: pytest.MonkeyPatch) -> L
     one.notes.mkdir()
     write_checkout(tmp_path / "checkout", one.notes)
     one.write()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AI_HOW_SITE", raising=False)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    for module in ("ai_how.cli.open_site", "ai_how.cli.lifecycle"):
-        monkeypatch.setattr(f"{module}.provider_of", one.provider)
-    # whether the machines fit is not the point here
-    monkeypatch.setattr("ai_how.cli.sizing.plan_sizing", lambda *_words, **_options: {})
+    command_line_in(tmp_path, monkeypatch, one.provider)
     for module in ("finish", "status"):
         monkeypatch.setattr(f"ai_how.kubernetes.{module}.open_api", lambda *_words, **_options: nullcontext(one.api))
     return one

@@ -20,26 +20,23 @@ from click.testing import CliRunner, Result
 
 from ai_how.capacity.demand import all_needs
 from ai_how.cli.app import root
-from ai_how.kubernetes.cluster_of_site import READY
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.marks import Mark
 from ai_how.kubernetes_api.objects import ref_of
 from ai_how.kubernetes_api.removal import marked_objects
-from ai_how.plan.model import settings_digest
 from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
 from ai_how.stack.fit import node_room
 from ai_how.stack.objects import Chart
 from ai_how.stack.part import Manifest
-from tests.fake_cluster import admin_conf, api_node, proxy_pod
+from tests.fake_cluster import api_node, proxy_pod
 
 from .api_endpoint import Endpoint
-from .definitions import definitions
-from .kubespray_stand_in import LoopbackProvider, write_sudo
+from .kubespray_stand_in import LoopbackProvider, command_line_in, write_sudo
 from .real_api_server import ASSETS, real_api_server
 from .real_control_plane import Played, real_controllers, storage_class
 from .sshd import ssh_server
-from .stack_world import USUAL, conditions_of
+from .stack_world import USUAL, conditions_of, gateway_api
 
 CHARTS = os.environ.get("CHARTS_DIR", "")
 HELM = shutil.which("helm", path=f"{os.environ.get(ASSETS, '')}:{os.environ['PATH']}")
@@ -75,10 +72,7 @@ class Unpacked:
         return Path(CHARTS) / f"{chart.name}-{chart.version}"
 
     def manifest(self, manifest: Manifest) -> Path:
-        path = self.folder / f"{manifest.name}.yaml"
-        wanted = [one for one in definitions() if one["spec"]["group"] == "gateway.networking.k8s.io"]
-        path.write_text("\n---\n".join(json.dumps(one) for one in wanted))
-        return path
+        return gateway_api(self.folder, manifest)
 
     def manifest_here(self, manifest: Manifest) -> Path | None:
         return self.manifest(manifest)
@@ -116,11 +110,7 @@ class Lab:
         for node in cluster.nodes:
             need = needs[node.name]
             room = node_room(need.vcpus, need.memory_gib)
-            holds = {
-                "cpu": f"{room.cpu_m}m",
-                "memory": f"{room.memory_mib}Mi",
-                "pods": "110",
-            }
+            holds = {"cpu": f"{room.cpu_m}m", "memory": f"{room.memory_mib}Mi", "pods": "110"}
             if need.gpus:
                 holds["nvidia.com/gpu"] = str(need.gpus)
             made = api_node(node, cluster.nodes)
@@ -134,16 +124,7 @@ class Lab:
             if node.role != "control-plane":
                 client.create({"apiVersion": "v1", "kind": "Pod", **proxy_pod(node.name)})
         client.create(storage_class())
-        self.record_kubernetes()
-
-    def record_kubernetes(self) -> None:
-        """As after the playbooks for what is wanted now."""
-        provider = self.provider()
-        setup = provider.kubernetes.setups(provider.clusters())["cloud"]
-        settings = setup.state.to_settings()
-        provider.state.record("kubernetes/cloud", settings)
-        provider.state.record(f"{READY}cloud", {"settings": settings_digest(settings)})
-        provider.kubernetes.kubeconfig("cloud").fetch(setup.first_control_plane)
+        provider.record_kubernetes()
 
     def run(self, *words: str, code: int = 0) -> Result:
         result = CliRunner().invoke(root, list(words))
@@ -169,20 +150,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         stack.enter_context(real_controllers(endpoint))
         played = Played(endpoint, usual=USUAL)
         one = Lab(folder=tmp_path, target=target, endpoint=endpoint, played=played)
-        (tmp_path / "admin.conf").write_text(
-            admin_conf(
-                certificate=endpoint.admin.certificate.read_text(),
-                key=endpoint.admin.key.read_text(),
-                authority=endpoint.authority.pair.certificate.read_text(),
-                server=endpoint.url,
-            )
-        )
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.delenv("AI_HOW_SITE", raising=False)
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-        for module in ("ai_how.cli.open_site", "ai_how.cli.lifecycle"):
-            monkeypatch.setattr(f"{module}.provider_of", one.provider)
-        monkeypatch.setattr("ai_how.cli.sizing.plan_sizing", lambda *_words, **_options: {})
+        endpoint.leave_admin_conf(tmp_path)
+        command_line_in(tmp_path, monkeypatch, one.provider)
         one.write()
         one.have_kubernetes()
         stack.enter_context(played.running())
@@ -205,13 +174,8 @@ def test_the_stack_from_nothing_to_nothing(lab: Lab) -> None:
     assert waiting == {}
     refused = [event for event in client.list_objects("v1", "Event").items if event.get("reason") == "FailedCreate"]
     assert [event["message"] for event in refused] == []
-    assert {pod["metadata"]["namespace"] for pod in pods.values()} >= {
-        "mlops",
-        "monitoring",
-        "kserve",
-        "cert-manager",
-        "keda",
-    }
+    spaces = {pod["metadata"]["namespace"] for pod in pods.values()}
+    assert spaces >= {"mlops", "monitoring", "kserve", "cert-manager", "keda"}
 
     assert "nothing to do" in lab.run("up", "--yes").stdout
     found = lab.status()
@@ -233,12 +197,12 @@ def test_the_stack_from_nothing_to_nothing(lab: Lab) -> None:
 
 def test_from_a_release_set_to_the_next(lab: Lab) -> None:
     lab.write(release="2025.10")
-    lab.record_kubernetes()
+    lab.provider().record_kubernetes()
     lab.run("up", "--yes")
     assert lab.plan() == {}
     # kinds that an upgrade of a chart needs and Helm does not bring are there in time
     lab.write(release="current")
-    lab.record_kubernetes()
+    lab.provider().record_kubernetes()
     lab.run("up", "--yes")
     assert lab.plan() == {}
     found = lab.status()

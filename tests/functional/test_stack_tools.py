@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from ai_how.stack.alerts import alerts, rule_groups
 from ai_how.stack.components.buckets import SCRIPT
 from ai_how.stack.components.observability import boards
 from ai_how.stack.components.seaweedfs import server_arguments
+from tests.process_backend import free_port
 from tests.stacks import VARIANTS, setting
 
 PROMTOOL = shutil.which("promtool")
@@ -185,12 +185,6 @@ def test_alerts_fire_when_they_should_and_else_not(tmp_path: Path) -> None:
     ]
     assert said
     promtool("test", "rules", written(tmp_path, "tests.json", {"rule_files": [str(rules)], "tests": tests}))
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def store_arguments(folder: Path, *, s3: int, metrics: int) -> list[str]:

@@ -29,21 +29,18 @@ from click.testing import CliRunner, Result
 from ai_how.apply.python_environment import is_ready
 from ai_how.cli.app import root
 from ai_how.errors import AiHowError, InterruptionError, TryAgainError
-from ai_how.kubernetes.cluster_of_site import READY
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes_api.objects import Ref, ref_of
-from ai_how.plan.model import settings_digest
 from ai_how.rollout import stacks_of_site
 from ai_how.run.ssh import SshTarget
 from ai_how.site.load import load_site
 from ai_how.stack.objects import Awaited
-from tests.fake_cluster import admin_conf, api_node, proxy_pod
+from tests.fake_cluster import api_node, proxy_pod
 
 from .api_endpoint import MERGE, Endpoint, LittleControllers
 from .api_server import Fault, StandIn, stand_in
-from .certificates import Pair
 from .definitions import definitions
-from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, write_checkout, write_sudo
+from .kubespray_stand_in import KUBESPRAY, LoopbackProvider, command_line_in, write_checkout, write_sudo
 from .sshd import ssh_server
 from .stack_world import Controllers, FakeSupply, conditions_of, definition_of
 from .test_kubernetes_finish import kubelet
@@ -88,25 +85,10 @@ class Lab:
             load_site(self.site_file), self.site_file, self.target, self.machines, supply_of=lambda _: self.supply
         )
 
-    def leave_admin_conf(self, pair: Pair) -> None:
-        (self.folder / "admin.conf").write_text(
-            admin_conf(
-                certificate=pair.certificate.read_text(),
-                key=pair.key.read_text(),
-                authority=self.endpoint.authority.pair.certificate.read_text(),
-                server=self.endpoint.url,
-            )
-        )
-
     def have_kubernetes(self) -> None:
         """As after ``up`` without a stack, without the playbooks' time."""
         self.machines.update({CONTROL, WORKER})
-        provider = self.provider()
-        setup = provider.kubernetes.setups(provider.clusters())["cloud"]
-        settings = setup.state.to_settings()
-        provider.state.record("kubernetes/cloud", settings)
-        provider.state.record(f"{READY}cloud", {"settings": settings_digest(settings)})
-        provider.kubernetes.kubeconfig("cloud").fetch(setup.first_control_plane)
+        self.provider().record_kubernetes()
 
     def run(self, *words: str, code: int = 0) -> Result:
         result = CliRunner().invoke(root, list(words))
@@ -177,19 +159,14 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
             machines=set(),
             supply=FakeSupply(folder=tmp_path / "charts", parts=()),
         )
-        one.leave_admin_conf(endpoint.admin)
+        endpoint.leave_admin_conf(tmp_path)
         one.write()
         nodes = one.provider().clusters()[0].nodes
         _put(server, "nodes", [api_node(node, nodes) for node in nodes])
         _put(server, "pods", [proxy_pod(WORKER)], "kube-system")
         stack.enter_context(controllers.running())
         stack.enter_context(kubelet(server, phase="Succeeded"))
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.delenv("AI_HOW_SITE", raising=False)
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-        for module in ("ai_how.cli.open_site", "ai_how.cli.lifecycle"):
-            monkeypatch.setattr(f"{module}.provider_of", one.provider)
-        monkeypatch.setattr("ai_how.cli.sizing.plan_sizing", lambda *_words, **_options: {})
+        command_line_in(tmp_path, monkeypatch, one.provider)
         monkeypatch.setattr("ai_how.rollout.stacks_of_site.WELL_TIMEOUT_S", 20.0)
         yield one
 
