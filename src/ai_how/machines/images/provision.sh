@@ -75,7 +75,27 @@ if [ "${QUICK_BOOT:-no}" = yes ]; then
     mask getty@tty1.service systemd-pstore.service systemd-binfmt.service modprobe@drm.service \
         modprobe@efi_pstore.service modprobe@configfs.service modprobe@fuse.service sys-fs-fuse-connections.mount \
         sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount proc-sys-fs-binfmt_misc.automount \
-        dev-hugepages.mount dev-mqueue.mount cloud-init-hotplugd.socket dpkg-db-backup.timer fstrim.timer
+        dev-hugepages.mount dev-mqueue.mount cloud-init-hotplugd.socket dpkg-db-backup.timer fstrim.timer \
+        systemd-network-generator.service systemd-udev-load-credentials.service systemd-fsck-root.service \
+        systemd-networkd-persistent-storage.service systemd-journal-flush.service systemd-update-utmp.service \
+        systemd-random-seed.service systemd-modules-load.service systemd-hibernate-clear.service \
+        systemd-tmpfiles-setup-dev-early.service kmod-static-nodes.service run-lock.mount
+    # each is a program that finds nothing to do here
+    mkdir -p /etc/systemd/system-generators
+    for name in debug gpt-auto hibernate-resume rc-local run ssh system-update sysv tpm2; do
+        ln -sfn /dev/null "/etc/systemd/system-generators/systemd-$name-generator"
+    done
+    # not every device that the kernel has is looked at, a hundred terminals among them: disks, networks, the agent's
+    # channel, the power button, the serial line, and what leads to them
+    mkdir -p /etc/systemd/system/systemd-udev-trigger.service.d
+    cat >/etc/systemd/system/systemd-udev-trigger.service.d/quick-boot.conf <<'X'
+[Service]
+ExecStart=
+ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net \
+    --subsystem-match=pci --subsystem-match=virtio --subsystem-match=virtio-ports --subsystem-match=scsi \
+    --subsystem-match=acpi --subsystem-match=input
+ExecStart=-udevadm trigger --action=add /sys/class/tty/ttyS0
+X
     printf 'blacklist %s\n' kvm_amd kvm_intel sg serio_raw vsock_loopback >/etc/modprobe.d/quick-boot.conf
 fi
 
