@@ -21,7 +21,7 @@ demo-down: ## Remove everything that the demo made
 
 test: ## Set up and run all tests
 	@scripts/setup dev
-	@$(BIN)/python -m pytest --cov --cov-report=term -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --cov --cov-report=term -n $(JOBS) $(ARGS)
 
 unit: ## Only the quick tests: no processes, no sockets
 	@scripts/setup dev
