@@ -115,6 +115,10 @@ def test_declared_gpus_are_dealt_out_over_numa_nodes() -> None:
             LIBVIRT + "clusters:\n  My Cluster: {}\n",
             "4:3: clusters.My Cluster: cannot be a name here; write lower-case letters, digits and dashes, 40 at most",
         ),
+        (
+            LIBVIRT + "clusters:\n  c: {nodes: []}\n",
+            "4:14: clusters.c.nodes: is empty; write its items below it, each behind a dash, or remove the line",
+        ),
         (LIBVIRT + "clusters:\n  c:\n", "4:3: clusters.c: has no value; write its keys below it, or remove the line"),
         (LIBVIRT + "hosts:\n  - uri: qemu:///x\n", "4:5: hosts[0].name: missing; write name: and "),
         (

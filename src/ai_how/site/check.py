@@ -196,8 +196,9 @@ class _Words:
             TEXTS_BY_NAME: "write names below it, each with a value behind it",
             VALUES_BY_NAME: "write names and their values below it",
         }.get(takes)
-        if value is None:
-            return "has no value", f"{below or f'write {takes}'}, or remove the line"
+        if value is None or (value == [] and takes == SECTIONS):
+            problem = "has no value" if value is None else "is empty"
+            return problem, f"{below or f'write {takes}'}, or remove the line"
         if below:
             return f"is not {takes}", below + (", one a line" if takes == SECTION else "")
         if isinstance(value, dict | list):
