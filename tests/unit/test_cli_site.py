@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import ai_how.cli.site as commands
+import ai_how.cli.init as commands
 from ai_how.cli.app import root
 from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.run.process import Completed
