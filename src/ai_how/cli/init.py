@@ -16,7 +16,7 @@ from ai_how.errors import AiHowError, ConflictError, SpecError
 from ai_how.run.process import run, which
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ai_how.capacity.types import HostCapacity
 
@@ -26,20 +26,30 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the site. Default: made from the folder's name.")
 @click.option(
     "--provider",
-    type=click.Choice(["local", "libvirt"]),
+    type=click.Choice(["local", "libvirt", "inventory"]),
     default="local",
-    help="local: processes on this machine (default); libvirt: clusters of virtual machines, to plan.",
+    help="local: processes on this machine (default); libvirt: clusters of virtual machines; inventory: of servers.",
+)
+@click.option(
+    "--host",
+    "addresses",
+    multiple=True,
+    metavar="USER@ADDRESS",
+    help="A server (inventory), repeated: the control plane first, then workers. Default: examples.",
 )
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the file instead of writing it; so does FILE -.")
-def init(file: Path, name: str | None, provider: str, *, force: bool, to_stdout: bool) -> None:
-    """Write a commented ai-how.yaml for this machine.
+def init(
+    file: Path, name: str | None, provider: str, addresses: tuple[str, ...], *, force: bool, to_stdout: bool
+) -> None:
+    """Write a commented ai-how.yaml for this machine, or for servers.
 
     \b
     Example:
       ai-how init
       ai-how init --name demo sites/demo.yaml
       ai-how init --provider libvirt
+      ai-how init --provider inventory --host admin@10.0.0.1 --host admin@10.0.0.2
     """
     from ai_how.site.template import SCHEMA_FILE, valid_name
 
@@ -51,15 +61,58 @@ def init(file: Path, name: str | None, provider: str, *, force: bool, to_stdout:
             evidence="it takes lower-case letters, digits and single dashes, beginning with a letter, 32 at most",
             next_step=f"ai-how init --name {valid_name(name)}",
         )
-    text = _render(provider, name or valid_name(folder.resolve().name), with_schema=(folder / SCHEMA_FILE).is_file())
+    if addresses:
+        _check_addresses(addresses, provider)
+    name, with_schema = name or valid_name(folder.resolve().name), (folder / SCHEMA_FILE).is_file()
+    if provider == "inventory":
+        text = _render_servers(name, addresses, with_schema=with_schema)
+    else:
+        text = _render(provider, name, with_schema=with_schema)
     if to_stdout:
         click.echo(text, nl=False)
         return
     _write(file, text, force=force)
     click.echo(f"{file} written")
-    found_by_itself = file == Path("ai-how.yaml")
-    next_command = "up" if provider == "local" else "plan"
-    note(f"Next: ai-how {next_command}{'' if found_by_itself else f' --site {shlex.quote(str(file))}'}")
+    command = {"local": "ai-how up", "libvirt": "ai-how plan", "inventory": "ai-how hosts trust"}[provider]
+    edit = f"write your servers' addresses, user and key_file into {file} (hosts, ssh), then: "
+    site = "" if file == Path("ai-how.yaml") else f" --site {shlex.quote(str(file))}"
+    note(f"Next: {edit if provider == 'inventory' and not addresses else ''}{command}{site}")
+
+
+def _check_addresses(addresses: Sequence[str], provider: str) -> None:
+    """Refuse servers that no site file could have.
+
+    Raises:
+        SpecError: with what is wrong.
+    """
+    from ai_how.site.server_rules import is_server
+
+    if provider != "inventory":
+        raise SpecError(
+            f"--host is for servers, and the provider is {provider}", next_step="ai-how init --provider inventory"
+        )
+    wrong = next((each for each in addresses if not is_server(each)), None)
+    if wrong is not None:
+        raise SpecError(
+            f"{wrong!r} is no address of a server",
+            next_step="write user@host, such as admin@192.0.2.10; a port goes into the site file: ssh: {port: 2222}",
+        )
+    places = [each.rpartition("@")[2] for each in addresses]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise SpecError(f"{twice} is given twice", next_step="name each server once")
+    if len(addresses) == 1:
+        raise SpecError(
+            "one server is no cluster: it needs a control plane and a worker", next_step="give --host twice or more"
+        )
+
+
+def _render_servers(name: str, addresses: Sequence[str], *, with_schema: bool) -> str:
+    from ai_how.site.server_template import render_server_template
+
+    usual = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+    key_file = next((each for each in usual if Path(each).expanduser().is_file()), usual[0])
+    return render_server_template(name=name, key_file=key_file, addresses=addresses, with_schema=with_schema)
 
 
 def _render(provider: str, name: str, *, with_schema: bool) -> str:
