@@ -224,6 +224,31 @@ def test_validate_tells_every_mistake() -> None:
     ]
 
 
+def test_validate_tells_the_mistakes_of_every_kind_in_one_run() -> None:
+    Path("ai-how.yaml").write_text(
+        "name: a\nprovider: libvirt\ngateway: {port: x}\nclusters:\n"
+        "  c: {subnet: 10.0.0.0/33, kubernetes: {bundle: none}}\npins: {nonsense: '1'}\ntargets: {latency: 1}\n"
+    )
+    done = ai_how("validate")
+    assert [line.split(": ")[1] for line in done.stdout.splitlines()] == [
+        "gateway.port",
+        "clusters.c.subnet",
+        "clusters.c.kubernetes.bundle",
+        "pins.nonsense",
+        "targets.latency",
+    ]
+    assert done.stderr.endswith("5 mistakes\n")
+
+
+def test_validate_says_nothing_of_what_only_seems_wrong_by_another_mistake() -> None:
+    Path("ai-how.yaml").write_text(
+        "name: a\nprovider: inventory\nssh: {user: me}\nhosts: [{name: n, address: 7}, {name: m, address: 10.0.0.2}]\n"
+        "clusters: {c: {nodes: [{role: control-plane, host: n}, {role: cpu-worker, host: m}]}}\n"
+    )
+    # n has an address, if a wrong one
+    assert [line.split(": ")[1] for line in ai_how("validate").stdout.splitlines()] == ["hosts[0].address"]
+
+
 def test_validate_as_json() -> None:
     Path("ai-how.yaml").write_text("name: a\ngateway: {prot: 1}\n")
     done = ai_how("validate", "-o", "json")

@@ -14,6 +14,7 @@ from ai_how.cli.output import note, print_json
 if TYPE_CHECKING:
     from ai_how.site.mistakes import Mistake
     from ai_how.site.spec import Site
+    from ai_how.site.yaml_lines import Document
 
 
 @click.command()
@@ -30,15 +31,15 @@ def validate(site_path: Path | None, output: str) -> None:
       ai-how validate
       ai-how validate --site site.yaml -o json
     """
-    from ai_how.site.load import find_site, read_site_file
+    from ai_how.site.load import find_site, read_file
     from ai_how.site.yaml_lines import shown_path
 
     path = site_path or find_site(Path.cwd())
-    site, mistakes, warnings = read_site_file(path)
-    clash = False
+    read = read_file(path)
+    site, mistakes, clash = read.site, read.mistakes, False
     if site is not None and site.provider != "local":
-        mistakes, clash = _mistakes_of_clusters(site, path)
-    for warning in warnings:
+        mistakes, clash = _with_those_of_clusters(mistakes, site, read.document, path)
+    for warning in read.warnings:
         note(f"warning: {warning}")
     if output == "json":
         print_json(mistakes)
@@ -55,18 +56,17 @@ def validate(site_path: Path | None, output: str) -> None:
         raise SystemExit(1)
 
 
-def _mistakes_of_clusters(site: Site, path: Path) -> tuple[list[Mistake], bool]:
-    """What a file that reads well is wrong in all the same; and whether versions clash in it."""
+def _with_those_of_clusters(
+    mistakes: list[Mistake], site: Site, document: Document, path: Path
+) -> tuple[list[Mistake], bool]:
+    """What else is wrong in a file, beside what its text alone tells; and whether versions clash in it."""
     from ai_how.releases.site_pins import version_mistakes
     from ai_how.site.mistakes import in_order
     from ai_how.site.paths import path_mistakes
-    from ai_how.site.yaml_lines import parse, read_text, shown_path
 
-    text, _ = read_text(path, where_from="")
-    document = parse(text, shown_path(path))
     clashes = list(version_mistakes(site, document))
     missing = path_mistakes(site, document, path.absolute().parent)
-    return in_order([*clashes, *missing]), bool(clashes)
+    return in_order([*mistakes, *clashes, *missing]), bool(clashes)
 
 
 def _summary(site: Site) -> list[tuple[str, str]]:
