@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from ai_how.backups.databases import PostgresServer
+from ai_how.backups.store import BackupStore
 from ai_how.cli.app import root
 from ai_how.errors import AiHowError
 from ai_how.models.library import push
@@ -187,6 +188,17 @@ def test_a_cluster_is_kept_and_comes_back(kept: Kept, tmp_path: Path) -> None:
     assert [json.loads(line)["verb"] for line in events] == ["backup", "backup", "restore", "restore"]
     # models and objects stay, and the Secrets are as kept: there is nothing to ask about
     assert "Secrets are restored" in kept.run("restore", str(kept.folder), "--only", "secrets")
+
+    # what is damaged hinders no part that does without it
+    first = next(one for one in BackupStore(kept.folder).manifest(made["id"]).objects)
+    BackupStore(kept.folder).path(first.sha256).unlink()
+    for part in ("secrets", "database"):
+        said = kept.run("restore", str(kept.folder), "--only", part, "--dry-run")
+        assert f"is sound in what is asked for: {part}" in said
+        kept.run("restore", str(kept.folder), "--only", part, "--yes")
+    for words in (("--only", "objects"), ()):
+        refused = kept.refused("restore", str(kept.folder), *words, "--yes")
+        assert f"{first.bucket}/{first.key}: missing" in refused.evidence
 
 
 def test_what_does_not_fit_is_refused_before_anything_changes(kept: Kept) -> None:

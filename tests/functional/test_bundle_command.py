@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ai_how.errors import AiHowError, SpecError, TryAgainError
 from ai_how.kubernetes.checkout import Checkout
 from ai_how.rollout import chart_images as chart_images_module
 from tests.functional.far_servers import Far, far_servers
+from tests.functional.small_disk import mounted
 
 
 @pytest.fixture
@@ -172,6 +174,74 @@ def test_a_site_without_kubernetes_needs_no_bundle(wanted: list[Wanted]) -> None
         SITE.replace("KIND", "hpc").replace("ROLES", "{role: hpc-controller}, {role: hpc-compute, gpus: 0}")
     )
     assert "has no cluster with Kubernetes" in refused("create", "b", "--site", "ai-how.yaml").brief
+
+
+@pytest.fixture
+def nobody(wanted: list[Wanted], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is asked what is needed is asked too early."""
+
+    def needs(*_: object, **__: object) -> Needs:
+        raise AssertionError("asked before the target was looked at")
+
+    monkeypatch.setattr(needs_module, "kubernetes_needs", needs)
+
+
+def photographs(target: Path) -> None:
+    target.mkdir()
+    (target / "holiday.jpg").touch()
+
+
+def images_of_another_tool(target: Path) -> None:
+    (target / "blobs" / "sha256").mkdir(parents=True)
+    (target / "oci-layout").touch()
+    (target / "blobs" / "sha256" / ("0f" * 32)).touch()
+
+
+def bundle_of_a_newer_version(target: Path) -> None:
+    target.mkdir()
+    (target / "bundle.json").write_text('{"format": 99}')
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        (photographs, "b holds something else than a bundle"),
+        (images_of_another_tool, "b holds something else than a bundle"),
+        (bundle_of_a_newer_version, "has format 99"),
+    ],
+)
+def test_a_target_that_cannot_be_a_bundle_is_refused_before_anybody_is_asked(
+    nobody: None, there: Callable[[Path], None], told: str
+) -> None:
+    there(Path("b"))
+    before = sorted(Path("b").rglob("*"))
+    assert told in refused("create", "b").brief
+    assert sorted(Path("b").rglob("*")) == before
+
+
+def test_a_target_below_a_file_is_refused_before_anybody_is_asked(nobody: None) -> None:
+    Path("file").write_text("x")
+    assert "cannot write" in refused("create", "file/b").brief
+
+
+def test_a_tar_that_cannot_be_written_is_refused_before_anybody_is_asked(nobody: None) -> None:
+    Path("b.tar").mkdir()
+    assert "b.tar cannot be written" in refused("create", "b", "--tar").brief
+    assert not Path("b").exists()
+
+
+def test_a_full_or_read_only_disk_is_said_before_anybody_is_asked(nobody: None, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", size_mib=8) as disk:
+        assert "not enough disk space" in refused("create", str(disk / "new" / "b")).brief
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        assert "cannot write" in refused("create", str(disk / "new" / "b")).brief
+        assert list(disk.iterdir()) == []
+
+
+def test_an_empty_disk_of_its_own_will_do(wanted: list[Wanted], tmp_path: Path) -> None:
+    (tmp_path / "b" / "lost+found").mkdir(parents=True)
+    run("create", "b")
+    run("verify", "b")
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,32 @@ def test_a_chart_that_helm_cannot_make_is_told(supply: OneChart) -> None:
     with pytest.raises(ProviderError, match="helm failed with exit code 1") as caught:
         chart_images([CHART], supply, kubernetes="1.35.4")
     assert "no password" in caught.value.evidence
+
+
+@pytest.mark.parametrize(
+    ("printed", "found"),
+    [
+        ("image: quay.io/a/a:1\nmatcher: =", (Image(reference="quay.io/a/a:1"),)),
+        ("# nothing", ()),
+        ("image: quay.io/a/a:1\n---\nkind: CustomResourceDefinition\nbad: [", (Image(reference="quay.io/a/a:1"),)),
+    ],
+)
+def test_what_helm_prints_is_read_as_kubernetes_reads_it(
+    tmp_path: Path, printed: str, found: tuple[Image, ...]
+) -> None:
+    assert chart_images([CHART], printing(tmp_path, printed), kubernetes="1.35.4") == found
+
+
+@pytest.mark.parametrize("printed", ["image: [", "just text"])
+def test_what_is_no_object_is_told_with_its_chart(tmp_path: Path, printed: str) -> None:
+    with pytest.raises(ProviderError, match="what Helm made of chart it holds no objects"):
+        chart_images([CHART], printing(tmp_path, printed), kubernetes="1.35.4")
+
+
+def printing(folder: Path, text: str) -> OneChart:
+    """A Helm that prints this document, whatever it is asked for."""
+    supply = OneChart(folder=folder, parts=())
+    program = folder / "helm"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n---\n{text}\nEND\n")
+    program.chmod(0o755)
+    return supply

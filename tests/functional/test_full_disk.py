@@ -35,10 +35,10 @@ def site(small_disk: Path, tmp_path: Path) -> Iterator[SiteUnderTest]:
     assert made.processes() == []
 
 
-def fill(disk: Path) -> None:
+def fill(disk: Path, *, but_kib: int = 1024) -> None:
     with (disk / "fill").open("wb") as file:
         left = os.statvfs(disk)
-        file.write(bytes((left.f_bavail - 256) * left.f_frsize))
+        file.write(bytes(left.f_bavail * left.f_frsize - but_kib * 1024))
 
 
 def test_a_full_disk_is_said_and_mended(site: SiteUnderTest, small_disk: Path, tmp_path: Path) -> None:
@@ -63,3 +63,25 @@ def test_a_full_disk_is_said_and_mended(site: SiteUnderTest, small_disk: Path, t
     two.write_bytes(two.read_bytes() + bytes(64))
     site.run("model", "push", str(two), "--name", "two")
     site.run("model", "pull", "one", str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("but_kib", "is_kept"), [(24, True), (0, False)])
+def test_a_site_that_a_full_disk_kept_from_coming_up_says_so(
+    site: SiteUnderTest, small_disk: Path, but_kib: int, *, is_kept: bool
+) -> None:
+    fill(small_disk, but_kib=but_kib)
+    failed = site.run("up", "--yes", code=1).stderr
+    assert "the disk is full" in failed
+    said = site.run("status", code=1).stdout
+    assert said.startswith("site small is not up\n")
+    assert ("The last `up` failed" in said) is is_kept
+    assert f"The disk is full: 0 MiB are free in {site.root}" in " ".join(said.split())
+    assert said.endswith("Next: free some space, then: ai-how up\n")
+
+    (small_disk / "fill").unlink()
+    said = site.run("status", code=1).stdout
+    assert ("secrets: the disk is full" in said) is is_kept
+    assert said.endswith("Next: ai-how up\n")
+    assert "The disk is full" not in said
+    failures = site.run("status", "-o", "json", code=1).json().get("failures", [])
+    assert [each["resource"] for each in failures] == (["secrets"] if is_kept else [])

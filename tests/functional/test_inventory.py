@@ -203,7 +203,7 @@ def test_a_key_that_changed_is_loud_and_only_replaced_by_word(lab: Lab) -> None:
     found = lab.doctor(code=2)
     assert "SHOWS ANOTHER HOST KEY THAN ITS OWN" in found[SECOND]["node.ssh"]["found"]
     assert found[FIRST]["node.ssh"]["verdict"] == "pass"
-    listed = lab.run("hosts", "list")
+    listed = lab.run("hosts", "list", code=1)
     assert "CHANGED" in listed.stdout and f"hosts trust {SECOND} --replace" in listed.stderr
     for words in (("hosts", "trust", "--yes"), ("hosts", "trust", SECOND, "--yes")):
         refused = lab.refused(*words)

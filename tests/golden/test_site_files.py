@@ -9,6 +9,7 @@ import pytest
 from ai_how.endpoints.deploy_file import DeployKeys
 from ai_how.site.cluster_template import render_cluster_template
 from ai_how.site.reference import keys_tables, render_site_reference, site_schema
+from ai_how.site.server_template import render_server_template
 from ai_how.site.template import render_template
 from tests.golden.conftest import ROOT, Golden
 
@@ -25,6 +26,11 @@ def test_first_site_file(golden: Golden, file: str, gpus: tuple[str, ...], with_
 def test_first_site_file_with_clusters(golden: Golden) -> None:
     text = render_cluster_template(name="demo", cpu_cores=64, memory_gib=251.4, gpus=("NVIDIA RTX A6000",) * 2)
     golden("tests/golden/site/template-libvirt.yaml", text)
+
+
+def test_first_site_file_with_servers(golden: Golden) -> None:
+    text = render_server_template(name="demo", key_file="~/.ssh/id_ed25519")
+    golden("tests/golden/site/template-inventory.yaml", text)
 
 
 def test_schema(golden: Golden) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_how.apply.engine import Outcome, apply_plan
-from ai_how.apply.events import EventLog
+from ai_how.apply.events import EventLog, failed_last
 from ai_how.apply.files import read_json, write_atomic, write_json
 from ai_how.apply.lock import locked
 from ai_how.errors import LockedError, ProviderError
@@ -125,3 +125,19 @@ def test_an_event_that_finds_no_room_names_its_file() -> None:
         EventLog(Path("/dev/full")).append("a", "create", "done")
     with locked(Path("/dev/full")):
         pass
+
+
+def test_what_failed_last_is_what_was_not_mended_since(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events")
+    for resource, outcome in (
+        ("a", "failed"),
+        ("b", "failed"),
+        ("c", "skipped"),
+        ("b", "done"),
+        ("d", "failed"),
+        ("a", "started"),
+        ("a", "failed"),
+        ("d", "skipped"),
+    ):
+        log.append(resource, "create", outcome, detail="why")
+    assert [(event.resource, event.outcome) for event in failed_last(log.read())] == [("d", "failed"), ("a", "failed")]

@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_how.backups.cluster_restore import PARTS
+from ai_how.backups.cluster_restore import PARTS, scope_of
 from ai_how.backups.databases import dump_sqlite, sqlite_trouble
 from ai_how.backups.etcd_node import EtcdMember
-from ai_how.backups.etcd_restore import _check
+from ai_how.backups.etcd_restore import ETCD_ALONE, _check
 from ai_how.backups.manifest import Dump, KeptFile, KeptObject, Manifest, ModelVersion, manifest_text, parse_manifest
 from ai_how.backups.models_check import incomplete_versions
 from ai_how.backups.store import BackupStore
-from ai_how.backups.verify import inspect
+from ai_how.backups.verify import WHOLE, Scope, inspect
 from ai_how.cli.app import root
 from ai_how.cli.backup import _PARTS, _prune
 from ai_how.cli.confirm import confirm_by_name
@@ -189,6 +189,34 @@ def test_damage_is_named(store: BackupStore) -> None:
     assert damages[0] == "database: missing"
     assert damages[1].startswith("secrets/admin-key: its content is no longer")
     assert damages[2] == "models/a/b: 3 bytes instead of 7"
+
+
+@pytest.mark.parametrize(
+    ("scope", "damaged"),
+    [
+        (scope_of(["secrets"]), ["secrets/models/keys.json"]),
+        (scope_of(["objects"]), ["models/a/b"]),
+        (scope_of(["database"]), ["database"]),
+        (scope_of(["secrets", "database"]), ["database", "secrets/models/keys.json"]),
+        (ETCD_ALONE, ["etcd/snapshot.db"]),
+        (WHOLE, ["database", "secrets/models/keys.json", "etcd/snapshot.db", "models/a/b"]),
+    ],
+)
+def test_of_a_part_that_is_put_back_only_that_part_is_read(
+    store: BackupStore, scope: Scope, damaged: list[str]
+) -> None:
+    whole = backup(store, "light-20260101t000000z")
+    files = [
+        KeptFile(name=name, **store.put([name.encode()]).model_dump())
+        for name in ("secrets/models/keys.json", "etcd/snapshot.db", "etcd/authority.pem", "state.json")
+    ]
+    manifest = whole.model_copy(update={"files": tuple(files), "incomplete": ("a/1: b is not there",)})
+    assert inspect(store, manifest, scope=scope).damages == ()
+    assert bool(inspect(store, manifest, scope=scope).notes) is scope.objects
+    for blob in (*manifest.files[:2], *manifest.objects, manifest.database):
+        store.path(blob.sha256).unlink()
+    found = inspect(store, manifest, scope=scope).damages
+    assert found == tuple(f"{name}: missing" for name in damaged)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import json
+import re
 import stat
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-import ai_how.cli.site as commands
+import ai_how.cli.init as commands
 from ai_how.cli.app import root
 from ai_how.errors import ConflictError, NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.run.process import Completed
@@ -69,6 +70,63 @@ def test_init_prints(in_a_folder: Path, args: tuple[str, ...]) -> None:
     assert done.exit_code == 0
     assert "name: my-project\n" in done.stdout
     assert list(in_a_folder.iterdir()) == []
+
+
+def test_init_writes_example_servers_and_says_what_to_edit() -> None:
+    done = ai_how("init", "--provider", "inventory")
+    assert done.exit_code == 0
+    assert done.stderr == (
+        "Next: write your servers' addresses, user and key_file into ai-how.yaml (hosts, ssh), then: "
+        "ai-how hosts trust\n"
+    )
+    assert ai_how("validate").stdout.startswith("ai-how.yaml: ok\n")
+    site = load_site(Path("ai-how.yaml"))
+    assert (site.provider, site.ssh.user) == ("inventory", "admin")
+    assert [host.address for host in site.hosts] == ["192.0.2.11", "192.0.2.21"]
+    assert max(map(len, Path("ai-how.yaml").read_text().splitlines())) <= 80
+
+
+def test_what_is_commented_out_of_the_servers_loads_too() -> None:
+    text = ai_how("init", "--provider", "inventory", "-").stdout.replace("SHA256:...", f"SHA256:{'a' * 43}")
+    Path("ai-how.yaml").write_text(re.sub(r"^( *)#(?! [^ ])", r"\1", text, flags=re.MULTILINE))
+    site = load_site(Path("ai-how.yaml"))
+    assert [node.host for node in site.clusters["cloud"].nodes] == ["control-1", "worker-1", "gpu-1"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "user"), [(("root@10.0.0.1", "me@n.example", "10.0.0.3"), "admin"), (("a@10.0.0.1", "a@n"), None)]
+)
+def test_init_takes_servers(monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...], user: str | None) -> None:
+    home = Path("home").absolute()
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh" / "id_rsa").touch()
+    monkeypatch.setenv("HOME", str(home))
+    words = [word for address in addresses for word in ("--host", address)]
+    done = ai_how("init", "--provider", "inventory", *words, "lab.yaml")
+    assert done.stderr == "Next: ai-how hosts trust --site lab.yaml\n"
+    site = load_site(Path("lab.yaml"))
+    assert tuple(host.address for host in site.hosts) == addresses
+    assert (site.ssh.user, site.ssh.key_file) == (user, "~/.ssh/id_rsa")
+    roles = [node.role for node in site.clusters["cloud"].nodes]
+    assert roles == ["control-plane"] + ["cpu-worker"] * (len(addresses) - 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--host", "a@10.0.0.1"), "--host is for servers, and the provider is local"),
+        (("--provider", "libvirt", "--host", "a@10.0.0.1"), "--host is for servers, and the provider is libvirt"),
+        (("--provider", "inventory", "--host", "a@10.0.0.1"), "one server is no cluster"),
+        (("--provider", "inventory", "--host", "a@10.0.0.1", "--host", "b@10.0.0.1"), "10.0.0.1 is given twice"),
+        (("--provider", "inventory", "--host", "a@h:22", "--host", "b@h"), "'a@h:22' is no address of a server"),
+        (("--provider", "inventory", "--host", "a b@h", "--host", "b@h"), "'a b@h' is no address of a server"),
+    ],
+)
+def test_init_refuses_servers_that_no_site_has(words: tuple[str, ...], told: str) -> None:
+    done = ai_how("init", *words)
+    assert isinstance(done.exception, SpecError)
+    assert told in done.exception.brief and done.exception.next_step
+    assert not Path("ai-how.yaml").exists()
 
 
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +222,31 @@ def test_validate_tells_every_mistake() -> None:
         ["site.yaml:2:1", "x"],
         ["site.yaml:3:1", "y"],
     ]
+
+
+def test_validate_tells_the_mistakes_of_every_kind_in_one_run() -> None:
+    Path("ai-how.yaml").write_text(
+        "name: a\nprovider: libvirt\ngateway: {port: x}\nclusters:\n"
+        "  c: {subnet: 10.0.0.0/33, kubernetes: {bundle: none}}\npins: {nonsense: '1'}\ntargets: {latency: 1}\n"
+    )
+    done = ai_how("validate")
+    assert [line.split(": ")[1] for line in done.stdout.splitlines()] == [
+        "gateway.port",
+        "clusters.c.subnet",
+        "clusters.c.kubernetes.bundle",
+        "pins.nonsense",
+        "targets.latency",
+    ]
+    assert done.stderr.endswith("5 mistakes\n")
+
+
+def test_validate_says_nothing_of_what_only_seems_wrong_by_another_mistake() -> None:
+    Path("ai-how.yaml").write_text(
+        "name: a\nprovider: inventory\nssh: {user: me}\nhosts: [{name: n, address: 7}, {name: m, address: 10.0.0.2}]\n"
+        "clusters: {c: {nodes: [{role: control-plane, host: n}, {role: cpu-worker, host: m}]}}\n"
+    )
+    # n has an address, if a wrong one
+    assert [line.split(": ")[1] for line in ai_how("validate").stdout.splitlines()] == ["hosts[0].address"]
 
 
 def test_validate_as_json() -> None:

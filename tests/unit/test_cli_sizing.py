@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ai_how.capacity.report import make_report
+from ai_how.capacity.types import HostCapacity
 from ai_how.cli.app import root
 from ai_how.cli.sizing_text import sizing_lines
-from ai_how.errors import AiHowError, NotFoundError, SpecError, TryAgainError
+from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.site.load import load_site
 from ai_how.site.spec import Site
 from tests.golden.conftest import ROOT
@@ -309,9 +310,32 @@ def test_status_names_every_host_that_does_not_answer_and_what_is_planned() -> N
 
 def test_init_writes_clusters() -> None:
     done = ai_how("init", "--provider", "libvirt", "--name", "lab")
-    assert (done.exit_code, done.stderr) == (0, "Next: ai-how plan\n")
+    assert done.exit_code == 0
+    assert done.stderr.endswith("Next: ai-how plan\n")
     assert load_site(Path("ai-how.yaml")).provider == "libvirt"
     assert ai_how("init", "--provider", "local", "--stdout").stdout.count("provider: local") == 1
+
+
+def test_init_writes_clusters_that_fit_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(memory_gib: float) -> None:
+        capacity = HostCapacity(name="this-machine", cores=8, threads=16, memory_gib=memory_gib, disk_gib=250)
+        monkeypatch.setattr("ai_how.host.capacity.observe_capacity", lambda *_, **__: capacity)
+
+    here(23.5)
+    done = ai_how("init", "--provider", "libvirt", "-")
+    assert "memory_gib: 8  # usually 12" in done.stdout and done.stderr == ""
+    here(7.5)
+    done = ai_how("init", "--provider", "libvirt", "-")
+    assert "memory_gib: 12\n" in done.stdout
+    assert done.stderr.startswith("warning: not even the smallest cluster fits this machine")
+
+    def unknown(*_: object, **__: object) -> None:
+        raise ProviderError("what this-machine has cannot be told")
+
+    monkeypatch.setattr("ai_how.host.capacity.observe_capacity", unknown)
+    done = ai_how("init", "--provider", "libvirt", "-")
+    assert "memory_gib: 12\n" in done.stdout
+    assert done.stderr == "warning: the sizes are the usual ones: what this-machine has cannot be told\n"
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.name)

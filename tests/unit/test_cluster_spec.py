@@ -7,11 +7,13 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_how.capacity.demand import request_of
-from ai_how.capacity.sizing import solve
+from ai_how.capacity.first_sizes import first_sizes
+from ai_how.capacity.sizing import Fit, solve
+from ai_how.capacity.types import GpuCapacity, HostCapacity
 from ai_how.errors import SpecError
 from ai_how.machines.desired import HostSetting, ImageFile, desired_of
 from ai_how.machines.types import Virtualization
@@ -114,6 +116,10 @@ def test_declared_gpus_are_dealt_out_over_numa_nodes() -> None:
         (
             LIBVIRT + "clusters:\n  My Cluster: {}\n",
             "4:3: clusters.My Cluster: cannot be a name here; write lower-case letters, digits and dashes, 40 at most",
+        ),
+        (
+            LIBVIRT + "clusters:\n  c: {nodes: []}\n",
+            "4:14: clusters.c.nodes: is empty; write its items below it, each behind a dash, or remove the line",
         ),
         (LIBVIRT + "clusters:\n  c:\n", "4:3: clusters.c: has no value; write its keys below it, or remove the line"),
         (LIBVIRT + "hosts:\n  - uri: qemu:///x\n", "4:5: hosts[0].name: missing; write name: and "),
@@ -456,8 +462,45 @@ def test_the_first_file_for_clusters_is_the_default_one(gpus: list[str]) -> None
     assert site is not None
     asked = request_of(site, {"this-machine": None})  # type: ignore[dict-item]
     default = request_of(Site(name="demo", provider="libvirt"), {"this-machine": None})  # type: ignore[dict-item]
-    expected = [need for need in default.needs if len(gpus) != 1 or need.name != "cloud-gpu-worker-2"]
+    left_out = [f"cloud-gpu-worker-{number}" for number in range(1 + min(2, len(gpus)), 3)]
+    expected = [need for need in default.needs if need.name not in left_out]
     assert (list(asked.needs), asked.rules) == (expected, default.rules)
+
+
+@settings(max_examples=60)
+@given(
+    cores=st.integers(1, 40),
+    memory_gib=st.integers(2, 160),
+    disk_gib=st.integers(20, 1500),
+    cards=st.integers(0, 3),
+)
+def test_the_first_file_for_clusters_fits_its_machine_or_says_that_nothing_does(
+    cores: int, memory_gib: int, disk_gib: int, cards: int
+) -> None:
+    gpus = tuple(GpuCapacity(name="NVIDIA L4", memory_gib=24, pci_address=f"0000:0{i}:00.0") for i in range(cards))
+    capacity = HostCapacity(
+        name="this-machine", cores=cores, threads=cores, memory_gib=memory_gib, disk_gib=disk_gib, gpus=gpus
+    )
+    sizes = first_sizes(capacity, gpus=cards)
+    names = [gpu.name for gpu in gpus]
+    text = render_cluster_template(name="demo", cpu_cores=cores, memory_gib=memory_gib, gpus=names, sizes=sizes)
+    site, found = check_site_text(text, Path("f"))
+    assert (found, max(map(len, text.splitlines())) <= 80) == ([], True)
+    assert site is not None
+    fits = solve(request_of(site, {"this-machine": capacity})).fit is Fit.FITS
+    assert fits is (sizes is not None)
+    assert ("not even the smallest fit" in text) is not fits
+    usual = render_cluster_template(name="demo", cpu_cores=cores, memory_gib=memory_gib, gpus=names)
+    assert ("# What fits this machine" in text) is (fits and text != usual) is ("  # usually " in text)
+
+
+def test_sizes_of_a_small_machine_name_the_usual_ones() -> None:
+    capacity = HostCapacity(name="this-machine", cores=8, threads=16, memory_gib=23.5, disk_gib=250)
+    sizes = first_sizes(capacity, gpus=0)
+    assert sizes is not None
+    text = render_cluster_template(name="demo", cpu_cores=8, memory_gib=23.5, sizes=sizes)
+    assert "        vcpus: 6\n        memory_gib: 8  # usually 12\n        disk_gib: 110  # usually 150\n" in text
+    assert "      # There is no NVIDIA GPU in this machine for a GPU worker.\n      #- role: gpu-worker\n" in text
 
 
 def test_what_is_commented_out_in_it_loads_too() -> None:
@@ -467,6 +510,7 @@ def test_what_is_commented_out_in_it_loads_too() -> None:
     assert found == []
     assert site is not None
     assert site.planned_clusters["hpc"].start == "manual"
+    assert site.planned_clusters["cloud"].node_groups[-1].role == "gpu-worker"
     assert site.hosts[0].declared is not None
 
 

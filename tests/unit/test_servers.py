@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import threading
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -518,7 +519,56 @@ def test_servers_that_do_not_answer_are_listed_in_80_columns(monkeypatch: pytest
         raise no_answer(reached, f"ssh: connect to host {reached.host} port {reached.port}: Connection refused")
 
     monkeypatch.setattr("ai_how.servers.trust.ask_host_key", away)
-    done = CliRunner().invoke(root, ["hosts", "list", "--site", str(ROOT / "examples" / "inventory.yaml")])
-    assert done.exit_code == 0, done.exception
+    words = ["hosts", "list", "--site", str(ROOT / "examples" / "inventory.yaml")]
+    done = CliRunner().invoke(root, words)
+    assert done.exit_code == 1, done.exception
     assert "Connection" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+    done = CliRunner().invoke(root, [*words, "-o", "json"])
+    assert done.exit_code == 1, done.exception
+    assert {each["key"] for each in json.loads(done.stdout)["hosts"]} == {"no answer"}
+
+
+TWO_SERVERS = (
+    "name: lab\nprovider: inventory\nssh: {user: admin}\n"
+    "hosts: [{name: w1, address: w1}, {name: w2, address: w2}]\nclusters: {cloud: {nodes: "
+    "[{role: control-plane, host: w1}, {role: cpu-worker, host: w2}]}}\n"
+)
+
+
+@pytest.mark.parametrize(("answers", "code"), [(("w1",), 1), (("w1", "w2"), 0)])
+def test_the_list_of_servers_fails_as_soon_as_one_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: tuple[str, ...], code: int
+) -> None:
+    def ask(reached: Reached) -> HostKey:
+        if reached.host in answers:
+            return KEY
+        raise no_answer(reached, "Connection refused")
+
+    monkeypatch.setattr("ai_how.servers.trust.ask_host_key", ask)
+    file = tmp_path / "ai-how.yaml"
+    file.write_text(TWO_SERVERS)
+    done = CliRunner().invoke(root, ["hosts", "list", "--site", str(file)])
+    assert done.exit_code == code, done.exception
+    assert "not trusted" in done.stdout
+
+
+def test_servers_that_do_not_answer_end_up_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = threading.Barrier(2, timeout=60)
+
+    def away(reached: Reached) -> HostKey:
+        at_once.wait()
+        raise no_answer(reached, f"ssh: connect to host {reached.host} port {reached.port}: Connection timed out")
+
+    monkeypatch.setattr("ai_how.servers.survey.ask_host_key", away)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "ai-how.yaml"
+    file.write_text(TWO_SERVERS)
+    done = CliRunner().invoke(root, ["up", "--yes", "--site", str(file)])
+    assert isinstance(done.exception, TryAgainError)
+    assert done.exception.brief in ("admin@w1 does not answer", "admin@w2 does not answer")
+    assert "skipped kubernetes/cloud" in done.stderr
+    assert not (tmp_path / "cache").exists()
+    assert sorted(path.name for path in (tmp_path / ".ai-how" / "lab").iterdir()) == ["events.jsonl", "lock"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,16 @@ class Event:
     outcome: str
     detail: str = ""
     duration_s: float | None = None
+
+
+def failed_last(events: Iterable[Event]) -> list[Event]:
+    """Of each resource the failure that its last attempt ended with, oldest first; what was skipped was none. Pure."""
+    last: dict[str, Event] = {}
+    for event in events:
+        if event.outcome != "skipped":
+            last.pop(event.resource, None)
+            last[event.resource] = event
+    return [event for event in last.values() if event.outcome == "failed"]
 
 
 class EventLog:

@@ -128,10 +128,11 @@ def free_places(*folders: Path) -> str:
     """What is free in these folders and in those that every command may write to, a line each: for a full disk of
     which it is not known which one it was."""
     places = dict.fromkeys((*folders, shared_cache(), Path(tempfile.gettempdir())))
-    return "\n".join(f"{_free_mib(place):.0f} MiB are free in {place}" for place in places)
+    return "\n".join(f"{free_mib(place):.0f} MiB are free in {place}" for place in places)
 
 
-def _free_mib(folder: Path) -> float:
+def free_mib(folder: Path) -> float:
+    """What is free on the disk of a folder, which need not be there yet, MiB."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = os.statvfs(there)
     return free.f_bavail * free.f_frsize / 2**20
@@ -141,7 +142,7 @@ def disk_full(path: Path) -> ProviderError:
     """The error for a full disk: which one, and how much is left."""
     return ProviderError(
         f"the disk is full: cannot write {path}",
-        evidence=f"{_free_mib(path.parent):.0f} MiB are free there",
+        evidence=f"{free_mib(path.parent):.0f} MiB are free there",
         next_step="free some space, then run the same command again",
     )
 

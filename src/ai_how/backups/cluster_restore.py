@@ -20,6 +20,7 @@ from ai_how.backups.manifest import Manifest, version_numbers
 from ai_how.backups.on_nodes import database_pod
 from ai_how.backups.put_back import ObjectsBack
 from ai_how.backups.store import BackupStore
+from ai_how.backups.verify import Scope
 from ai_how.errors import AiHowError, ConflictError, ProviderError
 from ai_how.models.meter import Progress
 from ai_how.stack.components import mlflow, object_store
@@ -69,6 +70,11 @@ class SecretsPlan:
         """One for each Secret and each restart."""
         signed = ("the gateway's certificate is signed again",) if self.renews_certificate else ()
         return (*map(str, self.secrets), *signed, *(f"{one.owner} is restarted" for one in self.restarts))
+
+
+def scope_of(parts: Sequence[str]) -> Scope:
+    """What must be sound for these parts to be put back. Pure."""
+    return Scope(database=DATABASE in parts, objects=OBJECTS in parts, files=("secrets/",) if SECRETS in parts else ())
 
 
 def existing(open_source: OpenSource) -> ExistingOnCluster:

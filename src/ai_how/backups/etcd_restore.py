@@ -16,6 +16,7 @@ from ai_how.backups.cluster import AUTHORITY, ETCD
 from ai_how.backups.etcd_node import EtcdMember, ask_member, do_step, members_seen, restart_kubelet, send_snapshot
 from ai_how.backups.manifest import KeptFile, Manifest
 from ai_how.backups.store import BackupStore
+from ai_how.backups.verify import Scope
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, TryAgainError
 from ai_how.kubernetes.cluster_of_site import ClusterMachines
 from ai_how.kubernetes.nodes import CONTROL_PLANE, ClusterNode
@@ -23,6 +24,8 @@ from ai_how.kubernetes.nodes import CONTROL_PLANE, ClusterNode
 _ROOM = 3
 """The snapshot, what is made of it, and the log that etcd begins beside it."""
 _PAUSE_S = 1.0
+ETCD_ALONE = Scope(database=False, objects=False, files=(ETCD, AUTHORITY))
+"""What must be sound for etcd to be put back."""
 
 
 @dataclass(frozen=True, kw_only=True)

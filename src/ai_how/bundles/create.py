@@ -18,7 +18,7 @@ from ai_how.apply.lock import locked
 from ai_how.bundles.download import Part, fetch_part
 from ai_how.bundles.manifest import Blob, Entry, Manifest, read_manifest, write_manifest
 from ai_how.bundles.plan import JOBS, Item, find_all
-from ai_how.bundles.store import Store, StoreError
+from ai_how.bundles.store import LOCK, Store, StoreError
 from ai_how.bundles.wanted import Wanted
 from ai_how.errors import AiHowError, InterruptionError, NotFoundError, ProviderError, TryAgainError
 from ai_how.models.meter import Meter, Progress
@@ -36,6 +36,30 @@ class Purpose:
     versions: Mapping[str, str]
     platform: str
     python: str = ""
+
+
+def check_folder(folder: Path, *, refresh: bool) -> None:
+    """Make sure that a bundle can be made in a folder, before anybody is asked for anything. Leaves nothing there.
+
+    Raises:
+        SpecError: it holds something else, or a bundle that cannot be read.
+        ProviderError: it cannot be written, or its disk is full.
+    """
+    Store(folder).check()
+    if not refresh:
+        earlier_manifest(folder)
+    _check_room(folder, _SPARE_BYTES)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise ProviderError(
+            f"not enough disk space for the bundle in {folder}",
+            evidence=f"{needed / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free",
+            next_step="free some space or choose another disk, then run the same command again",
+        )
 
 
 def create_bundle(
@@ -57,12 +81,13 @@ def create_bundle(
     Raises:
         TryAgainError: something could not be fetched; the evidence lists it all, and what came is kept.
         ProviderError: something is not what it must be, or the disk is full.
+        SpecError: the folder holds something else.
         LockedError: another command is filling this folder.
         InterruptionError: the user broke it off.
     """
     store = Store(folder)
     store.begin()
-    with locked(folder / ".lock", what="another command is filling this bundle"):
+    with locked(folder / LOCK, what="another command is filling this bundle"):
         stop = Event()
         # what is there stays whole until the new one is
         earlier = None if refresh else earlier_manifest(folder)
@@ -152,13 +177,7 @@ class _Fetching:
         missing = [part for part in self._parts.values() if self._store.sound(part.digest) is None]
         held = sum(path.stat().st_size for path in self._store.folder.glob(".*.part"))
         needed = sum(part.size_bytes or 0 for part in missing) - held + _SPARE_BYTES
-        free = shutil.disk_usage(self._store.root).free
-        if needed > free:
-            raise ProviderError(
-                f"not enough disk space for the bundle in {self._store.root}",
-                evidence=f"{needed / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free",
-                next_step="free some space or choose another disk, then run the same command again",
-            )
+        _check_room(self._store.root, needed)
 
 
 def _key(part: Part) -> str:

@@ -9,17 +9,20 @@ import errno
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ai_how.apply.files import disk_full, write_atomic
-from ai_how.bundles.manifest import Entry
-from ai_how.errors import ProviderError
+from ai_how.bundles.manifest import NAME, Entry
+from ai_how.errors import ProviderError, SpecError
 
-LAYOUT, INDEX = "oci-layout", "index.json"
+LAYOUT, INDEX, LOCK = "oci-layout", "index.json", ".lock"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _CHUNK_BYTES = 1 << 20
+_BEGUN = (LAYOUT, "blobs", "lost+found")
+"""What a folder may hold that a bundle was hardly begun in, or nothing yet."""
 
 
 class StoreError(ProviderError):
@@ -37,8 +40,38 @@ class Store:
     def folder(self) -> Path:
         return self.root / "blobs" / "sha256"
 
+    def check(self) -> None:
+        """Make sure that ``begin`` can make the folder what it is; leaves nothing there.
+
+        Raises:
+            SpecError: it holds something else.
+            StoreError: it cannot be written.
+        """
+        self._refuse_foreign()
+        place = next(path for path in (self.root.absolute(), *self.root.absolute().parents) if path.exists())
+        with explained(place), tempfile.TemporaryDirectory(dir=place, prefix=".ai-how-"):
+            pass
+
+    def _refuse_foreign(self) -> None:
+        """What this owns it may remove: images of somebody else's tool, in the same layout, are not ours either."""
+        if not self.root.is_dir() or any((self.root / name).exists() for name in (NAME, LOCK)):
+            return
+        there = sorted(path.name for path in self.root.iterdir() if path.name not in _BEGUN)
+        there += sorted(f"{path.parent.name}/{path.name}" for path in self.folder.glob("*"))
+        if there:
+            raise SpecError(
+                f"{self.root} holds something else than a bundle",
+                evidence=", ".join(there[:8]),
+                next_step="name a new or an empty folder",
+            )
+
     def begin(self) -> None:
-        """Make the folder what it is."""
+        """Make the folder what it is.
+
+        Raises:
+            SpecError, StoreError: as ``check``.
+        """
+        self._refuse_foreign()
         with explained(self.root):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(self.root / LAYOUT, json.dumps({"imageLayoutVersion": "1.0.0"}) + "\n", mode=0o644)

@@ -20,7 +20,7 @@ from ai_how.errors import AiHowError
 
 # name -> (module:attribute, help). The help lines stand here so that `ai-how --help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "init": ("ai_how.cli.site:init", "Write a commented ai-how.yaml for this machine."),
+    "init": ("ai_how.cli.init:init", "Write a commented ai-how.yaml for this machine."),
     "validate": ("ai_how.cli.site:validate", "Check the site file; report every mistake at once."),
     "schema": ("ai_how.cli.site:schema", "Print the site file's JSON Schema, for editors."),
     "doctor": ("ai_how.cli.doctor:doctor", "Check this machine: good enough, and what to mend?"),

@@ -151,7 +151,7 @@ def restore(
 ) -> None:
     """Put a backup into the site; this site's newest one without a name.
 
-    The backup is verified first. The site may be another one, on another
+    What is put back is verified first. The site may be another one, on another
     machine, empty or never made: it is brought up. What it has of models,
     artifacts, endpoints, reports and keys is replaced, after a question. A
     cluster must be up; it gets the stack's Secrets, models and artifacts, and

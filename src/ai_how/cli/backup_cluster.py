@@ -50,7 +50,7 @@ def restore_cluster(
     from ai_how.apply.lock import locked
     from ai_how.backups import cluster_restore as back
     from ai_how.backups.cluster import PATIENCE, name_of_backups, source_of
-    from ai_how.backups.verify import verify
+    from ai_how.backups.verify import WHOLE, verify
     from ai_how.stack_access.running import open_running_stack
 
     quiet, folder = output == "json", provider.kubernetes.folder
@@ -63,13 +63,14 @@ def restore_cluster(
         manifest = chosen(store, name, site=name_of_backups(stack.site, stack.cluster))
         back.check_fits(stack, manifest, parts=parts)
         with TransferProgress(quiet=quiet) as progress:
-            notes = verify(store, manifest, progress=progress)
+            scope = back.scope_of(parts) if only else WHOLE
+            notes = verify(store, manifest, scope=scope, progress=progress)
         planned = back.secrets_plan(stack, manifest, store) if back.SECRETS in parts else back.SecretsPlan()
         replaces_data = back.OBJECTS in parts or back.DATABASE in parts
         # only who asks or tells needs it: the stores are listed for it
         there = back.existing(opened) if dry_run or (replaces_data and not yes) else back.ExistingOnCluster()
         if dry_run:
-            _print_restore(manifest, stack, there, planned, output)
+            _print_restore(manifest, stack, there, planned, output, parts=parts if only else ())
             return
         if not yes and (not there.empty if replaces_data else planned.changes):
             had = f"Cluster {stack.cluster} {_replaced(there)}." if replaces_data else f"Secrets of {stack.cluster}:"
@@ -106,13 +107,20 @@ def _replaced(there: ExistingOnCluster) -> str:
 
 
 def _print_restore(
-    manifest: Manifest, stack: RunningStack, there: ExistingOnCluster, planned: SecretsPlan, output: str
+    manifest: Manifest,
+    stack: RunningStack,
+    there: ExistingOnCluster,
+    planned: SecretsPlan,
+    output: str,
+    *,
+    parts: Sequence[str],
 ) -> None:
     replaced = _replaced(there)
     if output == "json":
         print_json({**data_of(manifest), "site_now": replaced, "secrets": list(planned.lines)})
         return
-    click.echo(f"backup {manifest.id} is sound: {held_text(manifest)}")
+    sound = f"is sound in what is asked for: {', '.join(parts)}" if parts else f"is sound: {held_text(manifest)}"
+    click.echo(f"backup {manifest.id} {sound}")
     for line in planned.lines:
         click.echo(f"  {line}")
     click.echo(for_this_site(f"cluster {stack.cluster} {replaced}; nothing was changed"))

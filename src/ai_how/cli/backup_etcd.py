@@ -32,7 +32,7 @@ def restore_etcd_of(
     from ai_how.apply.events import EventLog
     from ai_how.apply.lock import locked
     from ai_how.backups.cluster import name_of_backups
-    from ai_how.backups.etcd_restore import EtcdTimes, plan_etcd, restore_etcd
+    from ai_how.backups.etcd_restore import ETCD_ALONE, EtcdTimes, plan_etcd, restore_etcd
     from ai_how.backups.verify import verify
     from ai_how.stack_access.running import cluster_with_stack, machines_of
 
@@ -44,7 +44,7 @@ def restore_etcd_of(
         authority = kubernetes.kubeconfig(chosen_cluster).read().authority_pem
         planned = plan_etcd(machines, manifest, store, authority_pem=authority, times=EtcdTimes())
         with TransferProgress(quiet=quiet) as progress:
-            notes = (*planned.notes, *verify(store, manifest, progress=progress))
+            notes = (*planned.notes, *verify(store, manifest, scope=ETCD_ALONE, progress=progress))
         if dry_run:
             if quiet:
                 print_json({**data_of(manifest), "steps": planned.lines, "notes": notes})

@@ -74,12 +74,15 @@ def create(
       ai-how bundle create site.bundle --site ai-how.yaml --dry-run
       ai-how bundle create site.bundle --site ai-how.yaml
     """
+    from ai_how.apply.files import check_writable
     from ai_how.cli.bundle_create import Asked, dry_run_of, make
 
     asked = Asked(site_path=site_path, release=name, platform=platform, pythons=pythons, jobs=jobs)
     if dry_run:
         dry_run_of(asked, folder, output)
         return
+    if with_tar and folder.absolute().parent.is_dir():
+        check_writable(tar_of(folder))
     with TransferProgress(quiet=output == "json") as progress:
         manifest = make(asked, folder, refresh=refresh, progress=progress)
         if with_tar:

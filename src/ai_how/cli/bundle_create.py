@@ -38,9 +38,10 @@ class Asked:
 
 def make(asked: Asked, folder: Path, *, refresh: bool, progress: Progress) -> Manifest:
     """Make the bundle."""
-    from ai_how.bundles.create import create_bundle
+    from ai_how.bundles.create import check_folder, create_bundle
     from ai_how.bundles.source import packed
 
+    check_folder(folder, refresh=refresh)
     needs, purpose = _needs(asked, whole=True)
     with ExitStack() as stack:
         made = [] if needs.own_checkout else [stack.enter_context(packed(needs.checkout))]

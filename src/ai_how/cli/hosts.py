@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ def hosts() -> None:
 def list_(site_path: Path | None, output: str) -> None:
     """List the servers: address, what they are, whose key is trusted.
 
-    Asks each for the host key that it shows now; logs in nowhere.
+    Asks each for the host key that it shows now; logs in nowhere. Exit code 1
+    when one does not answer or shows another key than its own.
 
     \b
     Example:
@@ -65,7 +67,12 @@ def list_(site_path: Path | None, output: str) -> None:
     states = key_states(provider.servers, provider.known)
     if output == "json":
         print_json({"site": provider.site.name, "hosts": [_plain(state) for state in states]})
-        return
+    else:
+        _print_states(states)
+    sys.exit(1 if any(each.state in ("no answer", "CHANGED") for each in states) else 0)
+
+
+def _print_states(states: Sequence[KeyState]) -> None:
     print_table(
         ("HOST", "ADDRESS", "CLUSTER", "ROLE", "KEY"),
         [

@@ -135,13 +135,15 @@ def status(site_path: Path | None, output: str) -> None:
     """Show every component and endpoint: health, address, what is wrong.
 
     Exit code 0 when all is healthy, 1 when something is not, or is unknown: of
-    hosts that do not answer, what is planned is shown.
+    hosts that do not answer, what is planned is shown; of a site that is not
+    up, what `up` failed with last.
 
     \b
     Example:
       ai-how status -o json
     """
     from ai_how.cli.endpoint_table import endpoint_rows, endpoints_if_up
+    from ai_how.cli.not_up import failures_as_json, failures_of, print_not_up
     from ai_how.cli.unreachable import print_unreachable, unasked, unreachable_as_json, unreachable_hosts
     from ai_how.plan.model import Condition
 
@@ -149,12 +151,14 @@ def status(site_path: Path | None, output: str) -> None:
     unreachable = unreachable_hosts(provider)
     components = unasked(provider) if unreachable else provider.components()
     endpoints = endpoints_if_up(site_path, components)
+    failures = [] if components else failures_of(provider)
     healthy = bool(components) and all(c.condition is Condition.HEALTHY for c in components)
     if output == "json":
         document = {"site": provider.site.name, "healthy": healthy, "components": components}
-        print_json({**document, "endpoints": endpoints or [], **unreachable_as_json(unreachable)})
+        document = {**document, "endpoints": endpoints or [], **unreachable_as_json(unreachable)}
+        print_json({**document, **failures_as_json(failures)})
     elif not components:
-        click.echo(f"site {provider.site.name} is not up\nNext: {for_this_site('ai-how up')}")
+        print_not_up(provider, failures)
     else:
         rows = [(c.name, c.condition, c.version, _age(c.uptime_s), c.address) for c in components]
         print_table(("COMPONENT", "CONDITION", "VERSION", "UP", "ADDRESS"), rows)

@@ -6,11 +6,11 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ai_how.apply.files import write_json
 from ai_how.bundles.wanted import Image, Wanted
-from ai_how.errors import ProviderError
+from ai_how.kubernetes_api.objects import ApiObject
+from ai_how.rollout.documents import objects_in
 from ai_how.rollout.supply import HostSupply, Supply
 from ai_how.run.process import run
 from ai_how.site.spec import Site
@@ -65,10 +65,7 @@ def chart_images(charts: Iterable[Chart], supply: Supply, *, kubernetes: str) ->
     return tuple(found)
 
 
-def _made(chart: Chart, helm: Path, archive: Path, kubernetes: str) -> list[Mapping[str, Any]]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
+def _made(chart: Chart, helm: Path, archive: Path, kubernetes: str) -> tuple[ApiObject, ...]:
     with tempfile.TemporaryDirectory() as place:
         values = Path(place) / "values.yaml"
         write_json(values, dict(chart.values))
@@ -77,11 +74,6 @@ def _made(chart: Chart, helm: Path, archive: Path, kubernetes: str) -> list[Mapp
         # the user's own Helm settings do not count
         env = {f"HELM_{name}_HOME": place for name in ("CACHE", "CONFIG", "DATA")}
         said = run(words, env=env, timeout_s=_TIMEOUT_S).stdout
-    yaml = YAML(typ="safe", pure=True)
     # definitions of kinds are many lines and name no image
     texts = [each for each in _DOCUMENTS.split(said) if "kind: CustomResourceDefinition" not in each]
-    try:
-        things = [yaml.load(each) for each in texts]
-    except YAMLError as error:
-        raise ProviderError(f"what Helm made of chart {chart.name} is not YAML", evidence=str(error)) from error
-    return [thing for thing in things if isinstance(thing, Mapping)]
+    return objects_in("\n---\n".join(texts), f"what Helm made of chart {chart.name}")

@@ -47,10 +47,13 @@ _BAD_NAME = "bad name"
 class Checked(Generic[Model]):
     """What a check found. ``value`` is made of what is right, and is None where a mistake is left.
 
-    ``unknown_keys`` are apart, because not every file refuses them; ``value`` does not have them.
+    ``unknown_keys`` are apart, because not every file refuses them; ``value`` does not have them. ``rest`` is made of
+    what is right whatever else is wrong, with defaults in the place of what is ``wrong``; None where that makes none.
     """
 
     value: Model | None
+    rest: Model | None
+    wrong: tuple[Key, ...]
     mistakes: list[Mistake]
     unknown_keys: list[Mistake]
 
@@ -78,6 +81,8 @@ def check(model: type[Model], document: Document, *, remarks: Remarks | None = N
     misspelt = {(*key[:-1], near) for key in unknown for near in words.meant(key)}
     return Checked(
         value=value if len(unknown) == len(faults) else None,
+        rest=value,
+        wrong=tuple(key for key in faults if key not in unknown),
         # a key that is there but misspelt is not missing too
         mistakes=[
             words.mistake(key, kind, message)
@@ -196,8 +201,9 @@ class _Words:
             TEXTS_BY_NAME: "write names below it, each with a value behind it",
             VALUES_BY_NAME: "write names and their values below it",
         }.get(takes)
-        if value is None:
-            return "has no value", f"{below or f'write {takes}'}, or remove the line"
+        if value is None or (value == [] and takes == SECTIONS):
+            problem = "has no value" if value is None else "is empty"
+            return problem, f"{below or f'write {takes}'}, or remove the line"
         if below:
             return f"is not {takes}", below + (", one a line" if takes == SECTION else "")
         if isinstance(value, dict | list):

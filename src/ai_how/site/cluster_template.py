@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ai_how.site.clusters import Cluster, Placement, Reserve, Storage
-from ai_how.site.roles import DEFAULTS, KIND_ROLES, SUBNETS, Role
+from ai_how.site.roles import DEFAULTS, KIND_ROLES, SUBNETS, Allocation, Role
 from ai_how.site.template import SCHEMA_FILE, found_words, quoted
+
+_USUALLY = "  # usually "
 
 
 def render_cluster_template(
-    *, name: str, cpu_cores: int, memory_gib: float, gpus: Sequence[str] = (), with_schema: bool = False
+    *,
+    name: str,
+    cpu_cores: int,
+    memory_gib: float,
+    gpus: Sequence[str] = (),
+    sizes: Mapping[Role, Allocation] | None = DEFAULTS,
+    with_schema: bool = False,
 ) -> str:
     """A commented site file with the default cluster, its sizes written out so that they can be changed.
 
     Args:
         name: The site's name; must be a valid one.
         cpu_cores: Physical cores.
-        gpus: Names of the NVIDIA GPUs, one entry each; with one, there is one GPU worker.
+        gpus: Names of the NVIDIA GPUs, one entry each; with one, there is one GPU worker, with none it stays a comment.
+        sizes: What fits on this machine; None: not even the smallest cluster, so that the usual sizes are written.
         with_schema: Whether the JSON Schema lies beside the file, so that editors can be pointed to it.
     """
     editors = f"# yaml-language-server: $schema={SCHEMA_FILE}\n" if with_schema else ""
@@ -26,7 +35,7 @@ def render_cluster_template(
         [
             *_head(name, found_words(cpu_cores, memory_gib, gpus)),
             *_hosts(cpu_cores, memory_gib),
-            *_clusters(len(gpus)),
+            *_clusters(len(gpus), sizes),
             *_rules(),
         ]
     )
@@ -76,7 +85,7 @@ def _hosts(cpu_cores: int, memory_gib: float) -> list[str]:
     ]
 
 
-def _clusters(gpus: int) -> list[str]:
+def _clusters(gpus: int, sizes: Mapping[Role, Allocation] | None) -> list[str]:
     lines = [
         "clusters:",
         "  cloud:",
@@ -86,12 +95,25 @@ def _clusters(gpus: int) -> list[str]:
         "    # Kubernetes is set up on them; without it they are machines alone.",
         "    #kubernetes:",
         "    #  enabled: false",
-        "    nodes:",
     ]
+    nodes: list[str] = []
     for role in KIND_ROLES["cloud"]:
-        lines += _node(role, gpus)
+        node = _node(role, (sizes or DEFAULTS)[role], usual=DEFAULTS[role], gpus=gpus)
+        nodes += _commented(node) if DEFAULTS[role].gpus and not gpus else node
+    if sizes is None:
+        lines += [
+            "    # The usual sizes, too large for this machine: not even the smallest fit.",
+            "    # What is missing: ai-how plan",
+        ]
+    elif any(_USUALLY in line for line in nodes):
+        lines += [
+            "    # What fits this machine. Behind it what the resource requirements give:",
+            "    # write that where there is more room.",
+        ]
     return [
         *lines,
+        "    nodes:",
+        *nodes,
         "  # A second cluster, that is started by hand. Side by side with the first,",
         "  # or in turns (see schedule) where there is not room for both.",
         "  #hpc:",
@@ -101,15 +123,14 @@ def _clusters(gpus: int) -> list[str]:
     ]
 
 
-def _node(role: Role, gpus: int) -> list[str]:
-    each = DEFAULTS[role]
-    count = min(each.count, gpus) if each.gpus and gpus else each.count
+def _node(role: Role, each: Allocation, *, usual: Allocation, gpus: int) -> list[str]:
+    most = min(usual.count, gpus) if usual.gpus and gpus else usual.count
     lines = [
         f"      - role: {role}",
-        f"        count: {count}",
-        f"        vcpus: {each.vcpus}",
-        f"        memory_gib: {each.memory_gib}",
-        f"        disk_gib: {each.disk_gib}",
+        _size("count", min(each.count, most), most),
+        _size("vcpus", each.vcpus, usual.vcpus),
+        _size("memory_gib", each.memory_gib, usual.memory_gib),
+        _size("disk_gib", each.disk_gib, usual.disk_gib),
     ]
     if each.gpus:
         lines += [
@@ -118,6 +139,16 @@ def _node(role: Role, gpus: int) -> list[str]:
             "        #gpu_memory_gib: 24",
         ]
     return lines
+
+
+def _size(key: str, value: int, usual: int) -> str:
+    return f"        {key}: {value}" + (f"{_USUALLY}{usual}" if value != usual else "")
+
+
+def _commented(node: Sequence[str]) -> list[str]:
+    """A node that this machine cannot have: its lines, behind the reason, without what is a comment in it."""
+    lines = [line.removeprefix("      ") for line in node if "#" not in line.split(":")[0]]
+    return ["      # There is no NVIDIA GPU in this machine for a GPU worker.", *(f"      #{line}" for line in lines)]
 
 
 def _rules() -> list[str]:

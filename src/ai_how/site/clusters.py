@@ -191,8 +191,8 @@ class Cluster(Section):
     """Whether `ai-how up` starts it. With `schedule: in-turns` only one may be always."""
     ready_timeout_s: Annotated[float, Field(gt=0)] = 900
     """How long a machine may take from its start until it can be worked on (provider libvirt), seconds."""
-    nodes: list[Node] = Field(default_factory=list)
-    """Its nodes, one entry a kind; default: one of each role of its kind, two where they carry GPUs."""
+    nodes: Annotated[list[Node], Field(min_length=1)] = Field(default_factory=list)
+    """Its nodes, one entry a kind, not none; default: one of each role of its kind, two where they carry GPUs."""
     kubernetes: Kubernetes = Kubernetes()
     stack: Stack = Stack()
 

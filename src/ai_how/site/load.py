@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ai_how.errors import NotFoundError, SpecError
@@ -25,6 +26,8 @@ SITE_FILE = "ai-how.yaml"
 _REMARKS: dict[tuple[str, str | None], tuple[str, str]] = {
     ("name", None): ("has no value", "write name: and a name for this site, such as demo"),
 }
+_APART = ("state_dir", "gateway", "object_store", "registry", "targets", "virtualization", "placement", "storage")
+"""Keys that no rule of hosts, clusters, their versions and paths reads."""
 _PORTS: tuple[Key, ...] = (("gateway", "port"), ("object_store", "port"), ("registry", "port"))
 _ADDRESSES: dict[Key, str] = {
     ("registry", "database"): "registry.password_file",
@@ -60,10 +63,33 @@ def check_site_file(path: Path) -> tuple[Site | None, list[Mistake]]:
     return site, mistakes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A file as far as it could be read. ``site`` is one to work with only where there are no mistakes.
+
+    With mistakes it is there only for other checks, that read nothing of what is wrong.
+    """
+
+    document: Document
+    site: Site | None = None
+    mistakes: list[Mistake]
+    warnings: list[Mistake] = field(default_factory=list)
+
+
+def read_file(path: Path) -> Read:
+    """Read and check a site file."""
+    text, mistakes = read_text(path, where_from="write one with: ai-how init")
+    shown = Path(shown_path(path))
+    return Read(document=Document(file=str(shown)), mistakes=mistakes) if mistakes else _read(text, shown)
+
+
 def read_site_file(path: Path) -> tuple[Site | None, list[Mistake], list[Mistake]]:
     """As ``check_site_file``, with the warnings too: what works but is unwise. Warnings come with a site only."""
-    text, mistakes = read_text(path, where_from="write one with: ai-how init")
-    return (None, mistakes, []) if mistakes else read_site_text(text, Path(shown_path(path)))
+    return _answer(read_file(path))
+
+
+def _answer(read: Read) -> tuple[Site | None, list[Mistake], list[Mistake]]:
+    return None if read.mistakes else read.site, read.mistakes, read.warnings
 
 
 def check_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake]]:
@@ -74,16 +100,21 @@ def check_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake]]:
 
 def read_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake], list[Mistake]]:
     """As ``check_site_text``, with the warnings too."""
+    return _answer(_read(text, path))
+
+
+def _read(text: str, path: Path) -> Read:
     from ai_how.site.check import check
 
     document = parse(text, str(path))
     if document.mistakes and not document.data:
-        return None, document.mistakes, []
+        return Read(document=document, mistakes=document.mistakes)
     checked = check(Site, document, remarks=_REMARKS)
     mistakes = [*document.mistakes, *checked.mistakes, *checked.unknown_keys]
     wrong = {mistake.key for mistake in mistakes}
     mistakes += [mistake for mistake in _across_keys(document) if mistake.key not in wrong]
-    site = checked.value
+    # of a default in the place of what is wrong a rule would say what nobody has written
+    site = checked.rest if all(key and key[0] in _APART for key in checked.wrong) else None
     if site is not None:
         mistakes += [
             *cluster_mistakes(site, document),
@@ -93,9 +124,10 @@ def read_site_text(text: str, path: Path) -> tuple[Site | None, list[Mistake], l
             *serving_mistakes(site, document),
         ]
     if site is None or mistakes:
-        return None, in_order(mistakes), []
+        return Read(document=document, site=site, mistakes=in_order(mistakes))
     warnings = (cluster_warnings, kubernetes_warnings, stack_warnings)
-    return site, [], in_order([each for found in warnings for each in found(site, document)])
+    found = in_order([each for rule in warnings for each in rule(site, document)])
+    return Read(document=document, site=site, mistakes=[], warnings=found)
 
 
 def _across_keys(document: Document) -> Iterator[Mistake]:

@@ -28,6 +28,12 @@ def is_to_be_built(site: Site) -> bool:
     return site.provider == "inventory" and any(host.address for host in site.hosts)
 
 
+def is_server(address: str) -> bool:
+    """Whether an address names a server as it may be written: ``user@host`` or ``host``."""
+    user, _, place = address.rpartition("@")
+    return _is_place(place) and bool(not user or re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", user))
+
+
 def server_mistakes(site: Site, document: Document) -> Iterator[Mistake]:
     """What cannot work, each at its line."""
     if site.provider != "inventory":
@@ -58,8 +64,8 @@ def _not_here(site: Site, document: Document) -> Iterator[Mistake]:
 
 
 def _reach(site: Site, host: Host, document: Document, at: Key) -> Iterator[Mistake]:
-    user, _, place = (host.address or "").rpartition("@")
-    if not _is_place(place) or (user and not re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", user)):
+    user = (host.address or "").rpartition("@")[0]
+    if not is_server(host.address or ""):
         remedy = "write user@host, such as admin@192.0.2.10; a port goes into ssh: {port: 2222}"
         yield document.at_value((*at, "address"), f"{host.address!r} is no address of a server", remedy)
     elif user and host.ssh.user:
