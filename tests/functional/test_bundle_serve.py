@@ -328,6 +328,22 @@ def test_a_server_is_started_once_and_anew_for_another_bundle(bundle: Bundle, tm
     assert not stop_serving(folder)
 
 
+def test_a_bundle_that_is_made_anew_while_it_is_served_is_given_out_as_it_is_then(tmp_path: Path, far: Far) -> None:
+    first = make(tmp_path / "b", File(url=far.url("/f"), digest=_file(far)))
+    found = serve_bundle(first, tmp_path / "server", listen="127.0.0.1", port=port())
+    try:
+        assert request("GET", f"{found.url}/files/{far.host}/f").status == 200
+        now = make(tmp_path / "b", File(url=far.url("/new"), digest=far.add_file("/new", b"new" * 100)))
+        assert request("GET", f"{found.url}/files/{far.host}/new").body == b"new" * 100
+        assert request("GET", f"{found.url}/files/{far.host}/f").status == 404
+        assert request("GET", f"{found.url}/bundle").json()["bundle"] == now.manifest.identity
+        (tmp_path / "b" / "bundle.json").write_text("{", encoding="utf-8")
+        damaged = request("GET", f"{found.url}/files/{far.host}/new")
+        assert (damaged.status, "ai-how bundle verify" in damaged.text) == (500, True)
+    finally:
+        stop_serving(tmp_path / "server")
+
+
 def test_a_taken_port_is_said(bundle: Bundle, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

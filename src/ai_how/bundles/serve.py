@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ai_how.bundles.manifest import Blob, Entry, Manifest, read_manifest
+from ai_how.bundles.manifest import NAME, Blob, Entry, Manifest, read_manifest
 from ai_how.bundles.store import Store
 from ai_how.bundles.wanted import Reference, parse_reference
+from ai_how.errors import AiHowError
 
 _BINARY = "application/octet-stream"
 _REGISTRY = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -99,8 +100,7 @@ def application(folder: Path) -> web.Application:
     Raises:
         NotFoundError, SpecError: there is no whole bundle.
     """
-    manifest = read_manifest(folder)
-    serving = _Serving(Store(folder), manifest)
+    serving = _Serving(folder)
     app = web.Application()
     app.add_routes(
         [
@@ -115,10 +115,34 @@ def application(folder: Path) -> web.Application:
 
 
 class _Serving:
-    def __init__(self, store: Store, manifest: Manifest) -> None:
-        self._store, self._manifest, self._shelf = store, manifest, shelve(manifest)
+    def __init__(self, folder: Path) -> None:
+        self._store = Store(folder)
+        self._read()
+
+    def _read(self) -> None:
+        # looked at first: what is written while it is read is read once more
+        seen = self._look()
+        self._manifest = read_manifest(self._store.root)
+        self._seen, self._shelf = seen, shelve(self._manifest)
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = (self._store.root / NAME).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def _current(self) -> Shelf:
+        """What is there now: ``bundle create`` may have made the bundle anew, which removes what it left out."""
+        if self._look() != self._seen:
+            try:
+                self._read()
+            except AiHowError as error:
+                raise web.HTTPInternalServerError(text=f"{error.brief}: ai-how bundle verify\n") from error
+        return self._shelf
 
     async def about(self, _request: web.Request) -> web.Response:
+        self._current()
         found = self._manifest
         return web.json_response({"bundle": found.identity, "release": found.release, "platform": found.platform})
 
@@ -127,14 +151,14 @@ class _Serving:
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         address = request.match_info["address"]
-        blob = self._shelf.files.get(address)
+        blob = self._current().files.get(address)
         if blob is None:
             raise web.HTTPNotFound(text=f"{address} is not in this bundle\n")
         return self._send(blob, {"Content-Type": _BINARY})
 
     async def manifest(self, request: web.Request) -> web.StreamResponse:
         name, which = request.match_info["name"], request.match_info["which"]
-        blob = self._shelf.manifest(request.query.get("ns", ""), name, which)
+        blob = self._current().manifest(request.query.get("ns", ""), name, which)
         if blob is None:
             return _refused("MANIFEST_UNKNOWN", f"{name} {which} is not in this bundle")
         headers = {**_REGISTRY, "Content-Type": blob.media_type or _BINARY, "Docker-Content-Digest": blob.digest}
@@ -142,7 +166,7 @@ class _Serving:
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
         name, digest = request.match_info["name"], request.match_info["digest"]
-        blob = self._shelf.blob(request.query.get("ns", ""), name, digest)
+        blob = self._current().blob(request.query.get("ns", ""), name, digest)
         if blob is None:
             return _refused("BLOB_UNKNOWN", f"{digest} of {name} is not in this bundle")
         return self._send(blob, {**_REGISTRY, **_CACHE, "Content-Type": _BINARY, "Docker-Content-Digest": blob.digest})
