@@ -133,9 +133,13 @@ def free_places(*folders: Path) -> str:
 
 def free_mib(folder: Path) -> float:
     """What is free on the disk of a folder, which need not be there yet, MiB."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    free = os.statvfs(there)
+    free = os.statvfs(nearest_folder(folder))
     return free.f_bavail * free.f_frsize / 2**20
+
+
+def nearest_folder(folder: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
 
 
 def disk_full(path: Path) -> ProviderError:

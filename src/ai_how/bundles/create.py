@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 
 from ai_how import __version__
+from ai_how.apply.files import nearest_folder
 from ai_how.apply.lock import locked
 from ai_how.bundles.download import Part, fetch_part
 from ai_how.bundles.manifest import Blob, Entry, Manifest, read_manifest, write_manifest
@@ -52,8 +53,7 @@ def check_folder(folder: Path, *, refresh: bool) -> None:
 
 
 def _check_room(folder: Path, needed: int) -> None:
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(nearest_folder(folder)).free
     if needed > free:
         raise ProviderError(
             f"not enough disk space for the bundle in {folder}",

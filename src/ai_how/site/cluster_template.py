@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ai_how.site.clusters import Cluster, Placement, Reserve, Storage
 from ai_how.site.roles import DEFAULTS, KIND_ROLES, SUBNETS, Allocation, Role
-from ai_how.site.template import SCHEMA_FILE, found_words, quoted
+from ai_how.site.template import SCHEMA_FILE, VERSIONS, found_words, quoted
 
 _USUALLY = "  # usually "
 
@@ -53,11 +53,7 @@ def _head(name: str, found: str) -> list[str]:
         f"name: {quoted(name)}",
         "provider: libvirt  # virtual machines on the hosts below",
         "",
-        "# Versions of the software: ai-how versions. In quotes, as 1.30 is a number.",
-        "#release: current",
-        "#pins:",
-        '#  kubernetes: "1.34"',
-        "",
+        *VERSIONS,
     ]
 
 

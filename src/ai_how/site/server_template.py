@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ai_how.site.roles import SUBNETS
-from ai_how.site.template import SCHEMA_FILE, quoted
+from ai_how.site.template import SCHEMA_FILE, VERSIONS, quoted
 
 EXAMPLES = ("192.0.2.11", "192.0.2.21")
 """Addresses that nobody has. Source: RFC 5737."""
@@ -51,11 +51,7 @@ def _head(name: str, *, given: bool) -> list[str]:
         f"name: {quoted(name)}",
         "provider: inventory  # servers that are there",
         "",
-        "# Versions of the software: ai-how versions. In quotes, as 1.30 is a number.",
-        "#release: current",
-        "#pins:",
-        '#  kubernetes: "1.34"',
-        "",
+        *VERSIONS,
     ]
 
 

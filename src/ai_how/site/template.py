@@ -10,6 +10,14 @@ from collections.abc import Sequence
 from ai_how.site.spec import Gateway, ObjectStore, Registry, Serving, Site, Targets
 
 SCHEMA_FILE = "ai-how.schema.json"
+VERSIONS = (
+    "# Versions of the software: ai-how versions. In quotes, as 1.30 is a number.",
+    "#release: current",
+    "#pins:",
+    '#  kubernetes: "1.34"',
+    "",
+)
+"""What a first site file of clusters says of versions."""
 
 
 def valid_name(text: str) -> str:
