@@ -320,6 +320,8 @@ POD_ROUTE = Route(network=IPv4Network("10.233.64.0/24"), interface="eno1")
         ({"sudo": "missing"}, "sudo", "fail", "no sudo"),
         ({"sudo": "root"}, "sudo", "pass", "is root"),
         ({"systemd": False}, "systemd", "fail", "another one"),
+        ({"cgroups": 1}, "cgroups", "fail", "version 1"),
+        ({"cgroups": None}, "cgroups", "unknown", "cannot be told"),
         ({"kubernetes": ("K3s (/etc/rancher/k3s)",)}, "kubernetes", "fail", "K3s (/etc/rancher/k3s)"),
         ({"swaps": ("/dev/sda2",)}, "swap", "warn", "/dev/sda2"),
         ({"addresses": ()}, "address", "fail", "has none"),
@@ -335,6 +337,10 @@ def test_what_a_check_finds(spoilt: dict[str, Any], check: str, verdict: str, fo
     (one,) = (each for each in check_node(facts(**spoilt), wish()) if each.id == f"node.{check}")
     assert (one.verdict.value, one.found) == (verdict, found)
     assert bool(one.fix) == (verdict != "pass")
+
+
+def test_old_control_groups_are_the_users_own_choice() -> None:
+    assert verdicts(check_node(facts(cgroups=1), wish(old_cgroups=True)))["node.cgroups"] is Verdict.WARN
 
 
 def test_a_node_of_ours_has_its_own_kubernetes_ports_and_routes() -> None:

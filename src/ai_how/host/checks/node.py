@@ -2,7 +2,7 @@
 
 What fails would make Kubespray fail, or break what is on the server already. Sources: Kubespray's preinstall checks
 (systemd, least memory, address), the ports of Kubernetes' "Ports and Protocols" page and of Calico's VXLAN, kubelet's
-eviction at a tenth of free disk, kubeadm's two processors of a control plane, ansible-core 2.18's least Python.
+eviction at a tenth of free disk, kubeadm's two processors of a control plane, ansible-core 2.18's least Python, Kubespray's ``kubelet_fail_cgroup_v1``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ai_how.host.facts.sockets import Protocol
 from ai_how.site.roles import DEFAULTS, Role
 
 LEAST_PYTHON = (3, 8)
+CGROUPS = 2
 LEAST_MEMORY_MIB = {"control-plane": 1500, "worker": 1024}
 LEAST_PROCESSORS = {"control-plane": 2, "worker": 1}
 _EVICTION = 0.10
@@ -45,7 +46,7 @@ class NodeWish:
 
     ``cluster_address`` is empty where the site file leaves it to us. ``ranges`` are those of pods and services, none
     where the cluster has no Kubernetes. ``gpus``: whether it needs one. ``set_up``: whether we have set Kubernetes up
-    on it already.
+    on it already. ``old_cgroups``: whether the site file lets kubelet start on version 1 of control groups.
     """
 
     name: str
@@ -57,6 +58,7 @@ class NodeWish:
     ranges: tuple[IPv4Network, ...] = ()
     gpus: bool = False
     set_up: bool = False
+    old_cgroups: bool = False
 
     @property
     def kind(self) -> str:
@@ -80,7 +82,8 @@ def check_node(facts: NodeFacts, wish: NodeWish) -> list[Check]:
     """All checks of one server."""
     checks = [_owner(facts, wish), _python(facts), _sudo(facts), _address(facts, wish), *_sizes(facts, wish)]
     if wish.ranges:
-        checks += [_systemd(facts), _kubernetes(facts, wish), _swap(facts), *_ranges(facts, wish), _ports(facts, wish)]
+        checks += [_systemd(facts), _cgroups(facts, wish), _kubernetes(facts, wish), _swap(facts)]
+        checks += [*_ranges(facts, wish), _ports(facts, wish)]
     if wish.gpus:
         checks.append(_gpus(facts))
     return checks
@@ -159,6 +162,23 @@ def _systemd(facts: NodeFacts) -> Check:
         verdict=Verdict.PASS if facts.systemd else Verdict.FAIL,
         why="Kubespray makes kubelet, containerd and etcd its services.",
         fix="Use a server that was booted with systemd; a container is none",
+    )
+
+
+def _cgroups(facts: NodeFacts, wish: NodeWish) -> Check:
+    found, verdict = f"version {facts.cgroups}", Verdict.PASS
+    if facts.cgroups is None:
+        found, verdict = "cannot be told", Verdict.UNKNOWN
+    elif facts.cgroups < CGROUPS:
+        verdict = Verdict.WARN if wish.old_cgroups else Verdict.FAIL
+    return _check(
+        "cgroups",
+        "Control groups",
+        found=found,
+        wanted=f"version {CGROUPS}",
+        verdict=verdict,
+        why="kubelet does not start on version 1, unless extra_vars say kubelet_fail_cgroup_v1: false.",
+        fix="Take systemd.unified_cgroup_hierarchy=0 off the kernel's command line, or a newer release of the system",
     )
 
 
