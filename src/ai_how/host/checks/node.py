@@ -2,7 +2,8 @@
 
 What fails would make Kubespray fail, or break what is on the server already. Sources: Kubespray's preinstall checks
 (systemd, least memory, address), the ports of Kubernetes' "Ports and Protocols" page and of Calico's VXLAN, kubelet's
-eviction at a tenth of free disk, kubeadm's two processors of a control plane, ansible-core 2.18's least Python, Kubespray's ``kubelet_fail_cgroup_v1``.
+eviction at a tenth of free disk, kubeadm's two processors of a control plane, ansible-core 2.18's least Python,
+Kubespray's ``kubelet_fail_cgroup_v1``.
 """
 
 from __future__ import annotations
