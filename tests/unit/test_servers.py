@@ -349,6 +349,17 @@ def test_a_node_of_ours_has_its_own_kubernetes_ports_and_routes() -> None:
     assert set(verdicts(check_node(seen, wish(set_up=True))).values()) == {Verdict.PASS}
 
 
+def test_what_a_set_up_that_broke_off_left_does_not_stand_against_the_next() -> None:
+    mine = {"site": "lab", "cluster": "cloud"}
+    etcd = Listener(protocol="tcp", port=2379, address="0.0.0.0", inode=6, owner="etcd (process 8)")
+    half = {"record": mine, "kubernetes": ("/etc/kubernetes/admin.conf",), "routes": (POD_ROUTE,)}
+    role = wish(role="control-plane")
+    assert "fail" not in verdicts(check_node(facts(**half, listeners=(etcd,)), role)).values()
+    # what is not Kubernetes' does, and what was there before us
+    assert verdicts(check_node(facts(**half, listeners=(etcd, LISTENER)), role))["node.ports"] is Verdict.FAIL
+    assert verdicts(check_node(facts(listeners=(etcd,)), role))["node.ports"] is Verdict.FAIL
+
+
 def test_a_gpu_worker_needs_a_gpu_and_a_batch_node_no_ports() -> None:
     assert verdicts(check_node(facts(), wish(role="gpu-worker", gpus=True)))["node.gpus"] is Verdict.FAIL
     assert "node.gpus" not in verdicts(check_node(facts(), wish(role="hpc-compute")))

@@ -37,6 +37,8 @@ _CONTROL_PORTS: tuple[Port, ...] = (
     ("tcp", 10257, "controller manager"),
     ("tcp", 10259, "scheduler"),
 )
+_PARTS = {"etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy"}
+"""Programs of Kubernetes, as the kernel names their processes: by 15 characters at most."""
 REACHED = {10250, 4789, 6443, 2379, 2380}
 """Of these ports, those that other nodes must reach; the rest a node asks of itself."""
 
@@ -224,12 +226,13 @@ def _address(facts: NodeFacts, wish: NodeWish) -> Check:
 
 def _ranges(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:
     routes = [route for route in facts.routes or () if isinstance(route.network, IPv4Network)]
-    # once it is set up, routes to pods are the cluster's own
+    # once it is set up, or was in part, routes to pods are the cluster's own
+    begun = wish.set_up or (is_ours(facts, wish) and bool(facts.kubernetes))
     clashing = [
         f"{route.network} via {route.interface or 'another table'}"
         for route in routes
         for taken in wish.ranges
-        if not wish.set_up and route.network.overlaps(taken)
+        if not begun and route.network.overlaps(taken)
     ]
     yield _check(
         "ranges",
@@ -244,11 +247,13 @@ def _ranges(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:
 
 def _ports(facts: NodeFacts, wish: NodeWish) -> Check:
     wanted = ports_of(wish.role)
+    # a set-up that broke off has left some of its services
+    ours = is_ours(facts, wish)
     taken = [
         f"{port} ({service}) by {listener.owner or 'a program not seen'}"
         for protocol, port, service in wanted
         for listener in facts.listeners or ()
-        if (listener.protocol, listener.port) == (protocol, port)
+        if (listener.protocol, listener.port) == (protocol, port) and not (ours and _is_part(listener.owner))
     ]
     unique = list(dict.fromkeys(taken))
     found = "Kubernetes' own" if wish.set_up else "; ".join(unique) or "free"
@@ -262,6 +267,11 @@ def _ports(facts: NodeFacts, wish: NodeWish) -> Check:
         why="Kubernetes' parts cannot listen where another program does.",
         fix="See who it is: sudo ss -tulnp; stop it or give it another port",
     )
+
+
+def _is_part(owner: str) -> bool:
+    """Whether a listener is of a program that Kubespray sets up; the kernel's own (VXLAN) has no owner. Pure."""
+    return not owner or owner.partition(" ")[0] in _PARTS
 
 
 def _sizes(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:
