@@ -14,6 +14,9 @@ import click
 from ai_how.apply.engine import Outcome
 from ai_how.plan.model import Action
 
+_SAY_AGAIN_S = 60
+"""Where nobody watches a terminal, how often a long action says how far it is."""
+
 
 class ActionProgress:
     """Reports actions to stderr; used as the engine's ``report``."""
@@ -23,6 +26,7 @@ class ActionProgress:
         self._terminal = sys.stderr.isatty() and not quiet
         self._under_way: dict[str, float] = {}
         self._told: dict[str, Sequence[str]] = {}
+        self._said_at: dict[str, float] = {}
         self._drawn = 0
         self._guard = threading.Lock()
         self._ended = threading.Event()
@@ -58,12 +62,24 @@ class ActionProgress:
             )
 
     def tell(self, resource: str, lines: Sequence[str]) -> None:
-        """How far a long action is: on a terminal all lines below what is under way, else the first where it is new."""
+        """How far a long action is: on a terminal all lines, below what is under way.
+
+        Else the first line where it is new, and the second one once a minute.
+        """
         with self._guard:
             before = self._told.get(resource)
             self._told[resource] = lines
-            if not self._terminal and not self._quiet and (before is None or before[0] != lines[0]):
-                click.echo(f"  ...     {resource}: {lines[0]}", err=True)
+            if self._terminal or self._quiet:
+                return
+            now = time.monotonic()
+            if before is None or before[0] != lines[0]:
+                line = lines[0]
+            elif len(lines) > 1 and now - self._said_at[resource] >= _SAY_AGAIN_S:
+                line = lines[1]
+            else:
+                return
+            self._said_at[resource] = now
+            click.echo(f"  ...     {resource}: {line}", err=True)
 
     def _tick(self) -> None:
         while not self._ended.wait(0.2):

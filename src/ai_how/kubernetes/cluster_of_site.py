@@ -270,6 +270,7 @@ class SiteKubernetes:
             leaving=recall(kept),
             cancelled=self._interrupted.is_set,
         )
+        self._tell(setup.name, ["asking whether it is ready: nodes, a pod, DNS"])
         seen = finish(
             setup, self.kubeconfig(setup.cluster), timeout_s=READY_TIMEOUT_S, cancelled=self._interrupted.is_set
         )
