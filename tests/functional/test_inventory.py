@@ -369,6 +369,11 @@ def test_destroy_takes_kubernetes_off_our_own_servers_alone(kubespray: Lab) -> N
     lab.write(CONTROL, FIRST, SECOND)
     other = lab.fleet.servers[SECOND]
     other.record.write_text('{"site": "other", "cluster": "cloud"}')
+    downloads = [server.record.with_name("releases") for server in lab.fleet.servers.values()]
+    for folder in downloads:
+        folder.mkdir()
+        (folder / "kubelet").touch()
+    (lab.fleet.servers[FIRST].record.with_name("models")).mkdir()
     done = CliRunner().invoke(root, ["destroy"])
     assert isinstance(done.exception, SpecError)
     assert f"Kubernetes of cluster cloud is taken off {CONTROL}, {FIRST}, {SECOND}" in done.stderr
@@ -377,8 +382,10 @@ def test_destroy_takes_kubernetes_off_our_own_servers_alone(kubespray: Lab) -> N
     notes = notes_of(lab.notes)
     assert notes[FIRST] == notes[CONTROL] == ["cluster.yml", "reset.yml"]
     assert notes[SECOND] == ["cluster.yml"]
-    assert not lab.fleet.servers[FIRST].record.exists()
+    assert [path.name for path in lab.fleet.servers[FIRST].record.parent.iterdir()] == ["models"]
+    assert not lab.fleet.servers[CONTROL].record.parent.exists()
     assert json.loads(other.record.read_text())["site"] == "other"
+    assert [folder.exists() for folder in downloads].count(True) == 1 and other.record.with_name("releases").exists()
     assert not (lab.folder / ".ai-how").exists()
     assert all(server.process and server.process.poll() is None for server in lab.fleet.servers.values())
 

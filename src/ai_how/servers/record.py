@@ -26,7 +26,11 @@ _WRITE = (
     f"{_AS_ROOT}{_OURS}set -e; as_root mkdir -p {FOLDER}; as_root tee {FOLDER}/node.json.new >/dev/null; "
     f"as_root chmod 644 {FOLDER}/node.json.new; as_root mv {FOLDER}/node.json.new {FOLDER}/node.json"
 )
-_REMOVE = f"{_AS_ROOT}{_OURS}as_root rm -f {FOLDER}/node.json"
+# what Kubespray downloaded lies beside it; models on GPU nodes do, too, and stay
+_REMOVE = (
+    f"{_AS_ROOT}{_OURS}set -e; [ -e {FOLDER}/node.json ] || exit 0; as_root rm -rf {FOLDER}/releases; "
+    f"as_root rm -f {FOLDER}/node.json; as_root rmdir --ignore-fail-on-non-empty {FOLDER}"
+)
 _OTHERS = 3
 
 
@@ -47,7 +51,7 @@ def write_record(server: Server, target: SshTarget) -> None:
 
 
 def remove_record(server: Server, target: SshTarget) -> None:
-    """Take the mark away; nothing where there is none. Raises as ``write_record``."""
+    """Take the mark away, and the downloads beside it; nothing where there is none. Raises as ``write_record``."""
     _run(server, target, _REMOVE)
 
 
