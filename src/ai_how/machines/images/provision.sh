@@ -120,7 +120,9 @@ X
     # a signing key that all machines of this image would share
     rm -f /var/lib/dkms/mok.key /var/lib/dkms/mok.pub
 fi
-update-initramfs -u -k "$kernel"
+# the native build has had none made until now, and so no link to it
+update-initramfs -c -k "$kernel"
+[ -e /initrd.img ] || ln -sfn "boot/initrd.img-$kernel" /initrd.img
 
 # what was made, for the image's manifest
 {
