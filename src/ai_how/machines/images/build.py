@@ -63,7 +63,7 @@ def build_image(recipe: Recipe, folder: Path, *, packages: Path, mirror: str | N
     report(f"installing {len(recipe.all_packages)} packages and what they need")
     tree, files = _install(recipe, folder, mirror=mirror, packages=packages)
     root_uuid = str(uuid.uuid5(_UUIDS, recipe.digest))
-    _write(folder / "grub.cfg", layout.grub_config(root_uuid))
+    _write(folder / "grub.cfg", layout.grub_config(root_uuid, options=recipe.kernel_options))
     _write(folder / "fstab", f"UUID={root_uuid} / ext4 defaults,errors=remount-ro 0 1\n")
     for source, target in (("grub.cfg", "boot/grub/grub.cfg"), ("fstab", "etc/fstab")):
         rooted(["install", "-D", "-m", "0644", folder / source, tree / target])
