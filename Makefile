@@ -4,6 +4,8 @@ BIN := .venv/bin
 # files of tests side by side
 JOBS ?= logical --maxprocesses 4
 export PYTHON
+# some systems set it for all: every start of a program would compile its modules again
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo demo-down test unit lint format bench lock docs clean
 .DEFAULT_GOAL := help

@@ -46,6 +46,7 @@ def facts(name: str = "w1", *, last: int = 12, **more: Any) -> NodeFacts:
         "sudo": "yes",
         "user": "admin",
         "systemd": True,
+        "cgroups": 2,
         "cpu": CpuFacts(architecture="x86_64", cores=32, threads=64),
         "memory": MemoryFacts(total_gib=251.5),
         "network": NetworkFacts(names=("eno1",)),

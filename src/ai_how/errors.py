@@ -28,6 +28,17 @@ class AiHowError(Exception):
         return "\n".join(part for part in (self.brief, self.evidence, self.next_step) if part)
 
 
+def clipped(line: str, most: int = 600) -> str:
+    """A line of another program's for the evidence; the middle of a long one is left out, as its end tells most.
+
+    Args:
+        most: Its characters at most.
+    """
+    gap = " ... "
+    head = (most - len(gap)) // 3
+    return line if len(line) <= most else line[:head] + gap + line[head + len(gap) - most :]
+
+
 class InterruptionError(AiHowError):
     """The user broke it off (Ctrl-C): what is done stays."""
 

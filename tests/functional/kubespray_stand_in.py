@@ -45,6 +45,16 @@ _SLOW = """
     - name: Wait for a word
       raw: while test -e FOLDER/wait; do sleep 0.1; done
 """
+_KEEP_FACTS = """
+    - name: Keep a fact
+      set_fact: {seen: true, cacheable: true}
+"""
+_ASK_FACTS = """
+    - name: Stop if any host not in '--limit' does not have a fact cache
+      assert: {that: "groups['k8s_cluster'] | map('extract', hostvars) | rejectattr('seen', 'defined') | list == []"}
+"""
+"""Kubespray asserts the same, as its templates need the addresses of all nodes."""
+_MORE = {"cluster.yml": _SLOW, "playbooks/facts.yml": _KEEP_FACTS, "scale.yml": _ASK_FACTS}
 _FACTS = """
 - name: Facts
   hosts: k8s_cluster
@@ -84,7 +94,7 @@ def write_checkout(folder: Path, notes: Path) -> Path:
     (folder / "galaxy.yml").write_text(f"name: kubespray\nversion: {KUBESPRAY}\n")
     for name in PLAYBOOKS:
         hosts = "\"{{ node | default('all') }}\"" if name == "remove-node.yml" else "k8s_cluster"
-        text = _PLAYBOOK + (_SLOW if name == "cluster.yml" else "")
+        text = _PLAYBOOK + _MORE.get(name, "")
         text = text.replace("NAME", Path(name).name).replace("HOSTS", hosts).replace("FOLDER", str(notes))
         (folder / name).write_text(text)
     nodes = nodes_of("four-machines")

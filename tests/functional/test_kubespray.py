@@ -22,7 +22,7 @@ from ai_how.kubernetes.group_vars import all_vars, cluster_vars, group_vars_text
 from ai_how.kubernetes.inventory import inventory, inventory_text
 from ai_how.kubernetes.playbooks import CLUSTER, FACTS, REMOVE, RESET, SCALE, UPGRADE
 from ai_how.kubernetes.remedies import REMEDIES
-from ai_how.kubernetes.variables import check_names, known_names, unknown_names
+from ai_how.kubernetes.variables import check_names, fixed_names, known_names, unheard_names
 from ai_how.kubernetes.workspace import Workspace
 from ai_how.kubernetes.yaml_text import yaml_text
 from ai_how.site.kubernetes import Kubernetes
@@ -97,12 +97,13 @@ def test_names_that_users_would_write(checkout: Path) -> None:
         "containerd_registries_mirrors", "loadbalancer_apiserver", "audit_policy_custom_rules", "skip_confirmation",
         "upstream_dns_servers", "calico_mtu", "download_run_once",
     } <= known  # fmt: skip
-    (slip,) = unknown_names(["kube_network_pluggin"], known)
+    (slip,) = unheard_names(["kube_network_pluggin"], known)
     assert slip.near == ("kube_network_plugin",)
     # what went away is told: Kubespray says so itself only for the newest
-    assert [each.name for each in unknown_names(["kube_master_port_old", "ingress_nginx_enabled"], known)] == [
+    assert [each.name for each in unheard_names(["kube_master_port_old", "ingress_nginx_enabled"], known)] == [
         "ingress_nginx_enabled", "kube_master_port_old"
     ]  # fmt: skip
+    assert fixed_names(checkout) & known == fixed_names(checkout) > {"etcd_binary_checksums", "kube_major_version"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

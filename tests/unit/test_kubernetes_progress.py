@@ -143,3 +143,9 @@ def test_times_are_short_and_the_lines_fit() -> None:
     assert [line.split()[0] for line in lines[1:]] == ["node-9", "node-10"]
     assert max(map(len, lines)) == 80
     assert "no earlier run" in progress_lines(progress, elapsed_s=1)[0]
+
+
+def test_of_a_long_line_the_end_is_shown() -> None:
+    """A template that fails prints all of Kubespray's downloads before it says what it misses."""
+    said = message_of({"msg": "an undefined variable: " + "x" * 9000 + " has no attribute '3.5.30'"})
+    assert len(said) == 600 and said.startswith("an undefined") and said.endswith("has no attribute '3.5.30'")

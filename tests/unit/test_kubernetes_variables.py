@@ -40,5 +40,12 @@ def test_an_unknown_name_is_refused_with_the_nearest(checkout: Path) -> None:
     assert caught.value.evidence == "plian_one: unknown, did you mean plain_one?\nzzzzzz: unknown"
 
 
+def test_what_a_role_sets_whatever_the_inventory_says_is_refused(checkout: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        check_names(["plain_one", "from_vars"], checkout, version="2.31.0")
+    assert caught.value.brief == "Kubespray 2.31.0 does not let change variable from_vars"
+    assert caught.value.evidence == "from_vars: a role sets it itself"
+
+
 def test_known_names_pass(checkout: Path) -> None:
     check_names(["plain_one", "node"], checkout, version="2.31.0")

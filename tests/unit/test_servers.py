@@ -320,6 +320,8 @@ POD_ROUTE = Route(network=IPv4Network("10.233.64.0/24"), interface="eno1")
         ({"sudo": "missing"}, "sudo", "fail", "no sudo"),
         ({"sudo": "root"}, "sudo", "pass", "is root"),
         ({"systemd": False}, "systemd", "fail", "another one"),
+        ({"cgroups": 1}, "cgroups", "fail", "version 1"),
+        ({"cgroups": None}, "cgroups", "unknown", "cannot be told"),
         ({"kubernetes": ("K3s (/etc/rancher/k3s)",)}, "kubernetes", "fail", "K3s (/etc/rancher/k3s)"),
         ({"swaps": ("/dev/sda2",)}, "swap", "warn", "/dev/sda2"),
         ({"addresses": ()}, "address", "fail", "has none"),
@@ -337,10 +339,25 @@ def test_what_a_check_finds(spoilt: dict[str, Any], check: str, verdict: str, fo
     assert bool(one.fix) == (verdict != "pass")
 
 
+def test_old_control_groups_are_the_users_own_choice() -> None:
+    assert verdicts(check_node(facts(cgroups=1), wish(old_cgroups=True)))["node.cgroups"] is Verdict.WARN
+
+
 def test_a_node_of_ours_has_its_own_kubernetes_ports_and_routes() -> None:
     mine = {"site": "lab", "cluster": "cloud"}
     seen = facts(record=mine, kubernetes=("x",), listeners=(LISTENER,), routes=(POD_ROUTE,))
     assert set(verdicts(check_node(seen, wish(set_up=True))).values()) == {Verdict.PASS}
+
+
+def test_what_a_set_up_that_broke_off_left_does_not_stand_against_the_next() -> None:
+    mine = {"site": "lab", "cluster": "cloud"}
+    etcd = Listener(protocol="tcp", port=2379, address="0.0.0.0", inode=6, owner="etcd (process 8)")
+    half = {"record": mine, "kubernetes": ("/etc/kubernetes/admin.conf",), "routes": (POD_ROUTE,)}
+    role = wish(role="control-plane")
+    assert "fail" not in verdicts(check_node(facts(**half, listeners=(etcd,)), role)).values()
+    # what is not Kubernetes' does, and what was there before us
+    assert verdicts(check_node(facts(**half, listeners=(etcd, LISTENER)), role))["node.ports"] is Verdict.FAIL
+    assert verdicts(check_node(facts(listeners=(etcd,)), role))["node.ports"] is Verdict.FAIL
 
 
 def test_a_gpu_worker_needs_a_gpu_and_a_batch_node_no_ports() -> None:

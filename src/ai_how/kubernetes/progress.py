@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ai_how.errors import clipped
+
 _WORKING, _OK, _FAILED, _UNREACHABLE = "working", "ok", "failed", "unreachable"
 _ENDS = {"runner_on_ok": _OK, "runner_on_skipped": _OK, "runner_on_failed": _FAILED}
 _ENDS |= {"runner_on_unreachable": _UNREACHABLE}
@@ -127,7 +129,7 @@ def message_of(result: Mapping[str, Any]) -> str:
     lines = [line.rstrip() for part in parts for line in part.splitlines() if line.strip()]
     if len(lines) > _MESSAGE_LINES:
         lines = [lines[0], "...", *lines[2 - _MESSAGE_LINES :]]
-    return "\n".join(lines) or "it says nothing"
+    return "\n".join(map(clipped, lines)) or "it says nothing"
 
 
 def _text(data: Mapping[str, Any], key: str) -> str:

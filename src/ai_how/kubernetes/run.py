@@ -176,7 +176,8 @@ def _environment(job: Job) -> dict[str, str]:
         "ANSIBLE_HOME": str(job.workspace.root / "ansible"),
         "ANSIBLE_COLLECTIONS_PATH": str(job.workspace.root / "ansible" / "collections"),
         "ANSIBLE_NOCOLOR": "True",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # compiled once, and nothing is added to the checkout
+        "PYTHONPYCACHEPREFIX": str(job.environment.path / "bytecode"),
     }
 
 

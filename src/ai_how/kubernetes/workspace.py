@@ -35,6 +35,11 @@ class Workspace:
         return self.root / "ansible.cfg"
 
     @property
+    def facts(self) -> Path:
+        """What Ansible learnt of the nodes: a playbook that is limited to some needs the others' too."""
+        return self.root / "facts"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
 
@@ -56,6 +61,8 @@ class Workspace:
         write_atomic(self.inventory / "hosts.yml", hosts)
         write_atomic(self.inventory / "group_vars" / "k8s_cluster.yml", variables)
         write_atomic(self.settings, self._settings_text(checkout, control, forks))
+        # else ansible-runner gives each run a new folder for facts, whatever Ansible's own settings say
+        write_atomic(self.root / "env" / "settings", json.dumps({"fact_cache": str(self.facts)}) + "\n")
         self.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def write_extra_vars(self, extra: Mapping[str, Any]) -> None:
@@ -77,7 +84,7 @@ class Workspace:
                 "interpreter_python = auto_silent",
                 "gathering = smart",
                 "fact_caching = jsonfile",
-                f"fact_caching_connection = {self.root / 'facts'}",
+                f"fact_caching_connection = {self.facts}",
                 f"fact_caching_timeout = {_FACTS_TIMEOUT_S}",
                 "[ssh_connection]",
                 "pipelining = True",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ai_how.errors import MissingToolError, ProviderError, TryAgainError
+from ai_how.errors import MissingToolError, ProviderError, TryAgainError, clipped
 
 if TYPE_CHECKING:
     import psutil
@@ -87,7 +87,7 @@ def run(
         tail = (completed.stderr or completed.stdout).strip().splitlines()[-12:]
         raise ProviderError(
             f"{Path(words[0]).name} failed with exit code {completed.returncode}",
-            evidence="\n".join(tail),
+            evidence="\n".join(map(clipped, tail)),
         )
     return completed
 

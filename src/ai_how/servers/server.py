@@ -15,6 +15,8 @@ from ai_how.site.roles import DEFAULTS
 from ai_how.site.spec import Site
 
 SSH_PORT = 22
+_OLD_CGROUPS = "kubelet_fail_cgroup_v1"
+"""Kubespray's variable: whether kubelet refuses version 1 of control groups. True there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ def servers_of(site: Site, site_file: Path, *, set_up: Collection[str] = ()) -> 
                 ranges=_ranges(cluster),
                 gpus=bool(DEFAULTS[node.role].gpus if node.gpus is None else node.gpus),
                 set_up=node.host in set_up,
+                old_cgroups=cluster.kubernetes.extra_vars.get(_OLD_CGROUPS) is False,
             ),
         )
         for name, cluster in site.planned_clusters.items()

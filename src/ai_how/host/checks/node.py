@@ -2,7 +2,8 @@
 
 What fails would make Kubespray fail, or break what is on the server already. Sources: Kubespray's preinstall checks
 (systemd, least memory, address), the ports of Kubernetes' "Ports and Protocols" page and of Calico's VXLAN, kubelet's
-eviction at a tenth of free disk, kubeadm's two processors of a control plane, ansible-core 2.18's least Python.
+eviction at a tenth of free disk, kubeadm's two processors of a control plane, ansible-core 2.18's least Python,
+Kubespray's ``kubelet_fail_cgroup_v1``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ai_how.host.facts.sockets import Protocol
 from ai_how.site.roles import DEFAULTS, Role
 
 LEAST_PYTHON = (3, 8)
+CGROUPS = 2
 LEAST_MEMORY_MIB = {"control-plane": 1500, "worker": 1024}
 LEAST_PROCESSORS = {"control-plane": 2, "worker": 1}
 _EVICTION = 0.10
@@ -35,6 +37,8 @@ _CONTROL_PORTS: tuple[Port, ...] = (
     ("tcp", 10257, "controller manager"),
     ("tcp", 10259, "scheduler"),
 )
+_PARTS = {"etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy"}
+"""Programs of Kubernetes, as the kernel names their processes: by 15 characters at most."""
 REACHED = {10250, 4789, 6443, 2379, 2380}
 """Of these ports, those that other nodes must reach; the rest a node asks of itself."""
 
@@ -45,7 +49,7 @@ class NodeWish:
 
     ``cluster_address`` is empty where the site file leaves it to us. ``ranges`` are those of pods and services, none
     where the cluster has no Kubernetes. ``gpus``: whether it needs one. ``set_up``: whether we have set Kubernetes up
-    on it already.
+    on it already. ``old_cgroups``: whether the site file lets kubelet start on version 1 of control groups.
     """
 
     name: str
@@ -57,6 +61,7 @@ class NodeWish:
     ranges: tuple[IPv4Network, ...] = ()
     gpus: bool = False
     set_up: bool = False
+    old_cgroups: bool = False
 
     @property
     def kind(self) -> str:
@@ -80,7 +85,8 @@ def check_node(facts: NodeFacts, wish: NodeWish) -> list[Check]:
     """All checks of one server."""
     checks = [_owner(facts, wish), _python(facts), _sudo(facts), _address(facts, wish), *_sizes(facts, wish)]
     if wish.ranges:
-        checks += [_systemd(facts), _kubernetes(facts, wish), _swap(facts), *_ranges(facts, wish), _ports(facts, wish)]
+        checks += [_systemd(facts), _cgroups(facts, wish), _kubernetes(facts, wish), _swap(facts)]
+        checks += [*_ranges(facts, wish), _ports(facts, wish)]
     if wish.gpus:
         checks.append(_gpus(facts))
     return checks
@@ -162,6 +168,23 @@ def _systemd(facts: NodeFacts) -> Check:
     )
 
 
+def _cgroups(facts: NodeFacts, wish: NodeWish) -> Check:
+    found, verdict = f"version {facts.cgroups}", Verdict.PASS
+    if facts.cgroups is None:
+        found, verdict = "cannot be told", Verdict.UNKNOWN
+    elif facts.cgroups < CGROUPS:
+        verdict = Verdict.WARN if wish.old_cgroups else Verdict.FAIL
+    return _check(
+        "cgroups",
+        "Control groups",
+        found=found,
+        wanted=f"version {CGROUPS}",
+        verdict=verdict,
+        why="kubelet does not start on version 1, unless extra_vars say kubelet_fail_cgroup_v1: false.",
+        fix="Take systemd.unified_cgroup_hierarchy=0 off the kernel's command line, or a newer release of the system",
+    )
+
+
 def _kubernetes(facts: NodeFacts, wish: NodeWish) -> Check:
     foreign = bool(facts.kubernetes) and not is_ours(facts, wish)
     return _check(
@@ -203,12 +226,13 @@ def _address(facts: NodeFacts, wish: NodeWish) -> Check:
 
 def _ranges(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:
     routes = [route for route in facts.routes or () if isinstance(route.network, IPv4Network)]
-    # once it is set up, routes to pods are the cluster's own
+    # once it is set up, or was in part, routes to pods are the cluster's own
+    begun = wish.set_up or (is_ours(facts, wish) and bool(facts.kubernetes))
     clashing = [
         f"{route.network} via {route.interface or 'another table'}"
         for route in routes
         for taken in wish.ranges
-        if not wish.set_up and route.network.overlaps(taken)
+        if not begun and route.network.overlaps(taken)
     ]
     yield _check(
         "ranges",
@@ -223,11 +247,13 @@ def _ranges(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:
 
 def _ports(facts: NodeFacts, wish: NodeWish) -> Check:
     wanted = ports_of(wish.role)
+    # a set-up that broke off has left some of its services
+    ours = is_ours(facts, wish)
     taken = [
         f"{port} ({service}) by {listener.owner or 'a program not seen'}"
         for protocol, port, service in wanted
         for listener in facts.listeners or ()
-        if (listener.protocol, listener.port) == (protocol, port)
+        if (listener.protocol, listener.port) == (protocol, port) and not (ours and _is_part(listener.owner))
     ]
     unique = list(dict.fromkeys(taken))
     found = "Kubernetes' own" if wish.set_up else "; ".join(unique) or "free"
@@ -241,6 +267,11 @@ def _ports(facts: NodeFacts, wish: NodeWish) -> Check:
         why="Kubernetes' parts cannot listen where another program does.",
         fix="See who it is: sudo ss -tulnp; stop it or give it another port",
     )
+
+
+def _is_part(owner: str) -> bool:
+    """Whether a listener is of a program that Kubespray sets up; the kernel's own (VXLAN) has no owner. Pure."""
+    return not owner or owner.partition(" ")[0] in _PARTS
 
 
 def _sizes(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:

@@ -11,16 +11,19 @@ from typing import Any
 from ai_how.host.facts.cpu import CpuFacts, observe_cpu
 from ai_how.host.facts.gpus import Gpu
 from ai_how.host.facts.memory import MemoryFacts, observe_memory
+from ai_how.host.facts.mounts import mount_of
 from ai_how.host.facts.network import NetworkFacts, observe_network
 from ai_how.host.facts.passthrough import observe_passthrough
 from ai_how.host.facts.routes import Route, observe_routes
 from ai_how.host.facts.sockets import Listener, observe_listeners
 from ai_how.host.facts.system import SystemFacts
 from ai_how.host.remote.capture import Capture, Sudo
+from ai_how.host.root import Root
 
 RECORD = "var/lib/ai-how/node.json"
 """What we leave on a server that is a node of a site."""
 _NET = "sys/class/net"
+_CGROUPS = "/sys/fs/cgroup"
 _KUBERNETES = {
     "etc/kubernetes/kubelet.conf": "/etc/kubernetes/kubelet.conf",
     "etc/kubernetes/admin.conf": "/etc/kubernetes/admin.conf",
@@ -38,7 +41,8 @@ class NodeFacts:
     """What was read. ``addresses`` are all IPv4 addresses of its own but loopback's.
 
     ``macs`` are those of its cards by interface. ``record`` is what we left there, None where we did not.
-    ``kubernetes`` names signs of a Kubernetes that is on it already.
+    ``kubernetes`` names signs of a Kubernetes that is on it already. ``cgroups`` is the version of its control groups,
+    None where that cannot be told.
     """
 
     hostname: str
@@ -50,6 +54,7 @@ class NodeFacts:
     sudo: Sudo
     user: str
     systemd: bool
+    cgroups: int | None
     cpu: CpuFacts
     memory: MemoryFacts
     network: NetworkFacts
@@ -82,6 +87,7 @@ def observe_node(capture: Capture) -> NodeFacts:
         sudo=capture.sudo,
         user=capture.user,
         systemd=root.exists("run/systemd/system"),
+        cgroups=_cgroups(root),
         cpu=observe_cpu(root),
         memory=observe_memory(root),
         network=network,
@@ -118,6 +124,13 @@ def parse_record(text: str | None) -> Mapping[str, Any] | None:
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _cgroups(root: Root) -> int | None:
+    mount = mount_of(root, _CGROUPS)
+    if mount is None or mount.point != _CGROUPS:
+        return None
+    return 2 if mount.filesystem == "cgroup2" else 1
 
 
 def _routes(routes: tuple[Route, ...] | None) -> tuple[Route, ...] | None:
