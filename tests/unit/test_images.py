@@ -72,7 +72,7 @@ def test_every_setting_of_a_recipe_is_known_to_the_script(recipe: Recipe) -> Non
         assert f"{key}={value}" in provision_words(recipe, "/x")
 
 
-def test_no_kernel_but_that_of_tests_does_without_hardening() -> None:
+def test_no_kernel_but_that_of_tests_has_options_of_its_own() -> None:
     assert [recipe.name for recipe in RECIPES if recipe.kernel_options] == ["cloud-minimal"]
     # nor does one of an image that Packer makes from that of tests
     ((pattern, by),) = re.findall(r"sed -i 's\|(.*)\|(.*)\|' /boot/grub/grub.cfg", provisioning_script())

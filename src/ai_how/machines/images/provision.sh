@@ -134,7 +134,7 @@ else
     done
     rm -f $trigger $modules
     # the options of its kernel are the last ones of its line
-    [ ! -f /boot/grub/grub.cfg ] || sed -i 's|^\(  linux /vmlinuz .*\) mitigations=off .*|\1|' /boot/grub/grub.cfg
+    [ ! -f /boot/grub/grub.cfg ] || sed -i 's|^\(  linux /vmlinuz .*\) cryptomgr.notests .*|\1|' /boot/grub/grub.cfg
 fi
 
 if [ "${NVIDIA_DRIVER:-no}" = yes ]; then

@@ -42,13 +42,12 @@ _NVIDIA = (
 # a machine's clock starts as its host's, and a test does not live long enough for it to go wrong
 _LEFT_OUT = {"locales-all", "netplan.io", "systemd-timesyncd"}
 _SMALLER = tuple(name for name in _SYSTEM if name not in _LEFT_OUT)
-# Nothing that guards a machine against its own programs, no self-tests. Keys, key derivation and a source of randomness
-# that nothing here uses each have the kernel start programs of the initramfs, or measure itself, for seconds. Where an
-# image of another kind is made from this one, provisioning takes all of them away, from the first on.
+# No self-tests. Keys, key derivation and a source of randomness that nothing here uses each have the kernel start
+# programs of the initramfs, or measure itself, for seconds. What guards a machine stays. Where an image of another kind
+# is made from this one, provisioning takes all of them away, from the first on.
 _QUICK_KERNEL = (
-    "mitigations=off", "lsm=capability", "audit=0", "psi=0", "nokaslr", "init_on_alloc=0", "nowatchdog",
     "cryptomgr.notests", "initcall_blacklist=init_encrypted,crypto_kdf108_init,jent_mod_init",
-    "rcupdate.rcu_expedited=1",
+    "audit=0", "psi=0", "nowatchdog",
 )  # fmt: skip
 
 
