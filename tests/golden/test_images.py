@@ -33,6 +33,8 @@ def test_disk_and_boot(golden: Golden) -> None:
     uuid = "00000000-0000-0000-0000-000000000000"
     golden("tests/golden/images/partitions.txt", layout.partition_script(size_mib=4096))
     golden("tests/golden/images/grub.cfg", layout.grub_config(uuid))
+    quick = find_recipe("cloud-minimal").kernel_options
+    golden("tests/golden/images/grub-quick.cfg", layout.grub_config(uuid, options=quick))
     golden("tests/golden/images/start.cfg", layout.grub_start(uuid))
 
 

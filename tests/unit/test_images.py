@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pwd
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ def test_a_recipes_name_changes_with_what_it_holds_and_not_with_its_description(
         {"packages": (*BASE.packages, "vim")},
         {"kernel": "linux-image-amd64"},
         {"size_gib": BASE.size_gib + 1},
+        {"kernel_options": ("quiet",)},
         {"environment": ()},
         {"suite": "forky"},
     )
@@ -68,6 +70,15 @@ def test_every_setting_of_a_recipe_is_known_to_the_script(recipe: Recipe) -> Non
     for key, value in recipe.environment:
         assert f"${{{key}:-no}}" in provisioning_script()
         assert f"{key}={value}" in provision_words(recipe, "/x")
+
+
+def test_no_kernel_but_that_of_tests_has_options_of_its_own() -> None:
+    assert [recipe.name for recipe in RECIPES if recipe.kernel_options] == ["cloud-minimal"]
+    # nor does one of an image that Packer makes from that of tests
+    ((pattern, by),) = re.findall(r"sed -i 's\|(.*)\|(.*)\|' /boot/grub/grub.cfg", provisioning_script())
+    pattern = pattern.replace(r"\(", "(").replace(r"\)", ")")
+    quick, plain = (layout.grub_config("x", options=o) for o in (find_recipe("cloud-minimal").kernel_options, ()))
+    assert re.sub(pattern, by, quick, flags=re.MULTILINE) == plain != quick
 
 
 def test_packages_are_read_from_dpkgs_status() -> None:

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from ai_how.machines.images.recipe import FACTS_FILE, Recipe
 
 _ARCHIVES = "/var/cache/apt/archives"
+_NO_SYNC = "/etc/dpkg/dpkg.cfg.d/no-sync"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,13 @@ def bootstrap_words(recipe: Recipe, files: BootstrapFiles, *, sources: Sequence[
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         # mmdebstrap(1) on sharing apt's archives between runs
         "--skip=essential/unlink",
-        f'--setup-hook=mkdir -p "$1"{_ARCHIVES}',
+        # a tree that is given up when the power goes: dpkg need not wait for the disk after each package
+        f'--setup-hook=mkdir -p "$1"{_ARCHIVES} "$1/etc/dpkg/dpkg.cfg.d"; echo force-unsafe-io >"$1{_NO_SYNC}"',
         f"--setup-hook=sync-in {shlex.quote(str(files.packages))} {_ARCHIVES}",
         f"--customize-hook=sync-out {_ARCHIVES} {shlex.quote(str(files.packages))}",
         f"--customize-hook=upload {shlex.quote(str(files.script))} /provision.sh",
         f'--customize-hook=chroot "$1" {shlex.join(provision_words(recipe, "/provision.sh"))}',
-        '--customize-hook=rm "$1/provision.sh"',
+        f'--customize-hook=rm "$1/provision.sh" "$1{_NO_SYNC}"',
         f"--customize-hook=download {FACTS_FILE} {shlex.quote(str(files.facts))}",
         f"--customize-hook=download /var/lib/dpkg/status {shlex.quote(str(files.status))}",
     ]

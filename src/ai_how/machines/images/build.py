@@ -63,7 +63,7 @@ def build_image(recipe: Recipe, folder: Path, *, packages: Path, mirror: str | N
     report(f"installing {len(recipe.all_packages)} packages and what they need")
     tree, files = _install(recipe, folder, mirror=mirror, packages=packages)
     root_uuid = str(uuid.uuid5(_UUIDS, recipe.digest))
-    _write(folder / "grub.cfg", layout.grub_config(root_uuid))
+    _write(folder / "grub.cfg", layout.grub_config(root_uuid, options=recipe.kernel_options))
     _write(folder / "fstab", f"UUID={root_uuid} / ext4 defaults,errors=remount-ro 0 1\n")
     for source, target in (("grub.cfg", "boot/grub/grub.cfg"), ("fstab", "etc/fstab")):
         rooted(["install", "-D", "-m", "0644", folder / source, tree / target])
@@ -107,9 +107,12 @@ def _install(recipe: Recipe, folder: Path, *, mirror: str | None, packages: Path
         packages=packages,
     )
     _write(folder / "provision.sh", provisioning_script())
+    # Debian's hooks of kernels make no initramfs for this word: provisioning makes the one that stays
+    env = {"INITRD": "No"}
     # root's tree lies in our folder, and goes away with it; an ordinary user's must lie where the tree's root may go
-    place = {"TMPDIR": str(folder)} if os.geteuid() == 0 else {}
-    step(bootstrap_words(recipe, files, sources=archive_lines(recipe, mirror)), timeout_s=7200, env=place)
+    if os.geteuid() == 0:
+        env["TMPDIR"] = str(folder)
+    step(bootstrap_words(recipe, files, sources=archive_lines(recipe, mirror)), timeout_s=7200, env=env)
     tree, archive = folder / "tree", folder / "tree.tar"
     tree.mkdir()
     # without device files, which root of a namespace may not make; the kernel makes them at each boot

@@ -7,6 +7,7 @@ that boots by BIOS and by UEFI.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 SECTOR_BYTES = 512
 MIB = 2**20
@@ -51,13 +52,17 @@ def root_size_mib(*, size_mib: int) -> int:
     return size_mib - ROOT_START_MIB - _GPT_TAIL_MIB
 
 
-def grub_config(root_uuid: str) -> str:
-    """GRUB's menu: always the newest kernel, through the links that Debian keeps; output on screen and serial line."""
+def grub_config(root_uuid: str, *, options: Sequence[str] = ()) -> str:
+    """GRUB's menu: always the newest kernel, through the links that Debian keeps; output on screen and serial line.
+
+    ``options`` are the kernel's, after those of all images.
+    """
+    words = " ".join([_KERNEL_OPTIONS, *options])
     return (
         "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
         "set timeout=0\n"
         "menuentry 'Debian' {\n"
-        f"  linux /vmlinuz root=UUID={root_uuid} ro {_KERNEL_OPTIONS}\n"
+        f"  linux /vmlinuz root=UUID={root_uuid} ro {words}\n"
         "  initrd /initrd.img\n"
         "}\n"
     )
