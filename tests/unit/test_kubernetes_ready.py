@@ -42,6 +42,17 @@ def test_a_node_that_is_not_ready_is_named_with_the_kubelets_words() -> None:
     assert "cni plugin not initialized" in caught.value.evidence
 
 
+def test_nodes_that_take_no_new_pods_are_named_and_not_asked_to_start_one() -> None:
+    """A playbook that was broken off after it had drained a node leaves it so, and the next run does, too."""
+    api = cluster_of(NODES)
+    (worker,) = (node for node in api.nodes if node["metadata"]["name"] == WORKER)
+    worker["spec"]["unschedulable"] = True
+    said = check(api)
+    assert said.startswith("4 nodes ready, DNS and starting a pod not checked")
+    assert said.endswith(f"; cordoned: {WORKER}, for new pods: kubectl uncordon {WORKER}")
+    assert not api.created
+
+
 def test_waiting_goes_on_until_nodes_are_ready() -> None:
     api = cluster_of(NODES)
     ready = api.nodes[1]
@@ -123,7 +134,10 @@ def test_a_pod_that_somebody_deletes_is_gone() -> None:
 def test_without_an_image_that_has_a_shell_nothing_is_claimed() -> None:
     api = cluster_of(NODES)
     api.pods.clear()
-    assert check(api) == "4 nodes ready, DNS and starting a pod not checked: no node has an image with a shell"
+    assert (
+        check(api)
+        == "4 nodes ready, DNS and starting a pod not checked: no node that takes pods has an image with a shell"
+    )
 
 
 def test_what_an_earlier_check_left_is_removed() -> None:

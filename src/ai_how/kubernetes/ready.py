@@ -57,8 +57,11 @@ def check_ready(
     wait = _Wait(timeout_s=timeout_s, pause_s=pause_s, cancelled=cancelled)
     _wait_nodes(api, nodes, wait)
     _check_marks(api, nodes)
-    asked = _check_pod(api, nodes, domain, wait)
-    return f"{len(nodes)} nodes ready, {asked}"
+    # Kubespray puts back into use only what the same run took out: one that was broken off leaves its node so
+    closed = cordoned(api.list_objects("v1", "Node").items, [node.name for node in nodes])
+    asked = _check_pod(api, nodes, closed, domain, wait)
+    told = f"; cordoned: {', '.join(closed)}, for new pods: kubectl uncordon {' '.join(closed)}" if closed else ""
+    return f"{len(nodes)} nodes ready, {asked}{told}"
 
 
 class _Wait:
@@ -110,6 +113,12 @@ def _not_ready(node: Mapping[str, Any] | None) -> str:
     return str(ready.get("message") or ready.get("reason") or "its kubelet has not reported")
 
 
+def cordoned(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Of the named nodes those that take no new pods. Pure."""
+    closed = {node["metadata"]["name"] for node in found if node.get("spec", {}).get("unschedulable")}
+    return [name for name in names if name in closed]
+
+
 def _check_marks(api: Api, nodes: Sequence[ClusterNode]) -> None:
     missing = mark_troubles(api.list_objects("v1", "Node").items, nodes)
     if missing:
@@ -137,11 +146,12 @@ def _taint(taint: Mapping[str, Any]) -> str:
     return f"{taint.get('key')}={taint.get('value', '')}:{taint.get('effect')}"
 
 
-def _check_pod(api: Api, nodes: Sequence[ClusterNode], domain: str, wait: _Wait) -> str:
-    worker = next((node for node in nodes if node.role != CONTROL_PLANE and not taints(node, nodes)), None)
+def _check_pod(api: Api, nodes: Sequence[ClusterNode], closed: Sequence[str], domain: str, wait: _Wait) -> str:
+    free = [node for node in nodes if node.role != CONTROL_PLANE and not taints(node, nodes)]
+    worker = next((node for node in free if node.name not in closed), None)
     image = _image_on(api, worker.name) if worker else ""
     if worker is None or not image:
-        return "DNS and starting a pod not checked: no node has an image with a shell"
+        return "DNS and starting a pod not checked: no node that takes pods has an image with a shell"
     for old in api.list_objects("v1", "Pod", _NAMESPACE, labels=f"{CHECK_LABEL}=ready").items:
         api.delete(_ref(old["metadata"]["name"]))
     name = f"ai-how-check-{secrets.token_hex(4)}"

@@ -9,7 +9,7 @@ from ai_how.apply.provider import ComponentStatus
 from ai_how.errors import AiHowError
 from ai_how.kubernetes.kubeconfig import Kubeconfig
 from ai_how.kubernetes.reach import open_api
-from ai_how.kubernetes.ready import node_troubles
+from ai_how.kubernetes.ready import cordoned, node_troubles
 from ai_how.kubernetes.setup import Setup
 from ai_how.kubernetes_api.connection import Patience
 from ai_how.plan.model import Condition, Observed
@@ -60,15 +60,17 @@ def _answered(
         remedy="ai-how up" if detail else "",
     )
     known = {node["metadata"]["name"]: node for node in found}
+    closed = cordoned(found, names)
     for name in names:
         why = troubles.get(name, "")
+        held = not why and name in closed
         info = known.get(name, {}).get("status", {}).get("nodeInfo", {})
         yield ComponentStatus(
             name=f"{setup.name}/{name}",
             condition=Condition.FAILING if why else Condition.HEALTHY,
             version=str(info.get("kubeletVersion", "")).removeprefix("v"),
-            detail=why,
-            remedy=f"ai-how logs {name}, then: ai-how up" if why else "",
+            detail="takes no new pods: it is cordoned" if held else why,
+            remedy=f"kubectl uncordon {name}" if held else f"ai-how logs {name}, then: ai-how up" if why else "",
         )
 
 
