@@ -118,9 +118,10 @@ def _evaluate(
         )
         answer, playbook = root / "answer.json", root / "list.yml"
         playbook.write_text(_play_text(answer), encoding="utf-8")
-        # without the user's own settings of Ansible
-        words: list[str | Path] = ["env", *(f"--unset={name}" for name in os.environ if name.startswith("ANSIBLE_"))]
-        words += [f"{name}={value}" for name, value in _settings(workspace).items()]
+        # without the user's own settings of Ansible and Python, as in run_playbook
+        own = [name for name in os.environ if name.startswith(("ANSIBLE_", "PYTHON"))]
+        words: list[str | Path] = ["env", *(f"--unset={name}" for name in own)]
+        words += [f"{name}={value}" for name, value in workspace.variables_of_process(environment).items()]
         words += [environment.program("ansible-playbook"), "--inventory", workspace.inventory, playbook]
         try:
             run(words, cwd=checkout, timeout_s=_TIMEOUT_S)
@@ -171,13 +172,3 @@ def _on_this_machine(environment: PythonEnvironment) -> dict[str, Any]:
 
 _ANY_GIB = 16
 _ACCESS = SshTarget(host="192.0.2.1", user="nobody", key_file=Path("/nonexistent"), known_hosts=Path("/nonexistent"))
-
-
-def _settings(workspace: Workspace) -> dict[str, str]:
-    return {
-        "ANSIBLE_CONFIG": str(workspace.settings),
-        "ANSIBLE_HOME": str(workspace.root / "ansible"),
-        "ANSIBLE_NOCOLOR": "True",
-        "LC_ALL": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }

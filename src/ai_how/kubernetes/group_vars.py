@@ -28,6 +28,10 @@ FIXED = ("credentials_dir", "container_manager", "kube_network_plugin", "etcd_de
 """Variables that other parts of ai-how rely on."""
 
 
+RELEASES = "/var/lib/ai-how/releases"
+"""Where a node keeps what Kubespray downloads to it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterVars:
     """Kubespray's variables that ai-how decides."""
@@ -64,7 +68,7 @@ class ClusterVars:
     """It is read over SSH into a file of mode 0600."""
     ntp_enabled: bool = False
     """Nodes' images keep the time; Kubespray would put another program in their place."""
-    local_release_dir: str = "/var/lib/ai-how/releases"
+    local_release_dir: str = RELEASES
     """Kubespray's /tmp/releases lies in memory on Debian 13, and is gone after a restart."""
 
 

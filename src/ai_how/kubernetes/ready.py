@@ -55,10 +55,10 @@ def check_ready(
         TryAgainError: it was broken off.
     """
     wait = _Wait(timeout_s=timeout_s, pause_s=pause_s, cancelled=cancelled)
-    _wait_nodes(api, nodes, wait)
-    _check_marks(api, nodes)
+    found = _wait_nodes(api, nodes, wait)
+    _check_marks(found, nodes)
     # Kubespray puts back into use only what the same run took out: one that was broken off leaves its node so
-    closed = cordoned(api.list_objects("v1", "Node").items, [node.name for node in nodes])
+    closed = cordoned(found, [node.name for node in nodes])
     asked = _check_pod(api, nodes, closed, domain, wait)
     told = f"; cordoned: {', '.join(closed)}, for new pods: kubectl uncordon {' '.join(closed)}" if closed else ""
     return f"{len(nodes)} nodes ready, {asked}{told}"
@@ -83,12 +83,14 @@ class _Wait:
             time.sleep(self.pause_s)
 
 
-def _wait_nodes(api: Api, nodes: Sequence[ClusterNode], wait: _Wait) -> None:
+def _wait_nodes(api: Api, nodes: Sequence[ClusterNode], wait: _Wait) -> Sequence[Mapping[str, Any]]:
+    """All nodes that the cluster has, once ours are ready."""
     trouble: dict[str, str] = {}
     for _ in wait:
-        trouble = node_troubles(api.list_objects("v1", "Node").items, [node.name for node in nodes])
+        found = api.list_objects("v1", "Node").items
+        trouble = node_troubles(found, [node.name for node in nodes])
         if not trouble:
-            return
+            return found
     raise ProviderError(
         f"{', '.join(trouble)} {'is' if len(trouble) == 1 else 'are'} not ready after {wait.timeout_s:g} s",
         evidence="\n".join(f"{name}: {why}" for name, why in trouble.items()),
@@ -119,8 +121,8 @@ def cordoned(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[s
     return [name for name in names if name in closed]
 
 
-def _check_marks(api: Api, nodes: Sequence[ClusterNode]) -> None:
-    missing = mark_troubles(api.list_objects("v1", "Node").items, nodes)
+def _check_marks(found: Sequence[Mapping[str, Any]], nodes: Sequence[ClusterNode]) -> None:
+    missing = mark_troubles(found, nodes)
     if missing:
         raise ProviderError(
             "nodes do not bear what was planned",

@@ -169,15 +169,10 @@ def _environment(job: Job) -> dict[str, str]:
         **kept,
         "PATH": f"{job.environment.path / 'bin'}:{os.environ.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(job.environment.path),
-        "LC_ALL": "C.UTF-8",
-        "ANSIBLE_CONFIG": str(job.workspace.settings),
+        **job.workspace.variables_of_process(job.environment),
         # ansible-runner would turn it off
         "ANSIBLE_HOST_KEY_CHECKING": "True",
-        "ANSIBLE_HOME": str(job.workspace.root / "ansible"),
         "ANSIBLE_COLLECTIONS_PATH": str(job.workspace.root / "ansible" / "collections"),
-        "ANSIBLE_NOCOLOR": "True",
-        # compiled once, and nothing is added to the checkout
-        "PYTHONPYCACHEPREFIX": str(job.environment.path / "bytecode"),
     }
 
 

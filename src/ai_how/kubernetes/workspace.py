@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_how.apply.files import read_json, write_atomic, write_json
+from ai_how.apply.python_environment import PythonEnvironment
 
 FORKS = 20
 """Nodes at once; with Ansible's own 5, larger clusters wait for each other."""
@@ -64,6 +65,17 @@ class Workspace:
         # else ansible-runner gives each run a new folder for facts, whatever Ansible's own settings say
         write_atomic(self.root / "env" / "settings", json.dumps({"fact_cache": str(self.facts)}) + "\n")
         self.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def variables_of_process(self, environment: PythonEnvironment) -> dict[str, str]:
+        """What a process of Ansible is told by its own environment, wherever it runs from."""
+        return {
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_CONFIG": str(self.settings),
+            "ANSIBLE_HOME": str(self.root / "ansible"),
+            "ANSIBLE_NOCOLOR": "True",
+            # compiled once, and nothing is added to the checkout
+            "PYTHONPYCACHEPREFIX": str(environment.path / "bytecode"),
+        }
 
     def write_extra_vars(self, extra: Mapping[str, Any]) -> None:
         """Write the variables that hold for one run."""

@@ -6,6 +6,7 @@ import json
 
 from ai_how.errors import ConflictError, ProviderError
 from ai_how.host.checks.node import NodeWish
+from ai_how.kubernetes.group_vars import RELEASES
 from ai_how.run.ssh import SSH_FAILED, SshTarget, run_remote
 from ai_how.servers.server import Server
 from ai_how.servers.survey import explained
@@ -28,7 +29,7 @@ _WRITE = (
 )
 # what Kubespray downloaded lies beside it; models on GPU nodes do, too, and stay
 _REMOVE = (
-    f"{_AS_ROOT}{_OURS}set -e; [ -e {FOLDER}/node.json ] || exit 0; as_root rm -rf {FOLDER}/releases; "
+    f"{_AS_ROOT}{_OURS}set -e; [ -e {FOLDER}/node.json ] || exit 0; as_root rm -rf {RELEASES}; "
     f"as_root rm -f {FOLDER}/node.json; as_root rmdir --ignore-fail-on-non-empty {FOLDER}"
 )
 _OTHERS = 3
