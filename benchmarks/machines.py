@@ -15,6 +15,7 @@ import platform
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -226,6 +227,8 @@ def main() -> None:
     absent = {peer: why for peer in PEERS if (why := why_no_peer(peer, left_out=asked.without_peer))}
     result: dict[str, Any] = {"conditions": conditions(image), "results": {}, "peers": absent}
     base = Path(tempfile.mkdtemp(prefix="ahbench-", dir="/tmp"))
+    # ended by another, it takes its machines with it, as by Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     host = new_host(base)
     try:
         host.start()
