@@ -285,4 +285,6 @@ def test_the_known_helm_has_a_digest(machine: str) -> None:
 def test_a_bundle_holds_the_helm_that_its_charts_need() -> None:
     urls = [getattr(one, "url", "") for one in stack_wants(render_parts(setting()))]
     assert tool("helm", machine="amd64").url in urls
+    own = [getattr(one, "url", "") for one in stack_wants(render_parts(setting()), own_helm=True)]
+    assert own == [url for url in urls if url != tool("helm", machine="amd64").url]
     assert stack_wants([Part(title="", version="", component=Component(name="x", namespace=""))]) == ()

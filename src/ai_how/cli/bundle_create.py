@@ -184,4 +184,8 @@ def _of_stacks(site: Site, versions: Mapping[str, str], path: Path, *, whole: bo
         if whole:
             raise
         note(f"  not known: {error.brief}")
-        return stack_wants([part for name in site.planned_clusters for part in render_stack(site, name, versions)])
+        found: dict[Wanted, None] = {}
+        for name, cluster in site.planned_clusters.items():
+            parts = render_stack(site, name, versions)
+            found.update(dict.fromkeys(stack_wants(parts, own_helm=bool(cluster.stack.helm_path))))
+        return tuple(found)

@@ -17,6 +17,8 @@ from ai_how.releases.solver import ABSENT, Domains, Problem
 MAX_STEPS = 3
 MUST_BE_THERE = "must be there"
 MAX_COMBINATIONS = 400
+MAX_LISTED = 8
+"""Known versions in words: a range would be read as if all between were known."""
 Path = tuple[int, ...]
 
 
@@ -68,8 +70,9 @@ def ranges(problem: Problem, i: int, domain: int) -> str:
 
 def _no_such_version(problem: Problem, pin: Pin) -> Statement:
     i, _ = problem.mask(pin)
-    known = ranges(problem, i, problem.full[i] & ~ABSENT)
-    text = f"no known version of {problem.component(i).title} matches {pin}; known are {known}"
+    known = problem.component(i).versions
+    listed = ", ".join(known[:MAX_LISTED]) + (f" and {len(known) - MAX_LISTED} older" if len(known) > MAX_LISTED else "")
+    text = f"no known version of {problem.component(i).title} matches {pin}; known are {listed}"
     return Statement(text=text, sources=(problem.component(i).releases[0].source,))
 
 

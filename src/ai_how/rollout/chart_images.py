@@ -41,7 +41,7 @@ def wants_of_site(site: Site, versions: Mapping[str, str], *, site_folder: Path)
         parts = render_stack(site, name, versions)
         supply = HostSupply(cluster.kubernetes, versions, helm_path=cluster.stack.helm_path, site_folder=site_folder)
         charts = [chart for part in parts for chart in part.component.charts]
-        found.update(dict.fromkeys(stack_wants(parts)))
+        found.update(dict.fromkeys(stack_wants(parts, own_helm=bool(cluster.stack.helm_path))))
         found.update(dict.fromkeys(chart_images(charts, supply, kubernetes=versions["kubernetes"])))
     return tuple(found)
 

@@ -14,8 +14,8 @@ from ai_how.stack.upstream import tool
 _MACHINE = "amd64"
 
 
-def stack_wants(parts: Iterable[Part]) -> tuple[Wanted, ...]:
-    """Everything that the parts name, each once, in their order."""
+def stack_wants(parts: Iterable[Part], *, own_helm: bool = False) -> tuple[Wanted, ...]:
+    """Everything that the parts name, each once, in their order; ``own_helm``: the site names a Helm that it has."""
     found: dict[Wanted, None] = {}
     for part in parts:
         for chart in part.component.charts:
@@ -26,7 +26,7 @@ def stack_wants(parts: Iterable[Part]) -> tuple[Wanted, ...]:
         for reference in part.images:
             name, _, pinned = reference.partition("@")
             found[Image(reference=name, digest=pinned or None)] = None
-    if any(isinstance(one, Chart) for one in found):
+    if not own_helm and any(isinstance(one, Chart) for one in found):
         helm = tool("helm", machine=_MACHINE)
         found[File(url=helm.url, digest=f"sha256:{helm.sha256}", kind="manifest")] = None
     return tuple(found)
