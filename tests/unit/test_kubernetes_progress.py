@@ -145,6 +145,13 @@ def test_times_are_short_and_the_lines_fit() -> None:
     assert "no earlier run" in progress_lines(progress, elapsed_s=1)[0]
 
 
+def test_the_first_line_alone_says_where_a_play_is() -> None:
+    play = {"event": "playbook_on_play_start", "event_data": {"play": "Install etcd"}}
+    task = {"event": "playbook_on_task_start", "event_data": {"task": "Download item", "role": "download"}}
+    assert progress_lines(after(play), elapsed_s=1)[0].endswith("Install etcd")
+    assert progress_lines(after(play, task), elapsed_s=1)[0].endswith("Install etcd: download")
+
+
 def test_of_a_long_line_the_end_is_shown() -> None:
     """A template that fails prints all of Kubespray's downloads before it says what it misses."""
     said = message_of({"msg": "an undefined variable: " + "x" * 9000 + " has no attribute '3.5.30'"})

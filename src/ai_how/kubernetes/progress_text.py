@@ -13,7 +13,9 @@ def progress_lines(
 ) -> list[str]:
     """The lines, each no wider than ``width``. ``expected_s`` is what an earlier run took; None: there was none."""
     expected = f"about {duration(expected_s)} the last time" if expected_s is not None else "no earlier run to compare"
-    lines = [f"{duration(elapsed_s)} ({expected})  {progress.play}"]
+    # a play takes minutes: where only this line is shown, its role tells that it goes on
+    place = f"{progress.play}: {progress.role}" if progress.role else progress.play
+    lines = [f"{duration(elapsed_s)} ({expected})  {place}"]
     hosts = sorted(progress.hosts.values(), key=lambda host: natural(host.name))
     name_width = max((len(host.name) for host in hosts), default=0)
     for host in hosts:
