@@ -33,6 +33,11 @@ def open_source(provider: WithKubernetes, cluster: str | None) -> Iterator[Sourc
 
     kubernetes = provider.kubernetes
     name = cluster_to_keep(kubernetes.site, cluster)
+    if not kubernetes.site.planned_clusters[name].has_stack:
+        from ai_how.backups.bare import open_bare_source
+
+        yield open_bare_source(provider, name)
+        return
     from ai_how.backups.cluster import open_cluster_source
 
     with open_cluster_source(provider, kubernetes.folder, kubernetes.site_file, name) as source:
