@@ -47,6 +47,7 @@ class Kept:
     database: Path
     site: str = "light"
     provider: str = "local"
+    snapshot_bytes: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     shown: list[tuple[ModelVersion, ...]] = field(default_factory=list)
 

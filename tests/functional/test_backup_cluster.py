@@ -1,6 +1,6 @@
 """Backups of a cluster: a real store, MLflow on a real PostgreSQL, nodes by real SSH; containers are played.
 
-``crictl`` on the node is a script that calls the server's own programs, and ``etcdctl.sh`` one that writes a file.
+``crictl`` on the node is a script that calls the server's own programs, and ``etcdctl.sh`` that of ``etcd_program``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ai_how.stack.components.mlflow import allowed_hosts
 from tests.stacks import setting
 from tests.tiny_model import write_tiny_checkpoint, write_tiny_gguf
 
+from .etcd_program import SIZE_BYTES, SNAPSHOT, write_etcdctl
 from .running_stack import WORKER, StackOnLoopback, stack_on_loopback
 from .stores import make_bucket, mlflow_server
 from .test_backup_postgresql import server as postgres
@@ -45,11 +46,6 @@ program=$1
 shift
 export PGHOST={host} PGPORT={port} PGUSER={user} PGPASSWORD='{password}'
 exec {bin_dir}/$program "$@"
-"""
-ETCDCTL = """#!/bin/sh
-[ "$*" = "--endpoints https://127.0.0.1:2379 snapshot save $5" ] || exit 64
-printf 'bytes\\000\\377of etcd' > "$5"
-echo "Snapshot saved at $5"
 """
 KEYS = {
     ("models", "ai-how-api-keys"): {"default": "the-only-key"},
@@ -126,10 +122,9 @@ def kept(stores: Stores, postgres: PostgresServer, tmp_path: Path, monkeypatch: 
         lab.pod("mlflow-db", "postgresql", postgres.port, labels=DATABASE, containers=[status])
         for (space, name), values in KEYS.items():
             lab.secret(space, name, values)
-        text = CRICTL.format(**vars(postgres))
-        for program, content in (("crictl", text), ("etcdctl.sh", ETCDCTL)):
-            (tmp_path / "programs" / program).write_text(content)
-            (tmp_path / "programs" / program).chmod(0o755)
+        (tmp_path / "programs" / "crictl").write_text(CRICTL.format(**vars(postgres)))
+        (tmp_path / "programs" / "crictl").chmod(0o755)
+        write_etcdctl(tmp_path / "programs")
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("AI_HOW_SITE", raising=False)
         monkeypatch.setattr("ai_how.cli.open_site.provider_of", lab.provider)
@@ -146,7 +141,10 @@ def test_a_cluster_is_kept_and_comes_back(kept: Kept, tmp_path: Path) -> None:
     before, objects = kept.versions(), kept.keys()
 
     survey = kept.data("create", str(kept.folder), "--dry-run")
-    assert survey["new_objects"] == len(objects) + 1 and not kept.folder.exists()
+    assert (survey["new_objects"], survey["snapshot_bytes"]) == (
+        len(objects) + 1,
+        SIZE_BYTES,
+    ) and not kept.folder.exists()
     made = kept.data("create", str(kept.folder))
     assert made["copied_objects"] == len(objects) + 1
     assert (made["provider"], made["database"]["kind"], made["incomplete"]) == ("libvirt", "postgresql", [])
@@ -162,7 +160,7 @@ def test_a_cluster_is_kept_and_comes_back(kept: Kept, tmp_path: Path) -> None:
     }
     assert "resourceVersion" not in login["metadata"]
     result = CliRunner().invoke(root, ["backup", "show", str(kept.folder), "--file", "etcd/snapshot.db"])
-    assert result.stdout_bytes == b"bytes\0\377of etcd"
+    assert result.stdout_bytes == SNAPSHOT
     assert kept.run("show", str(kept.folder), "--site-file") == kept.lab.site_file.read_text()
     assert "has no nothing" in kept.refused("show", str(kept.folder), "--file", "nothing").brief
 
@@ -219,12 +217,11 @@ def test_a_node_without_the_programs_is_told(kept: Kept) -> None:
     programs = kept.lab.folder / "programs"
     (programs / "etcdctl.sh").unlink()
     refused = kept.refused("create", str(kept.folder))
-    assert "could not take a snapshot of etcd on cloud-control-plane-1" in refused.brief
+    assert "could not ask etcd for its size on cloud-control-plane-1" in refused.brief
     assert "etcdctl.sh: not found" in refused.evidence
-    (programs / "etcdctl.sh").write_text("#!/bin/sh\nexit 0\n")
-    (programs / "etcdctl.sh").chmod(0o755)
+    write_etcdctl(programs, '#!/bin/sh\n[ "$4" = save ] || echo \'[{"Status": {"dbSize": 1}}]\'\n')
     assert "could not take a snapshot" in kept.refused("create", str(kept.folder)).brief
-    (programs / "etcdctl.sh").write_text(ETCDCTL)
+    write_etcdctl(programs)
     other = [{"name": "postgres", "containerID": "containerd://gone"}]
     kept.lab.pod("mlflow-db", "postgresql", 1, labels=DATABASE, containers=other)
     refused = kept.refused("create", str(kept.folder))

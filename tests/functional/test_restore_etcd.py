@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -161,8 +162,11 @@ class Lab:
             )
         )
 
+    def backup(self, verb: str, *words: str) -> Result:
+        return CliRunner().invoke(root, ["backup", verb, str(self.store.root), *words])
+
     def restore(self, *words: str) -> Result:
-        return CliRunner().invoke(root, ["backup", "restore", str(self.store.root), "--only", "etcd", *words])
+        return self.backup("restore", "--only", "etcd", *words)
 
     def refused(self, *words: str) -> AiHowError:
         error = self.restore(*words).exception
@@ -306,6 +310,35 @@ def test_all_members_get_the_snapshot_and_the_old_data_is_kept_aside(lab: Lab) -
     assert (lab.lib(WORKER) / "systemctl.log").read_text() == "restart kubelet\n"
     # the cluster takes writes
     assert lab.etcd("put", "/registry/x", "again") == "OK"
+
+
+def test_of_a_cluster_without_a_stack_etcd_is_kept_and_put_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = lab.folder / "bare.yaml"
+    file.write_text(SITE.replace("  cloud:\n", "  cloud:\n    stack: {enabled: false}\n"))
+    given = lab.provider
+    bare = FleetProvider(load_site(file), file, given.target, given.machines, reached=given.reached)
+    monkeypatch.setattr("ai_how.cli.open_site.provider_of", lambda *_, **__: bare)
+    size = json.loads(lab.backup("create", "--dry-run", "-o", "json").stdout)["snapshot_bytes"]
+    assert size > 0
+    assert "etcd alone" in lab.backup("create").output
+    (name,) = lab.store.ids("lab-cloud")
+    kept = lab.store.manifest(name)
+    assert kept.etcd_bytes >= size and "is sound: etcd alone" in lab.backup("verify").output
+    lab.etcd("put", "/registry/x", "after")
+
+    refused = lab.backup("restore", "--yes").exception
+    assert isinstance(refused, AiHowError) and f"{name} --only etcd" in refused.next_step
+    assert lab.value() == "after"
+    assert "etcd of cluster cloud is restored" in lab.restore("--yes").output
+    for member in MEMBERS:
+        assert lab.value(at=member) == "before" and lab.folders(member) == ["etcd", f"etcd.before-{name}"]
+
+    # the cluster has a stack in its site file since: the same authority, so the snapshot still fits
+    monkeypatch.setattr("ai_how.cli.open_site.provider_of", lambda *_, **__: given)
+    lab.etcd("put", "/registry/x", "later")
+    done = lab.restore(name, "--yes")
+    assert done.exit_code == 0, (done.output, vars(done.exception or Exception()))
+    assert lab.value() == "before"
 
 
 def test_where_the_new_data_does_not_come_up_the_old_comes_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -422,14 +422,6 @@ def test_a_pod_that_reads_a_secret_is_found_however_it_does(spec: dict[str, obje
     assert uses({"spec": spec}, "keys") and not uses({"spec": spec}, "others")
 
 
-def test_a_cluster_without_a_stack_is_told(tmp_path: Path) -> None:
-    file = tmp_path / "ai-how.yaml"
-    file.write_text("name: far\nprovider: libvirt\nclusters: {cloud: {stack: {enabled: false}}}\n")
-    said = run("create", str(tmp_path / "b"), "--site", str(file), code=1)
-    assert "no cluster of site far has a stack" in said
-    assert not (tmp_path / "b").exists()
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [

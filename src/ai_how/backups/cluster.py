@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,19 +12,18 @@ from typing import Literal
 
 from ai_how import __version__
 from ai_how.apply.site_folder import SiteFolder
+from ai_how.backups.cluster_files import control_plane, etcd_files, site_files
+from ai_how.backups.clusters_of_site import name_of_backups
 from ai_how.backups.databases import PostgresServer, dump_postgresql, external_server
-from ai_how.backups.manifest import SITE_FILE, ModelVersion
-from ai_how.backups.on_nodes import database_pod, save_etcd
+from ai_how.backups.manifest import ModelVersion
+from ai_how.backups.on_nodes import database_pod, etcd_bytes
 from ai_how.backups.source import kept_version
-from ai_how.errors import TryAgainError
-from ai_how.kubernetes.nodes import CONTROL_PLANE
 from ai_how.kubernetes.with_kubernetes import WithKubernetes
 from ai_how.kubernetes_api.connection import Patience
 from ai_how.kubernetes_api.objects import Ref
 from ai_how.models.registry import Registry
 from ai_how.models.s3 import Bucket
 from ai_how.models.types import Stores
-from ai_how.site.spec import Site
 from ai_how.stack.components import database, object_store
 from ai_how.stack.setting import MLOPS
 from ai_how.stack.stack import render_parts
@@ -33,10 +31,7 @@ from ai_how.stack_access.running import RunningStack, open_running_stack, read_s
 from ai_how.stack_access.stores import open_cluster_stores
 
 MLFLOW = "mlflow"
-ETCD, AUTHORITY = "etcd/snapshot.db", "etcd/authority.pem"
-"""The snapshot, and the certificate of the authority of the cluster that it is of."""
 PATIENCE = Patience(total_s=60)
-_ALONE = ("state.json", "events.jsonl")
 
 
 @dataclass(frozen=True)
@@ -69,15 +64,16 @@ class ClusterSource:
         names = object_store.buckets(self.stack.setting)
         return tuple(Bucket(replace(self.stores.access, bucket=name)) for name in names)
 
+    @cached_property
+    def snapshot_bytes(self) -> int:
+        return etcd_bytes(control_plane(self.stack.machines))
+
     def files(self) -> Iterator[tuple[str, bytes]]:
         """The stack's Secrets, a snapshot of etcd and whose it is, what was applied and done, the site file."""
         yield from self.secrets()
-        yield ETCD, self._etcd()
-        yield AUTHORITY, self.stack.api.connection.access.authority_pem.encode("ascii")
-        for name in _ALONE:
-            if (self.folder.root / name).exists():
-                yield name, (self.folder.root / name).read_bytes()
-        yield SITE_FILE, self.site_file.read_bytes()
+        authority = self.stack.api.connection.access.authority_pem
+        yield from etcd_files(control_plane(self.stack.machines), authority_pem=authority)
+        yield from site_files(self.folder, self.site_file)
 
     def secrets(self) -> Iterator[tuple[str, bytes]]:
         """The Secrets alone, as ``files`` has them."""
@@ -94,16 +90,6 @@ class ClusterSource:
         metadata = {key: found["metadata"][key] for key in ("name", "namespace", "labels") if key in found["metadata"]}
         kept = {key: found[key] for key in ("type", "immutable", "data") if key in found}
         return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **kept}, indent=1).encode()
-
-    def _etcd(self) -> bytes:
-        machines = self.stack.machines
-        running = (node for node in machines.nodes if node.name in machines.there and node.name not in machines.off)
-        node = next((node for node in running if node.role == CONTROL_PLANE), None)
-        if node is None:
-            raise TryAgainError(f"no control plane of cluster {machines.cluster} is on", next_step="ai-how up")
-        with tempfile.TemporaryDirectory(prefix="ai-how-") as folder:
-            save_etcd(node, Path(folder) / "snapshot")
-            return (Path(folder) / "snapshot").read_bytes()
 
     def models(self) -> tuple[ModelVersion, ...]:
         return tuple(kept_version(version) for version in Registry(self.stores.registry_url).versions())
@@ -142,12 +128,6 @@ def source_of(stack: RunningStack, folder: SiteFolder, site_file: Path) -> Itera
     """
     with open_cluster_stores(stack) as stores:
         yield ClusterSource(stack, stores, folder, site_file)
-
-
-def name_of_backups(site: Site, cluster: str) -> str:
-    """Under which name a cluster's backups are listed: the site's, with the cluster's where there are several."""
-    several = sum(each.has_stack for each in site.planned_clusters.values()) > 1
-    return f"{site.name}-{cluster}" if several else site.name
 
 
 def kept_secrets(stack: RunningStack) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from ai_how.backups.cluster import MLFLOW, ClusterSource, external_database
 from ai_how.backups.cluster_restarts import plan_restarts, renew_certificate, stale_certificate
 from ai_how.backups.cluster_secrets import SecretBack, Way, plan_secrets, write_secrets
 from ai_how.backups.databases import load_postgresql
-from ai_how.backups.manifest import Manifest, version_numbers
+from ai_how.backups.manifest import Manifest, database_of, version_numbers
 from ai_how.backups.on_nodes import database_pod
 from ai_how.backups.put_back import ObjectsBack
 from ai_how.backups.store import BackupStore
@@ -89,16 +89,32 @@ def existing(open_source: OpenSource) -> ExistingOnCluster:
         return ExistingOnCluster(unknown=error.brief)
 
 
+def check_has_stack(manifest: Manifest, *, ours: str, otherwise: str = "") -> None:
+    """Make sure that the backup is of a cluster's stack. Pure.
+
+    Args:
+        ours: The provider of the site that would take it.
+        otherwise: The command that puts etcd back, for the error.
+
+    Raises:
+        ConflictError: it is of no cluster.
+        SpecError: that cluster had no stack; the next step names ``--only etcd``.
+    """
+    if manifest.provider not in _CLUSTERS:
+        raise _other("provider", manifest.provider, ours, next_step="name a backup of a cluster")
+    database_of(manifest, otherwise=otherwise)
+
+
 def check_fits(stack: RunningStack, manifest: Manifest, *, parts: Sequence[str] = PARTS) -> None:
     """Make sure that the cluster can take these parts of the backup.
 
     Raises:
         ConflictError: it cannot; the next step says what to write in the site file.
+        SpecError: as ``check_has_stack``.
         ProviderError: its store's volume is too small.
     """
     setting = stack.setting
-    if manifest.provider not in _CLUSTERS:
-        raise _other("provider", manifest.provider, stack.site.provider, next_step="name a backup of a cluster")
+    check_has_stack(manifest, ours=stack.site.provider)
     stored = {OBJECTS, DATABASE} & set(parts)
     if stored and manifest.buckets != object_store.buckets(setting):
         # the registry names the files by their bucket
@@ -196,7 +212,7 @@ def _put_data(
         back.run()
     if DATABASE in parts:
         say("putting back the database")
-        dump, server = store.path(manifest.database.sha256), external_database(source.stack)
+        dump, server = store.path(database_of(manifest).sha256), external_database(source.stack)
         if server is None:
             database_pod(source.stack).load(dump)
         else:

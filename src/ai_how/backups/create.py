@@ -10,12 +10,20 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
 from ai_how import __version__
-from ai_how.backups.manifest import Dump, KeptFile, KeptObject, Manifest, ModelVersion
+from ai_how.backups.manifest import (
+    FORMAT,
+    FORMAT_WITHOUT_STACK,
+    Dump,
+    KeptFile,
+    KeptObject,
+    Manifest,
+    ModelVersion,
+)
 from ai_how.backups.models_check import incomplete_versions
 from ai_how.backups.source import Source
 from ai_how.backups.store import BackupStore
@@ -33,17 +41,24 @@ _ROOM_BYTES = 64 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What a backup would copy: objects in all, those that are new, and the room there is."""
+    """What a backup would copy: objects in all, those that are new, a snapshot of etcd, and the room there is."""
 
-    objects: int
-    size_bytes: int
-    new_objects: int
-    new_bytes: int
+    buckets: tuple[str, ...] = ()
+    objects: int = 0
+    size_bytes: int = 0
+    new_objects: int = 0
+    new_bytes: int = 0
+    snapshot_bytes: int = 0
     free_bytes: int
 
     @property
+    def needed_bytes(self) -> int:
+        """The room that it takes at most."""
+        return self.new_bytes + self.snapshot_bytes + _ROOM_BYTES
+
+    @property
     def fits(self) -> bool:
-        return self.new_bytes + _ROOM_BYTES <= self.free_bytes
+        return self.needed_bytes <= self.free_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +73,8 @@ class Created:
 def survey(source: Source, store: BackupStore, *, full: bool = False) -> Survey:
     """What ``create`` would copy now. Changes nothing."""
     listing = [(bucket, found) for bucket in source.buckets for found in bucket.listing()]
-    return _survey(listing, {} if full else known_objects(store, source.site), store)
+    asked = _survey(listing, {} if full else known_objects(store, source.site), store)
+    return replace(asked, buckets=_names(source), snapshot_bytes=source.snapshot_bytes)
 
 
 def create(source: Source, store: BackupStore, *, full: bool = False, progress: Progress | None = None) -> Created:
@@ -73,6 +89,8 @@ def create(source: Source, store: BackupStore, *, full: bool = False, progress: 
         InterruptionError: Ctrl-C; what was copied stays.
     """
     store.sweep_parts()
+    # first: a snapshot that no list names would stay until a backup is removed
+    check_room(Survey(snapshot_bytes=source.snapshot_bytes, free_bytes=store.free_bytes()), store)
     files = tuple(_kept_file(store, name, content) for name, content in source.files())
     models, database = _dump(source, store)
     copying = _Copying(store, source.site, {} if full else known_objects(store, source.site), progress)
@@ -87,10 +105,11 @@ def create(source: Source, store: BackupStore, *, full: bool = False, progress: 
         )
     manifest = Manifest(
         **_named(store, source.site),
+        format=FORMAT if database else FORMAT_WITHOUT_STACK,
         provider=source.provider,
         made_by=f"ai-how {__version__}",
         versions=dict(source.versions),
-        buckets=tuple(bucket.access.bucket for bucket in source.buckets),
+        buckets=_names(source),
         database=database,
         files=files,
         objects=objects,
@@ -124,6 +143,10 @@ def _survey(listing: list[tuple[Bucket, StoredObject]], known: Known, store: Bac
     )
 
 
+def _names(source: Source) -> tuple[str, ...]:
+    return tuple(bucket.access.bucket for bucket in source.buckets)
+
+
 def _stamp(bucket: Bucket, found: StoredObject) -> tuple[str, str, str, str]:
     return bucket.access.bucket, found.key, found.etag, found.modified
 
@@ -133,12 +156,14 @@ def _kept_file(store: BackupStore, name: str, content: bytes) -> KeptFile:
     return KeptFile(name=name, sha256=blob.sha256, size_bytes=blob.size_bytes)
 
 
-def _dump(source: Source, store: BackupStore) -> tuple[tuple[ModelVersion, ...], Dump]:
-    """The database, and what the registry showed both before and after it: that is what the dump holds."""
+def _dump(source: Source, store: BackupStore) -> tuple[tuple[ModelVersion, ...], Dump | None]:
+    """The database where there is one, and what the registry showed both before and after it: what the dump holds."""
     for _ in range(_TRIES):
         before = source.models()
         with store.scratch() as folder:
             kind = source.dump(folder / "dump")
+            if kind is None:
+                return before, None
             if source.models() == before:
                 blob = store.take(folder / "dump")
                 return before, Dump(kind=kind, sha256=blob.sha256, size_bytes=blob.size_bytes)
@@ -247,7 +272,7 @@ def check_room(asked: Survey, store: BackupStore) -> None:
     if not asked.fits:
         raise ProviderError(
             f"there is not enough room for the backup in {store.root}",
-            evidence=f"{_mib(asked.new_bytes + _ROOM_BYTES)} are needed, {_mib(asked.free_bytes)} are free",
+            evidence=f"{_mib(asked.needed_bytes)} are needed, {_mib(asked.free_bytes)} are free",
             next_step=f"name a folder on another disk, or: ai-how backup delete {store.root} --keep 1",
         )
 

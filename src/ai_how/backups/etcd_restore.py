@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ai_how.apply.provider import Say
-from ai_how.backups.cluster import AUTHORITY, ETCD
 from ai_how.backups.etcd_node import EtcdMember, ask_member, do_step, members_seen, restart_kubelet, send_snapshot
-from ai_how.backups.manifest import KeptFile, Manifest
+from ai_how.backups.manifest import AUTHORITY, ETCD, KeptFile, Manifest
 from ai_how.backups.store import BackupStore
 from ai_how.backups.verify import Scope
 from ai_how.errors import AiHowError, ConflictError, NotFoundError, ProviderError, TryAgainError
@@ -101,10 +100,11 @@ def plan_etcd(
     if AUTHORITY not in files:
         notes.append("the backup does not say of which cluster it is: one that was made anew cannot read its Secrets")
     elif store.read(files[AUTHORITY]).decode("ascii").strip() != authority_pem.strip():
+        others = "into a cluster that was made anew go the other parts: leave --only etcd out"
         raise ConflictError(
             f"the snapshot of backup {manifest.id} is of another cluster",
             evidence="that cluster had another certificate authority, and encrypted its Secrets with another key",
-            next_step="into a cluster that was made anew go the other parts: leave --only etcd out",
+            next_step=others if manifest.database else "name its cluster with --cluster, where the site has several",
         )
     nodes = tuple(node for node in machines.nodes if node.role == CONTROL_PLANE)
     for node in nodes:

@@ -10,13 +10,17 @@ import json
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ai_how.errors import SpecError
 
 FORMAT: Literal[1] = 1
+FORMAT_WITHOUT_STACK: Literal[2] = 2
+"""Of a cluster that has no stack: no database. A program that knows only format 1 says that it wants a newer one."""
 SITE_FILE = "site-file.yaml"
 """The name under which the site file is kept."""
+ETCD, AUTHORITY = "etcd/snapshot.db", "etcd/authority.pem"
+"""The snapshot, and the certificate of the authority of the cluster that it is of."""
 
 
 def _inside(name: str) -> str:
@@ -87,10 +91,10 @@ class Manifest(_Strict):
     """A whole backup.
 
     ``versions`` are those of the programs that wrote what is kept. ``incomplete`` says of each registered version whose
-    files were not all in the store what was missing.
+    files were not all in the store what was missing. Without a stack there are neither database nor buckets.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = FORMAT
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*-\d{8}t\d{6}z(-\d+)?$")]
     site: str
     provider: str
@@ -98,19 +102,52 @@ class Manifest(_Strict):
     made_by: str
     versions: dict[str, str]
     buckets: tuple[str, ...]
-    database: Dump
+    database: Dump | None
     files: tuple[KeptFile, ...]
     objects: tuple[KeptObject, ...]
     models: tuple[ModelVersion, ...]
     incomplete: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _format_says_what_there_is(self) -> Manifest:
+        stores = (self.database, self.buckets, self.objects, self.models)
+        if self.format == FORMAT and self.database is None:
+            raise ValueError(f"format {FORMAT} has a database")
+        if self.format == FORMAT_WITHOUT_STACK and any(stores):
+            raise ValueError(f"format {FORMAT_WITHOUT_STACK} has neither database nor objects")
+        return self
+
     def blobs(self) -> dict[str, Blob]:
         """Everything that it needs, once, by SHA-256."""
-        return {one.sha256: one for one in (self.database, *self.files, *self.objects)}
+        database = [self.database] if self.database else []
+        return {one.sha256: one for one in (*database, *self.files, *self.objects)}
 
     @property
     def size_bytes(self) -> int:
         return sum(blob.size_bytes for blob in self.blobs().values())
+
+    @property
+    def etcd_bytes(self) -> int:
+        """Of the snapshot of etcd; 0 where there is none."""
+        return next((file.size_bytes for file in self.files if file.name == ETCD), 0)
+
+
+def database_of(manifest: Manifest, *, otherwise: str = "") -> Dump:
+    """The registry's database.
+
+    Args:
+        otherwise: The command that puts etcd back, for the error.
+
+    Raises:
+        SpecError: it is the backup of a cluster without a stack.
+    """
+    if manifest.database is None:
+        raise SpecError(
+            f"backup {manifest.id} holds etcd alone",
+            evidence="the cluster had no stack: there are no Secrets, objects or database of one to put back",
+            next_step=otherwise or f"ai-how backup restore FOLDER {manifest.id} --only etcd",
+        )
+    return manifest.database
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -128,10 +165,10 @@ def parse_manifest(text: bytes | str, *, where: str) -> Manifest:
     try:
         outer = json.loads(text)
         data = outer["backup"]
-        if data["format"] != FORMAT:
+        if data["format"] not in (FORMAT, FORMAT_WITHOUT_STACK):
             raise SpecError(
                 f"{where} was written by another version of ai-how",
-                evidence=f"its format is {data['format']}, this one reads {FORMAT}",
+                evidence=f"its format is {data['format']}, this one reads {FORMAT} and {FORMAT_WITHOUT_STACK}",
                 next_step="install a newer ai-how",
             )
         if outer["sha256"] != _digest(data):

@@ -8,6 +8,7 @@ standard input and output, as it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +26,14 @@ _CONTAINER = "postgres"
 _PRIMARY = f"cnpg.io/cluster={database.CLUSTER},cnpg.io/instanceRole=primary"
 _WITH_PATH = 'PATH="$PATH:/usr/local/bin"; exec "$@"'
 """Kubespray's ``bin_dir``, which sudo may not look into."""
-_SNAPSHOT = """\
+_ETCD_HERE = "https://127.0.0.1:2379"
+_SNAPSHOT = f"""\
 set -e
 PATH="$PATH:/usr/local/bin"
 umask 077
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-etcdctl.sh --endpoints https://127.0.0.1:2379 snapshot save "$folder/snapshot" >&2
+etcdctl.sh --endpoints {_ETCD_HERE} snapshot save "$folder/snapshot" >&2
 cat "$folder/snapshot"
 """
 
@@ -77,6 +79,24 @@ def _container_id(pod: Mapping[str, Any]) -> str:
         if each["name"] == _CONTAINER and each.get("containerID"):
             return str(each["containerID"]).rpartition("://")[2]
     raise ProviderError(f"pod {pod['metadata']['name']} has no container {_CONTAINER}", next_step="ai-how status")
+
+
+def etcd_bytes(node: ClusterNode) -> int:
+    """The size of etcd's database on one of its members: about that of a snapshot.
+
+    Raises:
+        ProviderError, TryAgainError: the node or etcd does not say it.
+    """
+    words = ["etcdctl.sh", "--endpoints", _ETCD_HERE, "endpoint", "status", "--write-out", "json"]
+    said = on_node(node, words, what="ask etcd for its size")
+    try:
+        return int(json.loads(said)[0]["Status"]["dbSize"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise ProviderError(
+            f"etcd on {node.name} does not say its size",
+            evidence=_end(said) or "it said nothing",
+            next_step=f"ai-how vm ssh {node.name}",
+        ) from error
 
 
 def save_etcd(node: ClusterNode, to: Path) -> None:

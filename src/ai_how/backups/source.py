@@ -12,7 +12,7 @@ from ai_how.models.types import RegisteredVersion
 
 
 class Source(Protocol):
-    """A site whose stack runs."""
+    """A site whose stack runs, or a cluster that has none."""
 
     @property
     def site(self) -> str: ...
@@ -28,14 +28,21 @@ class Source(Protocol):
     def buckets(self) -> tuple[Bucket, ...]:
         """The buckets whose every object is kept."""
 
+    @property
+    def snapshot_bytes(self) -> int:
+        """About how much a snapshot of etcd adds; 0 where none is kept."""
+
     def files(self) -> Iterable[tuple[str, bytes]]:
         """Name below the site's folder and content of every file that is kept."""
 
     def models(self) -> tuple[ModelVersion, ...]:
         """What the registry shows now."""
 
-    def dump(self, to: Path) -> Literal["sqlite", "postgresql"]:
-        """Write the registry's database into a new file, as of one moment; says of which kind it is."""
+    def dump(self, to: Path) -> Literal["sqlite", "postgresql"] | None:
+        """Write the registry's database into a new file, as of one moment; says of which kind it is.
+
+        None where there is no registry.
+        """
 
 
 def kept_version(version: RegisteredVersion) -> ModelVersion:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ai_how.backups.databases import postgresql_trouble, sqlite_trouble
-from ai_how.backups.manifest import Blob, Manifest
+from ai_how.backups.manifest import Blob, Dump, Manifest
 from ai_how.backups.models_check import incomplete_versions
 from ai_how.backups.store import BackupStore, pieces_of
 from ai_how.errors import MissingToolError, ProviderError
@@ -72,8 +72,9 @@ def inspect(
         problems = dict(zip(blobs, pool.map(lambda blob: _problem(store, blob, meter), blobs.values()), strict=True))
     damages = [f"{name}: {problems[blob.sha256]}" for name, blob in kept if problems[blob.sha256]]
     notes = [f"not whole when the backup was made: {line}" for line in manifest.incomplete if scope.objects]
-    if scope.database and not problems[manifest.database.sha256]:
-        trouble, note = _database(store, manifest)
+    database = manifest.database if scope.database else None
+    if database and not problems[database.sha256]:
+        trouble, note = _database(store, database)
         damages += [f"database: {trouble}"] if trouble else []
         notes += [note] if note else []
     if scope.objects and not damages:
@@ -101,15 +102,15 @@ def _problem(store: BackupStore, blob: Blob, meter: Meter) -> str:
 
 def _kept(manifest: Manifest, scope: Scope) -> list[tuple[str, Blob]]:
     return [
-        *([("database", manifest.database)] if scope.database else []),
+        *([("database", manifest.database)] if scope.database and manifest.database else []),
         *((file.name, file) for file in manifest.files if file.name.startswith(scope.files)),
         *((f"{one.bucket}/{one.key}", one) for one in (manifest.objects if scope.objects else ())),
     ]
 
 
-def _database(store: BackupStore, manifest: Manifest) -> tuple[str, str]:
-    path = store.path(manifest.database.sha256)
-    if manifest.database.kind == "sqlite":
+def _database(store: BackupStore, database: Dump) -> tuple[str, str]:
+    path = store.path(database.sha256)
+    if database.kind == "sqlite":
         return sqlite_trouble(path), ""
     try:
         return postgresql_trouble(path), ""

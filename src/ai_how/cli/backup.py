@@ -17,8 +17,10 @@ from ai_how.cli.backup_text import (
     confirm_restore,
     data_of,
     held_text,
+    made_text,
     open_store,
     print_restored,
+    print_survey,
     warn_incomplete,
 )
 from ai_how.cli.confirm import confirm
@@ -31,7 +33,6 @@ from ai_how.errors import InterruptionError, SpecError
 
 if TYPE_CHECKING:
     from ai_how.apply.site_folder import SiteFolder
-    from ai_how.backups.create import Survey
     from ai_how.backups.manifest import Manifest
     from ai_how.backups.source import Source
     from ai_how.backups.store import BackupStore
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from ai_how.local.provider import LocalProvider
     from ai_how.local.restore import Existing
 
-_which_cluster = cluster_option("Which one, where several have a stack.")
+_which_cluster = cluster_option("Which one; default: the only one with a stack, else the only one.")
 # spelled out here so that `--help` and completion import no reader; a test holds them to the library's
 _PARTS = ("secrets", "objects", "database")
 _ETCD = "etcd"
@@ -52,7 +53,8 @@ def backup() -> None:
     The registry's database, every model and artifact, endpoints, reports, keys
     and the site file go into a folder; what is there already is not copied
     again. Of a cluster: database, models, artifacts, the stack's Secrets and a
-    snapshot of etcd. A backup holds secrets: keep the folder to yourself.
+    snapshot of etcd; without a stack the snapshot alone. A backup holds
+    secrets: keep the folder to yourself.
 
     \b
     Example:
@@ -86,7 +88,8 @@ def create(
 ) -> None:
     """Make a backup of the running site in FOLDER.
 
-    Endpoints go on serving. After Ctrl-C or a failure the same command goes on
+    Endpoints go on serving. Of a cluster without a stack a snapshot of etcd is
+    kept, which goes back by restore --only etcd. After Ctrl-C or a failure the same command goes on
     where it was; only a whole backup is ever listed.
 
     \b
@@ -102,7 +105,7 @@ def create(
     store = BackupStore(folder)
     with _ctrl_c(), _opened(site_path, cluster) as (source, site_folder):
         if dry_run:
-            _print_survey(making.survey(source, store, full=full), folder, output)
+            print_survey(making.survey(source, store, full=full), folder, output)
             return
         source.models()  # before a folder is made: a site that is down has nothing to keep
         store.begin()
@@ -115,8 +118,7 @@ def create(
         counts = {"copied_objects": made.copied_objects, "copied_bytes": made.copied_bytes, "removed": removed}
         print_json({**data_of(made.manifest), **counts})
         return
-    copied = f"{made.copied_objects} objects ({human_bytes(made.copied_bytes)}) were copied"
-    click.echo(f"backup {made.manifest.id} is made: {held_text(made.manifest)}; {copied}")
+    click.echo(made_text(made))
     for name in removed:
         click.echo(f"{name} is removed")
     warn_incomplete(made.manifest)
@@ -156,7 +158,8 @@ def restore(
     artifacts, endpoints, reports and keys is replaced, after a question. A
     cluster must be up; it gets the stack's Secrets, models and artifacts, and
     what has read a Secret is restarted. The snapshot of etcd goes back only
-    with --only etcd, onto the cluster that it was taken on.
+    with --only etcd, onto the cluster that it was taken on; of a cluster
+    without a stack there is nothing else.
 
     \b
     Example:
@@ -354,19 +357,6 @@ def _ctrl_c() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise InterruptionError("interrupted", next_step="run the same command again to go on") from None
-
-
-def _print_survey(found: Survey, folder: Path, output: str) -> None:
-    if output == "json":
-        from dataclasses import asdict
-
-        print_json({**asdict(found), "fits": found.fits})
-        return
-    click.echo(
-        f"{found.new_objects} of {found.objects} objects would be copied: {human_bytes(found.new_bytes)} of "
-        f"{human_bytes(found.size_bytes)}"
-    )
-    click.echo(f"{human_bytes(found.free_bytes)} are free for {folder}" + ("" if found.fits else ": not enough"))
 
 
 def _replaced(there: Existing) -> str:

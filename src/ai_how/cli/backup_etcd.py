@@ -31,13 +31,13 @@ def restore_etcd_of(
     """Put the snapshot back, after the cluster's name was typed. Its API server need not answer."""
     from ai_how.apply.events import EventLog
     from ai_how.apply.lock import locked
-    from ai_how.backups.cluster import name_of_backups
+    from ai_how.backups.clusters_of_site import cluster_to_keep, name_of_backups
     from ai_how.backups.etcd_restore import ETCD_ALONE, EtcdTimes, plan_etcd, restore_etcd
     from ai_how.backups.verify import verify
-    from ai_how.stack_access.running import cluster_with_stack, machines_of
+    from ai_how.stack_access.running import machines_of
 
     quiet, kubernetes = output == "json", provider.kubernetes
-    chosen_cluster = cluster_with_stack(kubernetes.site, cluster)
+    chosen_cluster = cluster_to_keep(kubernetes.site, cluster)
     machines = machines_of(provider, chosen_cluster)
     with store.held(writing=False):
         manifest = chosen(store, name, site=name_of_backups(kubernetes.site, chosen_cluster))
@@ -57,7 +57,8 @@ def restore_etcd_of(
             return
         if not yes:
             note("\n".join([*planned.lines, *(f"note: {line}" for line in planned.notes)]))
-            otherwise = f"ai-how backup restore {store.root} {manifest.id} --only etcd --yes"
+            named = f" --cluster {cluster}" if cluster else ""
+            otherwise = f"ai-how backup restore {store.root} {manifest.id} --only etcd{named} --yes"
             confirm_by_name(chosen_cluster, kind="cluster", what="a restore of etcd", otherwise=otherwise)
         events = EventLog(kubernetes.folder.events)
         with locked(kubernetes.folder.lock):

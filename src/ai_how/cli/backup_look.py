@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ai_how.cli.backup_text import FOLDER, chosen, complete_id, data_of, list_or_error, open_store, warn_incomplete
+from ai_how.cli.backup_text import (
+    FOLDER,
+    chosen,
+    complete_id,
+    data_of,
+    held_text,
+    list_or_error,
+    open_store,
+    warn_incomplete,
+)
 from ai_how.cli.options import output_option
 from ai_how.cli.output import human_bytes, note, print_json, print_table
 from ai_how.cli.transfer import TransferProgress
@@ -36,12 +45,7 @@ def list_backups(folder: Path, output: str) -> None:
     if output == "json":
         print_json([data_of(one) if not isinstance(one, str) else {"id": name, "error": one} for name, one in found])
         return
-    rows = [
-        (name, "-", "-", "-", one)
-        if isinstance(one, str)
-        else (name, len(one.models), len(one.objects), human_bytes(one.size_bytes), _remark(one))
-        for name, one in found
-    ]
+    rows = [_row(name, one) for name, one in found]
     print_table(("BACKUP", "MODELS", "OBJECTS", "SIZE", ""), rows, empty=f"no backup in {folder}")
 
 
@@ -78,17 +82,10 @@ def show(folder: Path, name: str | None, file_name: str | None, output: str, *, 
     if output == "json":
         print_json(data_of(manifest))
         return
-    versions = ", ".join(f"{program} {version}" for program, version in manifest.versions.items() if version)
-    for key, value in (
-        ("backup", manifest.id),
-        ("site", f"{manifest.site} (provider {manifest.provider})"),
-        ("made", f"{manifest.made_at[:16].replace('T', ' ')} UTC by {manifest.made_by}"),
-        ("versions", versions),
-        ("database", f"{manifest.database.kind}, {human_bytes(manifest.database.size_bytes)}"),
-        ("objects", f"{len(manifest.objects)} in {', '.join(manifest.buckets)}"),
-        ("size", human_bytes(manifest.size_bytes)),
-    ):
+    for key, value in _facts(manifest):
         click.echo(f"{key:<10}{value}")
+    if manifest.database is None:
+        return
     click.echo()
     rows = [(str(one), ", ".join(one.aliases), human_bytes(one.size_bytes), one.digest[:12]) for one in manifest.models]
     print_table(("MODEL", "ALIASES", "SIZE", "DIGEST"), rows, empty="no model was registered")
@@ -117,10 +114,11 @@ def verify(folder: Path, name: str | None, output: str, *, everything: bool) -> 
     findings: dict[str, Findings] = {}
     with store.held(writing=False):
         for one in names:
+            manifest = list_or_error(store, one)
             with TransferProgress(quiet=output == "json") as progress:
-                findings[one] = _inspect(store, one, progress)
+                findings[one] = _inspect(store, manifest, progress)
             if output == "text":
-                _say(one, findings[one])
+                _say(manifest, findings[one])
     if output == "json":
         print_json([{"id": one, "sound": not found.damages, **asdict(found)} for one, found in findings.items()])
     damaged = [one for one, found in findings.items() if found.damages]
@@ -134,20 +132,45 @@ def verify(folder: Path, name: str | None, output: str, *, everything: bool) -> 
         )
 
 
-def _inspect(store: BackupStore, name: str, progress: TransferProgress) -> Findings:
+def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{program} {version}" for program, version in manifest.versions.items() if version)
+    facts = [
+        ("backup", manifest.id),
+        ("site", f"{manifest.site} (provider {manifest.provider})"),
+        ("made", f"{manifest.made_at[:16].replace('T', ' ')} UTC by {manifest.made_by}"),
+        ("versions", versions),
+    ]
+    if manifest.database:
+        facts.append(("database", f"{manifest.database.kind}, {human_bytes(manifest.database.size_bytes)}"))
+        facts.append(("objects", f"{len(manifest.objects)} in {', '.join(manifest.buckets)}"))
+    if manifest.etcd_bytes:
+        alone = "" if manifest.database else "; the cluster had no stack"
+        facts.append(("etcd", f"a snapshot, {human_bytes(manifest.etcd_bytes)}{alone}"))
+    return [*facts, ("size", human_bytes(manifest.size_bytes))]
+
+
+def _inspect(store: BackupStore, manifest: Manifest | str, progress: TransferProgress) -> Findings:
     from ai_how.backups.verify import Findings, inspect
 
-    manifest = list_or_error(store, name)
     if isinstance(manifest, str):
         return Findings(damages=(manifest,), notes=())
     return inspect(store, manifest, progress=progress)
 
 
-def _say(name: str, found: Findings) -> None:
-    if not found.damages:
-        click.echo(f"backup {name} is sound")
+def _say(manifest: Manifest | str, found: Findings) -> None:
+    if not (found.damages or isinstance(manifest, str)):
+        click.echo(f"backup {manifest.id} is sound: {held_text(manifest)}")
     for line in found.notes:
         note(f"note: {line}")
+
+
+def _row(name: str, found: Manifest | str) -> tuple[object, ...]:
+    if isinstance(found, str):
+        return name, "-", "-", "-", found
+    size = human_bytes(found.size_bytes)
+    if found.database is None:
+        return name, "-", "-", size, "etcd alone"
+    return name, len(found.models), len(found.objects), size, _remark(found)
 
 
 def _remark(manifest: Manifest) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ai_how.cli.output import human_bytes, note, print_json
 from ai_how.errors import NotFoundError, SpecError
 
 if TYPE_CHECKING:
+    from ai_how.backups.create import Created, Survey
     from ai_how.backups.manifest import Manifest
     from ai_how.backups.store import BackupStore
 
@@ -62,7 +64,33 @@ def list_or_error(store: BackupStore, name: str) -> Manifest | str:
 
 
 def held_text(manifest: Manifest) -> str:
+    if manifest.database is None:
+        return f"etcd alone, {human_bytes(manifest.size_bytes)}"
     return f"{len(manifest.models)} models, {len(manifest.objects)} objects, {human_bytes(manifest.size_bytes)}"
+
+
+def print_survey(found: Survey, folder: Path, output: str) -> None:
+    """Say what a backup would copy, and whether there is room."""
+    if output == "json":
+        print_json({**asdict(found), "fits": found.fits})
+        return
+    if found.buckets:
+        click.echo(
+            f"{found.new_objects} of {found.objects} objects would be copied: {human_bytes(found.new_bytes)} of "
+            f"{human_bytes(found.size_bytes)}"
+        )
+    if found.snapshot_bytes:
+        alone = "" if found.buckets else "; the cluster has no stack whose data could be kept"
+        click.echo(f"a snapshot of etcd would be taken: {human_bytes(found.snapshot_bytes)}{alone}")
+    click.echo(f"{human_bytes(found.free_bytes)} are free for {folder}" + ("" if found.fits else ": not enough"))
+
+
+def made_text(made: Created) -> str:
+    """One line about a backup that was made."""
+    said = f"backup {made.manifest.id} is made: {held_text(made.manifest)}"
+    if made.manifest.database is None:
+        return said
+    return f"{said}; {made.copied_objects} objects ({human_bytes(made.copied_bytes)}) were copied"
 
 
 def warn_incomplete(manifest: Manifest) -> None:
@@ -70,9 +98,9 @@ def warn_incomplete(manifest: Manifest) -> None:
         note(f"warning: not whole in the site: {line}")
 
 
-def confirm_restore(store: BackupStore, manifest: Manifest) -> None:
-    """Ask before what is there is replaced."""
-    otherwise = f"ai-how backup restore {store.root} {manifest.id} --yes"
+def confirm_restore(store: BackupStore, manifest: Manifest, *, words: str = "") -> None:
+    """Ask before what is there is replaced; ``words`` are the command's other options, after a space."""
+    otherwise = f"ai-how backup restore {store.root} {manifest.id}{words} --yes"
     confirm(f"Replace that by backup {manifest.id}?", what="a restore", otherwise=otherwise)
 
 
@@ -88,5 +116,9 @@ def print_restored(manifest: Manifest, site: str, done: str, notes: Sequence[str
 
 
 def data_of(manifest: Manifest) -> dict[str, Any]:
-    counts = {"size_bytes": manifest.size_bytes, "object_count": len(manifest.objects)}
+    counts = {
+        "size_bytes": manifest.size_bytes,
+        "object_count": len(manifest.objects),
+        "etcd_bytes": manifest.etcd_bytes,
+    }
     return manifest.model_dump(mode="json", exclude={"objects", "files"}) | counts

@@ -62,6 +62,10 @@ class LocalSource:
         access = self.stores.access
         return tuple(Bucket(replace(access, bucket=name)) for name in bucket_names(self.local))
 
+    @property
+    def snapshot_bytes(self) -> int:
+        return 0
+
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Secrets, endpoints, reports, what was applied and done, the site file."""
         layout = self.local.layout

@@ -17,7 +17,7 @@ from ai_how.apply.events import EventLog
 from ai_how.apply.files import make_state_folder
 from ai_how.apply.provider import Say
 from ai_how.backups.databases import load_postgresql
-from ai_how.backups.manifest import Manifest, version_numbers
+from ai_how.backups.manifest import Manifest, database_of, version_numbers
 from ai_how.backups.put_back import ObjectsBack
 from ai_how.backups.store import BackupStore, pieces_of
 from ai_how.errors import AiHowError, ConflictError, InterruptionError, ProviderError
@@ -81,8 +81,8 @@ def check_fits(provider: LocalProvider, manifest: Manifest) -> None:
         # the registry and the endpoints name the files by their bucket
         raise _other("object_store.bucket", manifest.buckets[0], site.object_store.bucket)
     kind = "sqlite" if site.registry.database == "sqlite" else "postgresql"
-    if manifest.database.kind != kind:
-        raise _other("registry.database", manifest.database.kind, kind)
+    if database_of(manifest).kind != kind:
+        raise _other("registry.database", database_of(manifest).kind, kind)
     kept, ours = manifest.versions.get(MLFLOW, ""), environment.mlflow_version()
     if version_numbers(kept) > version_numbers(ours):
         raise ConflictError(
@@ -101,7 +101,7 @@ def check_room(provider: LocalProvider, manifest: Manifest) -> None:
     there = {(bucket, key) for bucket, key in _there(provider)}
     ours = provider.site.object_store.type != "external"
     needed = sum(one.size_bytes for one in manifest.objects if ours and (one.bucket, one.key) not in there)
-    needed += manifest.database.size_bytes + (RESERVE_MIB << 20)
+    needed += database_of(manifest).size_bytes + (RESERVE_MIB << 20)
     root = provider.layout.root
     where = next(path for path in (root, *root.parents) if path.exists())
     found = os.statvfs(where)
@@ -223,12 +223,13 @@ class _Restore:
         """SQLite's file is put in its place; PostgreSQL's files here are made anew, as they know another password."""
         if self._provider.site.registry.database == "postgresql":
             shutil.rmtree(self._layout.data / "database", ignore_errors=True)
-        if self._manifest.database.kind != "sqlite":
+        kept = database_of(self._manifest)
+        if kept.kind != "sqlite":
             return
         file = sqlite_file(self._layout)
         for rest in ("-wal", "-shm", "-journal"):
             file.with_name(file.name + rest).unlink(missing_ok=True)
-        self._place(self._manifest.database.sha256, file)
+        self._place(kept.sha256, file)
         self._upgrade(f"sqlite:///{file}", {})
 
     def _load_database(self) -> None:
@@ -239,7 +240,7 @@ class _Restore:
         # the watchdog would start what has been stopped on purpose
         for name in (WATCHDOG, REGISTRY):
             self._provider.supervisor.stop_process(name)
-        load_postgresql(server, self._store.path(self._manifest.database.sha256))
+        load_postgresql(server, self._store.path(database_of(self._manifest).sha256))
         address = f"postgresql+psycopg2://{server.user}@{server.host}:{server.port}/{server.database}"
         self._upgrade(address, server.env)
         self._provider.restart((REGISTRY, WATCHDOG))
