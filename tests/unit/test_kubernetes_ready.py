@@ -42,6 +42,19 @@ def test_a_node_that_is_not_ready_is_named_with_the_kubelets_words() -> None:
     assert "cni plugin not initialized" in caught.value.evidence
 
 
+def test_a_node_short_of_disk_is_ready_and_of_no_use() -> None:
+    api = cluster_of(NODES)
+    (worker,) = (node for node in api.nodes if node["metadata"]["name"] == WORKER)
+    worker["status"]["conditions"].append({"type": "DiskPressure", "status": "True", "message": "kubelet has it"})
+    with pytest.raises(ProviderError) as caught:
+        check(api)
+    assert caught.value.brief.startswith(f"{WORKER} is not ready")
+    assert f"{WORKER}: has too little free disk for pods: free space under /var/lib" in caught.value.evidence
+    assert not api.created
+    worker["status"]["conditions"][-1]["status"] = "False"
+    assert "a pod starts" in check(api)
+
+
 def test_nodes_that_take_no_new_pods_are_named_and_not_asked_to_start_one() -> None:
     """A playbook that was broken off after it had drained a node leaves it so, and the next run does, too."""
     api = cluster_of(NODES)

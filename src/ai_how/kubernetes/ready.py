@@ -21,6 +21,12 @@ _NAMESPACE = "default"
 _PROXIES = ("kube-nginx", "kube-haproxy")
 """Kubespray's pods in front of the API servers, one on each worker: their images have a shell."""
 _POD_SECONDS = 120
+_PRESSURES = {
+    "DiskPressure": "has too little free disk for pods: free space under /var/lib; the kubelet believes it after 5 minutes",
+    "MemoryPressure": "has too little free memory for pods",
+    "PIDPressure": "has too many processes for pods",
+}
+"""What a node's conditions of that name say. Source: kubelet's ``eviction-pressure-transition-period``, 5m."""
 
 
 class Api(Protocol):
@@ -99,7 +105,7 @@ def _wait_nodes(api: Api, nodes: Sequence[ClusterNode], wait: _Wait) -> Sequence
 
 
 def node_troubles(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:
-    """Of each node that is not Ready, why, in the cluster's words. Pure."""
+    """Of each node that is not Ready, or short of disk, memory or processes, why, in the cluster's words. Pure."""
     known = {node["metadata"]["name"]: node for node in found}
     said = {name: _not_ready(known.get(name)) for name in names}
     return {name: why for name, why in said.items() if why}
@@ -108,11 +114,12 @@ def node_troubles(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> d
 def _not_ready(node: Mapping[str, Any] | None) -> str:
     if node is None:
         return "is no node of the cluster"
-    conditions = node.get("status", {}).get("conditions") or []
-    ready: Mapping[str, Any] = next((each for each in conditions if each.get("type") == "Ready"), {})
-    if ready.get("status") == "True":
-        return ""
-    return str(ready.get("message") or ready.get("reason") or "its kubelet has not reported")
+    conditions = {each.get("type"): each for each in node.get("status", {}).get("conditions") or []}
+    ready: Mapping[str, Any] = conditions.get("Ready", {})
+    if ready.get("status") != "True":
+        return str(ready.get("message") or ready.get("reason") or "its kubelet has not reported")
+    # such a node is Ready, takes no pods, and throws off those that it has
+    return next((why for name, why in _PRESSURES.items() if conditions.get(name, {}).get("status") == "True"), "")
 
 
 def cordoned(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:

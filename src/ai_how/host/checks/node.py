@@ -2,8 +2,8 @@
 
 What fails would make Kubespray fail, or break what is on the server already. Sources: Kubespray's preinstall checks
 (systemd, least memory, address), the ports of Kubernetes' "Ports and Protocols" page and of Calico's VXLAN, kubelet's
-eviction at a tenth of free disk, kubeadm's two processors of a control plane, ansible-core 2.18's least Python,
-Kubespray's ``kubelet_fail_cgroup_v1``.
+``imagefs.available<15%`` among what it evicts pods at, kubeadm's two processors of a control plane, ansible-core 2.18's
+least Python, Kubespray's ``kubelet_fail_cgroup_v1``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ LEAST_PYTHON = (3, 8)
 CGROUPS = 2
 LEAST_MEMORY_MIB = {"control-plane": 1500, "worker": 1024}
 LEAST_PROCESSORS = {"control-plane": 2, "worker": 1}
-_EVICTION = 0.10
+_EVICTION = 0.15
+"""Of the disk that images lie on, also where nothing else does; of others a tenth."""
 Port = tuple[Protocol, int, str]
 _ALL_PORTS: tuple[Port, ...] = (
     ("tcp", 10250, "kubelet"),
@@ -304,7 +305,7 @@ def _sizes(facts: NodeFacts, wish: NodeWish) -> Iterator[Check]:
         found=f"{gb_text(free)} of {gb_text(size)} at /var/lib",
         wanted=f"{usual.disk_gib} GB for a {wish.role}",
         verdict=Verdict.FAIL if free < size * _EVICTION else enough,
-        why="Images and volumes lie there; with less than a tenth free, kubelet throws pods off the node.",
+        why="Images and volumes lie there; with less than 15 % free, kubelet throws pods off the node.",
         fix="Free space there, or mount a larger disk at /var/lib",
     )
 

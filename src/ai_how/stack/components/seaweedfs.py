@@ -99,8 +99,8 @@ def console_arguments() -> tuple[str, ...]:
 
 
 def _free_percent(setting: Setting) -> int:
-    """On the node's own disk it stops before the kubelet, which evicts pods when a tenth is left."""
-    return 12 if setting.stack.storage_class == "local-path" else 2
+    """On the node's own disk it stops before the kubelet, which evicts pods when 15 % are left where images lie, too."""
+    return 18 if setting.stack.storage_class == "local-path" else 2
 
 
 def _stateful_set(setting: Setting, used: str) -> Object:

@@ -105,7 +105,7 @@ BOARD = Dashboard(
                     title="Root disks in use",
                     unit="percentunit",
                     red_above=0.85,
-                    about="At 0.85 the kubelet removes images, at 0.9 it evicts pods.",
+                    about="At 0.85 the kubelet removes images, and evicts pods if that is not enough.",
                     queries=(
                         Query(
                             expr=f"1 - node_filesystem_avail_bytes{{{_DISKS}}} "
