@@ -331,7 +331,12 @@ POD_ROUTE = Route(network=IPv4Network("10.233.64.0/24"), interface="eno1")
         ({"listeners": None}, "ports", "unknown", "sockets cannot be read"),
         ({"disk_free_bytes": 50 * 10**9}, "disk", "fail", "50 GB of 1 TB at /var/lib"),
         ({"disk_free_bytes": 140 * 10**9}, "disk", "fail", "140 GB of 1 TB at /var/lib"),
-        ({"disk_free_bytes": 120 * 10**9, "disk_size_bytes": 500 * 10**9}, "disk", "warn", "120 GB of 500 GB at /var/lib"),
+        (
+            {"disk_free_bytes": 120 * 10**9, "disk_size_bytes": 500 * 10**9},
+            "disk",
+            "warn",
+            "120 GB of 500 GB at /var/lib",
+        ),
     ],
 )
 def test_what_a_check_finds(spoilt: dict[str, Any], check: str, verdict: str, found: str) -> None:

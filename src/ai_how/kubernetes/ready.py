@@ -22,7 +22,7 @@ _PROXIES = ("kube-nginx", "kube-haproxy")
 """Kubespray's pods in front of the API servers, one on each worker: their images have a shell."""
 _POD_SECONDS = 120
 _PRESSURES = {
-    "DiskPressure": "has too little free disk for pods: free space under /var/lib; the kubelet believes it after 5 minutes",
+    "DiskPressure": "has too little free disk for pods: free space under /var/lib, then wait 5 minutes",
     "MemoryPressure": "has too little free memory for pods",
     "PIDPressure": "has too many processes for pods",
 }

@@ -71,7 +71,8 @@ def ranges(problem: Problem, i: int, domain: int) -> str:
 def _no_such_version(problem: Problem, pin: Pin) -> Statement:
     i, _ = problem.mask(pin)
     known = problem.component(i).versions
-    listed = ", ".join(known[:MAX_LISTED]) + (f" and {len(known) - MAX_LISTED} older" if len(known) > MAX_LISTED else "")
+    more = f" and {len(known) - MAX_LISTED} older" if len(known) > MAX_LISTED else ""
+    listed = ", ".join(known[:MAX_LISTED]) + more
     text = f"no known version of {problem.component(i).title} matches {pin}; known are {listed}"
     return Statement(text=text, sources=(problem.component(i).releases[0].source,))
 

@@ -99,7 +99,7 @@ def console_arguments() -> tuple[str, ...]:
 
 
 def _free_percent(setting: Setting) -> int:
-    """On the node's own disk it stops before the kubelet, which evicts pods when 15 % are left where images lie, too."""
+    """On the node's own disk it stops before the kubelet, which evicts pods when 15 % are left where images lie."""
     return 18 if setting.stack.storage_class == "local-path" else 2
 
 
