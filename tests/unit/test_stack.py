@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from ai_how.bundles.wanted import Chart, File, Image
 from ai_how.errors import NotFoundError, SpecError
+from ai_how.kubernetes_api.objects import Ref
+from ai_how.kubernetes_api.order import is_custom
 from ai_how.releases import set_names
 from ai_how.site.load import check_site_text
 from ai_how.site.stack import CHARTS, IMAGES
@@ -156,6 +158,13 @@ def test_any_order_without_circles_is_found(edges: list[tuple[int, int]], order:
         assert set(part.component.needs) <= seen
         seen.add(part.name)
     assert len(seen) == 8
+
+
+def test_no_custom_resource_counts_as_well_before_its_controller_has_seen_it(parts: tuple[Part, ...]) -> None:
+    """PostgreSQL's did, and MLflow started without a database."""
+    for awaited in (each for part in parts for each in part.component.awaited):
+        if is_custom(Ref(api_version=awaited.api_version, kind=awaited.kind, namespace="", name=awaited.name)):
+            assert awaited.condition, awaited
 
 
 def test_a_circle_is_an_error() -> None:

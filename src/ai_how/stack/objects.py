@@ -49,7 +49,7 @@ class Awaited:
     """An object, ours or a chart's, that must be well before the component counts as well.
 
     ``condition`` names a status condition that must be True; empty: what is usual for the kind (a Deployment's rollout,
-    a Job's completion, a custom resource's Established, Ready or Available).
+    a Job's completion). A custom resource needs one: until its controller has seen it, it says nothing of itself.
     """
 
     api_version: str

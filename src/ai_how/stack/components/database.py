@@ -44,7 +44,15 @@ def render(setting: Setting) -> Part:
             namespace=MLOPS,
             objects=(_cluster(setting, used), *_policies()),
             needs=(namespaces.NAME, postgresql_operator.NAME),
-            awaited=(Awaited(api_version="postgresql.cnpg.io/v1", kind="Cluster", name=CLUSTER, namespace=MLOPS),),
+            awaited=(
+                Awaited(
+                    api_version="postgresql.cnpg.io/v1",
+                    kind="Cluster",
+                    name=CLUSTER,
+                    namespace=MLOPS,
+                    condition="Ready",
+                ),
+            ),
         ),
         workloads=(Workload(name=CLUSTER, request=SERVER, replicas=wanted.instances),),
         volumes=(Volume(name="database", namespace=MLOPS, size_gib=wanted.size_gib, claims=wanted.instances),),

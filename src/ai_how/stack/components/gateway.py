@@ -49,7 +49,13 @@ def render(setting: Setting) -> Part:
                 object_store.NAME,
             ),
             awaited=(
-                Awaited(api_version="cert-manager.io/v1", kind="Certificate", name=CERTIFICATE, namespace=GATEWAY),
+                Awaited(
+                    api_version="cert-manager.io/v1",
+                    kind="Certificate",
+                    name=CERTIFICATE,
+                    namespace=GATEWAY,
+                    condition="Ready",
+                ),
                 Awaited(api_version=_API, kind="Gateway", name=GATEWAY_NAME, namespace=GATEWAY, condition="Programmed"),
             ),
         ),
