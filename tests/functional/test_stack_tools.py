@@ -120,6 +120,17 @@ CASES: list[tuple[str, list[dict[str, str]], int, list[dict[str, str]]]] = [
         [{"namespace": "mlops", "persistentvolumeclaim": "d", "severity": "warning"}],
     ),
     (
+        "NodeDiskNearlyFull",
+        [
+            series('node_filesystem_avail_bytes{instance="n1",mountpoint="/",fstype="ext4"}', "19x60"),
+            series('node_filesystem_size_bytes{instance="n1",mountpoint="/",fstype="ext4"}', "100x60"),
+            series('node_filesystem_avail_bytes{instance="n1",mountpoint="/",fstype="tmpfs"}', "1x60"),
+            series('node_filesystem_size_bytes{instance="n1",mountpoint="/",fstype="tmpfs"}', "100x60"),
+        ],
+        30,
+        [{"instance": "n1", "mountpoint": "/", "fstype": "ext4", "severity": "warning"}],
+    ),
+    (
         "GpuNodeWithoutGpus",
         [series('kube_node_status_allocatable{resource="nvidia_com_gpu",node="n1"}', "1x5 0x30")],
         30,

@@ -277,7 +277,7 @@ class Bucket:
             return TryAgainError(
                 f"the object store cannot do it now: {what}",
                 evidence=evidence,
-                next_step="see why: ai-how status; then run the same command again",
+                next_step="see whether its disk is nearly full, and: ai-how status; then run the same command again",
             )
         return ProviderError(f"the object store refused: {what}", evidence=evidence)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ai_how.stack.promql import ROOT_DISKS
 from ai_how.stack.setting import Setting
 
 
@@ -73,6 +74,16 @@ _ALWAYS = (
         summary="Volume {{ $labels.namespace }}/{{ $labels.persistentvolumeclaim }} has "
         "{{ $value | humanizePercentage }} left.",
         remedy="delete what is not needed, or give the node a larger disk",
+    ),
+    # of local-path's volumes, folders on that disk, the kubelet tells nothing
+    Alert(
+        name="NodeDiskNearlyFull",
+        expr=f"node_filesystem_avail_bytes{{{ROOT_DISKS}}} / node_filesystem_size_bytes{{{ROOT_DISKS}}} < 0.2",
+        for_s=900,
+        severity="warning",
+        summary="{{ $labels.instance }} has {{ $value | humanizePercentage }} of its disk left: at 18 % an object "
+        "store there takes no writes, at 15 % its pods are evicted.",
+        remedy="delete models that are not needed, or give the node a larger disk",
     ),
 )
 _GPU = (

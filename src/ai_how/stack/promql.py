@@ -1,4 +1,7 @@
-"""The metrics that a query names, and whether they are known. Pure; the query's grammar is Prometheus' to check."""
+"""The metrics that a query names, whether they are known, and labels that several name. Pure.
+
+The query's grammar is Prometheus' to check.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import tomllib
 from functools import cache
 from importlib.resources import files
 
+ROOT_DISKS = 'fstype!~"tmpfs|overlay|squashfs|ramfs",mountpoint="/"'
+"""Labels that the node exporter gives to the disk that a node's images, pods and local volumes usually lie on."""
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LABELS = re.compile(r"\{[^{}]*\}|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)|\[[^\[\]]*\]")
 _WORD = re.compile(r"(?<![\w:.])[A-Za-z_:][\w:]*(?!\s*\()(?![\w:])")

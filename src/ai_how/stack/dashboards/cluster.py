@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ai_how.stack.dashboards.board import Dashboard, Panel, Query, Row
-
-_DISKS = 'fstype!~"tmpfs|overlay|squashfs|ramfs",mountpoint="/"'
+from ai_how.stack.promql import ROOT_DISKS
 
 BOARD = Dashboard(
     uid="ai-how-cluster",
@@ -108,8 +107,8 @@ BOARD = Dashboard(
                     about="At 0.85 the kubelet removes images, and evicts pods if that is not enough.",
                     queries=(
                         Query(
-                            expr=f"1 - node_filesystem_avail_bytes{{{_DISKS}}} "
-                            f"/ node_filesystem_size_bytes{{{_DISKS}}}",
+                            expr=f"1 - node_filesystem_avail_bytes{{{ROOT_DISKS}}} "
+                            f"/ node_filesystem_size_bytes{{{ROOT_DISKS}}}",
                             legend="{{instance}}",
                         ),
                     ),
@@ -118,7 +117,7 @@ BOARD = Dashboard(
                     title="Volumes in use",
                     unit="percentunit",
                     red_above=0.85,
-                    about="With local-path a volume is a folder: its figures are those of the node's disk.",
+                    about="Volumes of local-path are folders that report nothing: see the root disks.",
                     queries=(
                         Query(
                             expr="max by (namespace, persistentvolumeclaim) "
