@@ -54,6 +54,7 @@ class StandIn(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.tokens: dict[str, str] = {}
         self.logs: dict[tuple[str, str], str] = {}
+        self.disks: dict[str, tuple[int, int]] = {}
         self.seen: list[tuple[str, str]] = []
         self.ended = threading.Event()
 
@@ -183,9 +184,18 @@ class _Handler(BaseHTTPRequestHandler):
         if target.subresource == "log":
             self.server.store.get(target.kind, target.namespace, target.name)
             return self.server.logs.get((target.namespace, target.name), "")
+        if target.subresource == "proxy":
+            return self._kubelet(path, target.name)
         if self.command == "GET":
             return self._get(target, query)
         return self._change(target, query, body)
+
+    def _kubelet(self, path: str, node: str) -> Object:
+        """What the kubelet of a node says of its disk; without one there is nobody to say anything."""
+        if not path.endswith("/proxy/stats/summary") or node not in self.server.disks:
+            raise RefusalError(503, "ServiceUnavailable", f"error trying to reach service: dial tcp: {node}")
+        free, size = self.server.disks[node]
+        return {"node": {"nodeName": node, "fs": {"availableBytes": free, "capacityBytes": size}}, "pods": []}
 
     def _get(self, target: _Target, query: Mapping[str, str]) -> Object:
         store = self.server.store

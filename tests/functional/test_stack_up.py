@@ -56,6 +56,7 @@ clusters:
     nodes: [{role: control-plane}, {role: cpu-worker}]
 """
 MLFLOW = "stack/cloud/mlflow"
+STORE = "stack/cloud/object-store"
 
 
 @dataclass
@@ -279,6 +280,23 @@ def test_pods_that_do_not_start_are_told_with_the_reason(ready: Lab) -> None:
     ready.heal("cloudnative-pg", "cnpg-system")
     ready.apply("cloudnative-pg")
     assert ready.supply.fetched == ["cloudnative-pg"]
+
+
+def test_a_store_that_takes_no_writes_for_want_of_disk_is_told(ready: Lab) -> None:
+    ready.apply("object-store")
+    labels = {"app.kubernetes.io/name": "object-store"}
+    spec = {"nodeName": WORKER, "containers": [{"name": "server", "image": "weed"}]}
+    metadata = {"name": "object-store-0", "namespace": "mlops", "labels": labels}
+    ready.endpoint.client().create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    # a kubelet that does not answer is told of its node
+    assert ready.status()[STORE]["condition"] == "healthy"
+    ready.server.disks[WORKER] = (17, 100)
+    found = ready.status()[STORE]
+    assert found["condition"] == "failing"
+    assert found["detail"] == f"takes no writes: 17 % of the disk of {WORKER} is free, it wants 18 %"
+    assert found["remedy"].startswith("free space there, or give it a larger disk")
+    ready.server.disks[WORKER] = (18, 100)
+    assert ready.status()[STORE]["condition"] == "healthy"
 
 
 def test_an_upgrade_that_does_not_become_well_is_rolled_back(ready: Lab) -> None:

@@ -171,6 +171,15 @@ class Client:
         path = self.kinds.find("v1", "Pod").path(namespace, pod) + "/log"
         return self.connection.text(path, what=f"read the log of pod {namespace}/{pod}", query=query)
 
+    def node_disk(self, node: str) -> tuple[int, int]:
+        """Free and all bytes of the disk that a node's pods lie on, as its kubelet says.
+
+        Source: kubelet's ``stats/v1alpha1``, Summary.
+        """
+        path = self.kinds.find("v1", "Node").path(name=node) + "/proxy/stats/summary"
+        disk = self._sent("GET", path, f"ask the kubelet of {node} for its disk")["node"]["fs"]
+        return int(disk["availableBytes"]), int(disk["capacityBytes"])
+
     def events(self, ref: Ref) -> list[dict[str, Any]]:
         """What was noted about an object, oldest first."""
         fields = f"involvedObject.kind={ref.kind},involvedObject.name={ref.name}"

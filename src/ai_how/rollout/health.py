@@ -14,6 +14,7 @@ from ai_how.kubernetes_api.order import is_custom
 from ai_how.kubernetes_api.states import Health, State, state_of
 from ai_how.kubernetes_api.terminating import why_still_there
 from ai_how.plan.model import Condition
+from ai_how.rollout.disk_floor import below_floor
 from ai_how.rollout.releases import History, read_history
 from ai_how.rollout.wish import Wish
 from ai_how.stack.objects import Chart
@@ -27,6 +28,7 @@ _REMEDIES = (
     ),
     ("fits no node", "ai-how plan says what the workers have and what is asked for; then: "),
     ("memory than its limit", "give it more under stack.values; then: "),
+    ("of the disk of", "free space there, or give it a larger disk; then: "),
     ("has no volume", "see: kubectl get pvc,storageclass -A; then: "),
 )
 
@@ -114,7 +116,8 @@ def _health(client: Client, wish: Wish, history: History, *, made: bool) -> tupl
             return _not_well(client, ref, state, diagnose(client, thing))
     if not made:
         return Condition.ABSENT, "is not applied yet"
-    return (Condition.FAILING, waits) if absent else (Condition.HEALTHY, "")
+    detail = waits if absent else below_floor(client, wish.part)
+    return (Condition.FAILING if detail else Condition.HEALTHY), detail
 
 
 def _asked(wish: Wish) -> Iterator[tuple[Ref, str]]:

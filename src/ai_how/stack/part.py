@@ -72,6 +72,18 @@ class Manifest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DiskFloor:
+    """Pods that are well and yet do not work while less than ``free_percent`` of their node's disk is free.
+
+    ``pods`` is their label selector; ``without`` says what they do not do then.
+    """
+
+    pods: str
+    free_percent: int
+    without: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """One part of the stack."""
 
@@ -87,6 +99,7 @@ class Part:
     """Images that its own objects and endpoints name; those of its charts are only known with the charts at hand."""
     node_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that nodes with GPUs get when it is applied: added to theirs, the nodes are not ours."""
+    disk_floor: DiskFloor | None = None
     notes: tuple[str, ...] = ()
     version_note: str = ""
     """What to know before another version takes the place of one that runs."""

@@ -10,7 +10,7 @@ from ai_how.stack.components import buckets, namespaces, object_store
 from ai_how.stack.components.buckets import bucket_job
 from ai_how.stack.manifests import NAME_LABEL, Object, container, http_probes, service
 from ai_how.stack.objects import Awaited, Component
-from ai_how.stack.part import Address, Part, Volume, Workload
+from ai_how.stack.part import Address, DiskFloor, Part, Volume, Workload
 from ai_how.stack.policies import from_space, policy
 from ai_how.stack.requests import Request
 from ai_how.stack.setting import GATEWAY, MLOPS, MODELS, MONITORING, Setting
@@ -54,6 +54,7 @@ def render(setting: Setting) -> Part:
         ),
         backups=object_store.backups(setting),
         images=(used, image("mlflow", setting)),
+        disk_floor=_disk_floor(setting),
     )
 
 
@@ -98,16 +99,19 @@ def console_arguments() -> tuple[str, ...]:
     )
 
 
-def _free_percent(setting: Setting) -> int:
+def _disk_floor(setting: Setting) -> DiskFloor | None:
     """On the node's own disk it stops before the kubelet, which evicts pods when 15 % are left where images lie."""
-    return 18 if setting.stack.storage_class == "local-path" else 2
+    if setting.stack.storage_class != "local-path":
+        return None
+    return DiskFloor(pods=f"{NAME_LABEL}={APP}", free_percent=18, without="takes no writes")
 
 
 def _stateful_set(setting: Setting, used: str) -> Object:
+    floor = _disk_floor(setting)
     server = container(
         "server",
         used,
-        command=("/usr/bin/weed", *server_arguments(_free_percent(setting))),
+        command=("/usr/bin/weed", *(server_arguments(floor.free_percent) if floor else server_arguments())),
         request=SERVER,
         ports={"s3": S3_PORT, "metrics": METRICS_PORT},
         # bounds what transfers leave behind; with less than it keeps for good it would collect garbage without end
