@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_how.errors import SpecError
-from ai_how.plan.compute import changes_since, compute_plan
+from ai_how.plan.compute import changes_since, compute_plan, describe_changes
 from ai_how.plan.document import plan_from_json, plan_to_json
 from ai_how.plan.model import Condition, Observed, Plan, Resource, Verb
 
@@ -138,3 +138,15 @@ def test_a_damaged_plan_is_refused(text: str) -> None:
 def test_no_text_crashes_the_reader(text: str) -> None:
     with pytest.raises(SpecError):
         plan_from_json(text)
+
+
+def test_a_changed_setting_in_a_file_is_told_by_its_name() -> None:
+    old = {"files": {"/site/conf/gateway.json": '{\n "port": 1,\n "serving": {"context_tokens": 2048}\n}\n'}}
+    new = {"files": {"/site/conf/gateway.json": '{\n "port": 1,\n "serving": {"context_tokens": 1024}\n}\n'}}
+    assert describe_changes(old, new) == ["gateway.json: serving.context_tokens: 2048 -> 1024"]
+
+
+def test_a_change_is_told_on_one_line() -> None:
+    (line,) = describe_changes({"text": "a\nb"}, {"text": "{\n" + "x" * 90 + "\n}"})
+    assert "\n" not in line
+    assert line.startswith("text: a b -> { xxx")

@@ -108,22 +108,6 @@ def last_lines(path: Path, lines: int) -> list[str]:
         return []
 
 
-def make_state_folder(root: Path) -> None:
-    """Make a site's folder, in which everything else of it lies.
-
-    Raises:
-        SpecError: there can be no such folder.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise SpecError(
-            f"the state folder {root} cannot be made",
-            evidence=error.strerror or str(error),
-            next_step="write another state_dir in the site file",
-        ) from error
-
-
 def free_places(*folders: Path) -> str:
     """What is free in these folders and in those that every command may write to, a line each: for a full disk of
     which it is not known which one it was."""

@@ -1,4 +1,7 @@
-"""Where what ai-how keeps of a site lies, whatever provides it, and removing it."""
+"""Where what ai-how keeps of a site lies, whatever provides it: making that folder, and removing it.
+
+A folder is ours by the mark in it. A site file may name any folder, and what lies in others is never touched.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ai_how.apply.files import read_json, write_atomic
+from ai_how.errors import SpecError
 from ai_how.site.spec import Site
+
+_OURS = ".ai-how"
+_NOBODYS = {"lock", "lost+found"}
+"""What lies in folders that hold nothing: a command's lock, and what a file system brings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +27,16 @@ class SiteFolder:
     @property
     def state(self) -> Path:
         return self.root / "state.json"
+
+    @property
+    def damaged_state(self) -> Path:
+        """A state that could not be read, kept for people."""
+        return self.root / "state.json.damaged"
+
+    @property
+    def mark(self) -> Path:
+        """Says that ai-how made the folder, and for which site."""
+        return self.root / ".ai-how-site"
 
     @property
     def lock(self) -> Path:
@@ -49,12 +68,55 @@ class SiteFolder:
 def site_root(site: Site, site_file: Path) -> Path:
     """A site's folder: ``state_dir``, or ``.ai-how/<name>`` beside the site file."""
     base = site_file.resolve().parent
-    chosen = Path(site.state_dir).expanduser() if site.state_dir else Path(".ai-how") / site.name
+    chosen = Path(site.state_dir).expanduser() if site.state_dir else Path(_OURS) / site.name
     return base / chosen
 
 
+def make_site_folder(folder: SiteFolder, site: str) -> None:
+    """Make a site's folder, in which everything else of it lies; one that is there must be ours, or empty.
+
+    Raises:
+        SpecError: there can be no such folder, or it holds something else.
+    """
+    root, another = (
+        folder.root,
+        "write another state_dir in the site file: a folder of its own, which need not be there",
+    )
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = (
+            [] if is_site_folder(folder) else sorted(path.name for path in root.iterdir() if path.name not in _NOBODYS)
+        )
+    except OSError as error:
+        raise SpecError(
+            f"the state folder {root} cannot be made", evidence=error.strerror or str(error), next_step=another
+        ) from error
+    if held:
+        more = f" and {len(held) - 5} more" if len(held) > 5 else ""
+        raise SpecError(
+            f"{root} is no folder of ai-how's, and is not empty",
+            evidence=f"in it: {', '.join(held[:5])}{more}",
+            next_step=another,
+        )
+    if not folder.mark.exists():
+        write_atomic(folder.mark, f"{site}\n")
+
+
+def is_site_folder(folder: SiteFolder) -> bool:
+    """Whether ai-how made the folder: its mark says so, its place, or the state of a site in it."""
+    if folder.mark.exists() or (folder.root.parent.name == _OURS and folder.root.is_dir()):
+        return True
+    state = read_json(folder.state)
+    return isinstance(state, dict) and {"site", "version"} <= set(state)
+
+
 def remove_folder(folder: SiteFolder, *more: Path) -> list[str]:
-    """Remove what every provider keeps there and ``more``; names what was left because we did not make it."""
+    """Remove what every provider keeps there and ``more``; names what was left because we did not make it.
+
+    Nothing of a folder that is not ours.
+    """
+    if not is_site_folder(folder):
+        return []
     known = (
         folder.secrets,
         folder.kubernetes,
@@ -64,6 +126,9 @@ def remove_folder(folder: SiteFolder, *more: Path) -> list[str]:
         folder.root / ".gitignore",
         folder.lock,
         folder.state,
+        folder.damaged_state,
+        # last: what is broken off before can be removed by the next try
+        folder.mark,
     )
     for path in (*more, *known):
         if path.is_dir() and not path.is_symlink():
@@ -74,6 +139,6 @@ def remove_folder(folder: SiteFolder, *more: Path) -> list[str]:
     if not foreign and folder.root.exists():
         folder.root.rmdir()
         parent = folder.root.parent
-        if parent.name == ".ai-how" and not any(parent.iterdir()):
+        if parent.name == _OURS and not any(parent.iterdir()):
             parent.rmdir()
     return foreign

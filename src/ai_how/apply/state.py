@@ -14,7 +14,10 @@ VERSION = 1
 
 
 class State:
-    """Settings of the applied resources by name. What is lost with the file, ``up`` finds or makes again."""
+    """Settings of the applied resources by name. What is lost with the file, ``up`` finds or makes again.
+
+    A damaged file counts as lost, and is kept beside the new one.
+    """
 
     def __init__(self, folder: SiteFolder, site: str) -> None:
         self._folder = folder
@@ -30,13 +33,13 @@ class State:
         Raises:
             ConflictError: the folder belongs to another site, or to a newer version of ai-how.
         """
-        data = read_json(self._folder.state)
-        if not isinstance(data, dict):
+        data = self._read()
+        if data is None:
             return {}
-        if data.get("version") != VERSION:
+        if data["version"] != VERSION:
             raise ConflictError(
                 "the state was written by another version of ai-how",
-                evidence=f"{self._folder.state}: version {data.get('version')}, this one reads {VERSION}",
+                evidence=f"{self._folder.state}: version {data['version']}, this one reads {VERSION}",
                 next_step="use that version, or destroy the site with it",
             )
         if data.get("site") != self._site:
@@ -48,6 +51,12 @@ class State:
         found = data.get("resources", {})
         return found if isinstance(found, dict) else {}
 
+    def _read(self) -> dict[str, Any] | None:
+        """The file's content; None where there is none, or it is damaged: no version, no site."""
+        data = read_json(self._folder.state)
+        whole = isinstance(data, dict) and isinstance(data.get("version"), int) and isinstance(data.get("site"), str)
+        return data if whole else None
+
     def record(self, name: str, settings: Mapping[str, Any] | None) -> None:
         """Remember a resource, or forget it where settings are None."""
         with self._guard:
@@ -57,6 +66,8 @@ class State:
             else:
                 resources[name] = dict(settings)
             self._folder.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.exists() and self._read() is None:
+                self._folder.state.replace(self._folder.damaged_state)
             write_json(self._folder.state, {"version": VERSION, "site": self._site, "resources": resources})
             ignore = self._folder.root / ".gitignore"
             if not ignore.exists():

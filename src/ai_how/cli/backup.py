@@ -218,8 +218,8 @@ def _restore_here(
     provider: LocalProvider, store: BackupStore, name: str | None, *, yes: bool, dry_run: bool, output: str
 ) -> None:
     """Put a backup into a site of this machine."""
-    from ai_how.apply.files import make_state_folder
     from ai_how.apply.lock import locked
+    from ai_how.apply.site_folder import make_site_folder
     from ai_how.backups.verify import verify as verify_backup
     from ai_how.local import restore as back
 
@@ -238,7 +238,7 @@ def _restore_here(
         if not there.empty and not yes:
             note(f"Site {provider.site.name} {replaced}. Its keys change too.")
             confirm_restore(store, manifest)
-        make_state_folder(provider.folder.root)
+        make_site_folder(provider.folder, provider.site.name)
         with locked(provider.folder.lock), TransferProgress(quiet=quiet) as progress:
             back.restore(
                 provider,

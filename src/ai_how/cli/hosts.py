@@ -105,7 +105,7 @@ def trust(names: tuple[str, ...], site_path: Path | None, yes: bool, replace: bo
       ai-how hosts trust
       ai-how hosts trust worker-3 --replace
     """
-    from ai_how.apply.files import make_state_folder
+    from ai_how.apply.site_folder import make_site_folder
     from ai_how.servers.trust import key_states
 
     provider = open_inventory(site_path)
@@ -140,7 +140,7 @@ def trust(names: tuple[str, ...], site_path: Path | None, yes: bool, replace: bo
         )
         if not yes:
             confirm("Are these their keys?", what="trust", otherwise="ai-how hosts trust --yes")
-        make_state_folder(provider.folder.root)
+        make_site_folder(provider.folder, provider.site.name)
         provider.known.keep({each.server.reached.known_as: each.shown for each in new if each.shown})
     trusted = f"{len(new)} trusted" if new else "nothing new to trust"
     click.echo(f"{trusted}; kept in {provider.known.path}" if new else trusted)

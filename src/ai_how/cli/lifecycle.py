@@ -104,14 +104,14 @@ def up(
       ai-how up --yes -o json
       ai-how up --cluster hpc
     """
-    from ai_how.apply.files import make_state_folder
     from ai_how.apply.lock import locked
+    from ai_how.apply.site_folder import make_site_folder
 
     provider = open_site(site_path, cluster=cluster)
     if dry_run:
         print_plan(provider.plan())
         return
-    make_state_folder(provider.folder.root)
+    make_site_folder(provider.folder, provider.site.name)
     with locked(provider.folder.lock):
         wanted = _saved_plan(provider, plan_file) if plan_file else provider.plan()
         if wanted.empty:
@@ -301,15 +301,12 @@ def events(site_path: Path | None, output: str, lines: int) -> None:
     """
     from ai_how.apply.events import EventLog
 
-    found = list(EventLog(open_site(site_path).folder.events).read())[-lines:]
+    found = list(EventLog(open_site(site_path).folder.events).read())
     if output == "json":
-        print_json(found)
+        print_json(found[-lines:])
         return
-    rows = [
-        (e.time[:19].replace("T", " "), e.outcome, e.verb, e.resource, e.detail)
-        for e in found
-        if e.outcome != "started" or e is found[-1]
-    ]
+    shown = [e for e in found if e.outcome != "started" or e is found[-1]][-lines:]
+    rows = [(e.time[:19].replace("T", " "), e.outcome, e.verb, e.resource, e.detail) for e in shown]
     print_table(("TIME (UTC)", "OUTCOME", "VERB", "RESOURCE", "DETAIL"), rows, empty="nothing has happened yet")
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ai_how.apply.files import last_lines
 from ai_how.apply.provider import ComponentStatus, Say, Tell
+from ai_how.apply.site_folder import is_site_folder
 from ai_how.apply.state import State
 from ai_how.errors import NotFoundError, ProviderError
 from ai_how.local import environment, postgres
@@ -77,7 +78,7 @@ class LocalProvider:
 
     def exists(self) -> bool:
         """Whether the site's folder is there; refuses one that belongs to another site."""
-        return self.layout.root.exists() and self.state.resources() is not None
+        return is_site_folder(self.layout) and self.state.resources() is not None
 
     def stop(self, say: Say) -> bool:
         """Stop every process and keep all data."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ai_how.apply.events import EventLog
-from ai_how.apply.files import make_state_folder
 from ai_how.apply.provider import Say
+from ai_how.apply.site_folder import make_site_folder
 from ai_how.backups.databases import load_postgresql
 from ai_how.backups.manifest import Manifest, database_of, version_numbers
 from ai_how.backups.put_back import ObjectsBack
@@ -140,7 +140,7 @@ def restore(
         InterruptionError: Ctrl-C; the site is half restored.
         ProviderError: what is there afterwards is not what the backup says.
     """
-    make_state_folder(provider.layout.root)
+    make_site_folder(provider.layout, provider.site.name)
     events = EventLog(provider.layout.events)
     events.append("site", "restore", "started", detail=manifest.id)
     try:

@@ -10,7 +10,7 @@ from threading import Event
 
 from ai_how.apply.files import last_lines, shared_cache
 from ai_how.apply.provider import ComponentStatus, Say, Tell
-from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
+from ai_how.apply.site_folder import SiteFolder, is_site_folder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.bundles.offering import HostOffering
 from ai_how.capacity.demand import hosts_of
@@ -374,7 +374,7 @@ class LibvirtProvider:
     def exists(self) -> bool:
         """Whether a host has anything of the site, or its folder is there."""
         there = anything_there(self.connections, site=self.site.name, owner=self.owner)
-        return there or self.folder.root.exists()
+        return there or is_site_folder(self.folder)
 
     def stop(self, say: Say) -> bool:
         """Shut every machine down, side by side; disks and networks stay."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
+from pathlib import PurePath
 from typing import Any
 
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
@@ -96,12 +98,27 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) ->
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from _differences(before, after, f"{prefix}{key}.")
+        elif (held := _settings_in(before)) is not None and (wanted := _settings_in(after)) is not None:
+            yield from _differences(held, wanted, f"{PurePath(key).name}: ")
         else:
             yield f"{prefix}{key}: {_brief(before)} -> {_brief(after)}"
+
+
+def _settings_in(value: Any) -> Mapping[str, Any] | None:
+    """What a file's text says where it is a JSON object: the setting that differs says more than two long texts."""
+    if not isinstance(value, str) or not value.startswith("{"):
+        return None
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _brief(value: Any) -> str:
     if value is None:
         return "nothing"
     text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    # one line in a table
+    text = " ".join(text.split())
     return text if len(text) <= 40 else f"{text[:18]}...{text[-18:]}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from ai_how.apply.files import last_lines
 from ai_how.apply.provider import ComponentStatus, Say, Tell
-from ai_how.apply.site_folder import SiteFolder, remove_folder, site_root
+from ai_how.apply.site_folder import SiteFolder, is_site_folder, remove_folder, site_root
 from ai_how.apply.state import State
 from ai_how.bundles.offering import HostOffering
 from ai_how.errors import AiHowError, NotFoundError, ProviderError, SpecError
@@ -238,7 +238,7 @@ class InventoryProvider:
 
     def exists(self) -> bool:
         """Whether anything is kept of the site."""
-        return self.folder.root.exists()
+        return is_site_folder(self.folder)
 
     def stop(self, say: Say) -> bool:  # noqa: ARG002 - as every provider's
         """Servers are not stopped.
