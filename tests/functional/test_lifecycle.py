@@ -103,6 +103,7 @@ def test_up_goes_on_after_ctrl_c_and_after_it_was_killed(site: SiteUnderTest) ->
     going.send_signal(signal.SIGINT)
     _, said = going.communicate(timeout=200)
     assert going.returncode == 130
+    assert "interrupted: nothing new is begun" in said
     assert "run the same command again" in said
     assert "Traceback" not in said
     going = site.start("up", "--yes")

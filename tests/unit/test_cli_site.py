@@ -55,6 +55,14 @@ def test_init_refuses_a_name_and_offers_one() -> None:
     assert not Path("ai-how.yaml").exists()
 
 
+@pytest.mark.parametrize("more", [(), ("--force",)])
+def test_init_of_a_folder_names_a_file_in_it(in_a_folder: Path, more: tuple[str, ...]) -> None:
+    (in_a_folder / "lab").mkdir()
+    done = ai_how("init", "lab", *more)
+    assert isinstance(done.exception, SpecError)
+    assert done.exception.next_step == "ai-how init lab/ai-how.yaml"
+
+
 def test_init_overwrites_only_with_force() -> None:
     Path("ai-how.yaml").write_text("name: mine\n")
     done = ai_how("init")

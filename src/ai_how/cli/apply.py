@@ -45,6 +45,11 @@ def carry_out(
     with ActionProgress(quiet=quiet) as progress:
         provider.watch(progress.tell)
         events = EventLog(provider.folder.events)
+
+        def interrupted() -> None:
+            progress.stopping()
+            provider.interrupt()
+
         try:
             return apply_plan(
                 wanted,
@@ -52,7 +57,7 @@ def carry_out(
                 events=events,
                 report=progress,
                 parallel=provider.parallel,
-                interrupted=provider.interrupt,
+                interrupted=interrupted,
             )
         except KeyboardInterrupt:
             raise InterruptionError("interrupted", next_step=again) from None

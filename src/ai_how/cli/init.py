@@ -155,6 +155,8 @@ def _capacity() -> HostCapacity | None:
 def _write(file: Path, text: str, *, force: bool) -> None:
     from ai_how.apply.files import disk_full, write_atomic
 
+    if file.is_dir():
+        raise SpecError(f"{file} is a folder", next_step=f"ai-how init {shlex.quote(str(file / 'ai-how.yaml'))}")
     try:
         if force and file.exists():
             # the old file stays whole until the new one is

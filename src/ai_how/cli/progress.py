@@ -81,6 +81,16 @@ class ActionProgress:
             self._said_at[resource] = now
             click.echo(f"  ...     {resource}: {line}", err=True)
 
+    def stopping(self) -> None:
+        """Say that Ctrl-C was heard: what is under way is ended in order, which can take as long as it does."""
+        with self._guard:
+            if self._quiet:
+                return
+            if self._terminal:
+                self._clear()
+            doing = ", ".join(self._under_way) or "what was begun"
+            click.echo(f"  interrupted: nothing new is begun; ending {doing}", err=True)
+
     def _tick(self) -> None:
         while not self._ended.wait(0.2):
             with self._guard:
