@@ -48,13 +48,15 @@ def _status(provider: LocalProvider, name: str, info: ProcessInfo | None) -> Com
         pid=info.pid if info and running else None,
         uptime_s=time.time() - info.started_at if info and running else None,
         detail=detail,
-        remedy=_remedy(spec, condition, data=data),
+        remedy=_remedy(spec, condition, data=data, running=running),
     )
 
 
-def _remedy(spec: ProcessSpec, condition: Condition, *, data: Path) -> str:
+def _remedy(spec: ProcessSpec, condition: Condition, *, data: Path, running: bool) -> str:
     if condition is Condition.FAILING and spec.write_check and disk_problem(data):
-        return "free some space there: it takes writes again within a minute"
+        # one that could not even start is not tried again by itself
+        after = ": it takes writes again within a minute" if running else ", then: ai-how up"
+        return f"free some space there{after}"
     remedies = {
         Condition.STOPPED: "ai-how up",
         Condition.STARTING: "ai-how up waits for it",
