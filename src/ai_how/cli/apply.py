@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 def print_plan(made: Plan) -> None:
     """Print every action with its reason, and what else is to be said."""
+    from ai_how.host.checks.compare import plural
+
     for line in made.notes:
         note(f"note: {line}")
     if made.empty:
         click.echo(f"Site {made.site} is as its file says: nothing to do.")
         return
-    click.echo(f"Plan for site {made.site}: {len(made.actions)} action(s)\n")
+    click.echo(f"Plan for site {made.site}: {plural(len(made.actions), 'action')}\n")
     print_table(("VERB", "RESOURCE", "WHY"), [(a.verb, a.resource, a.reason) for a in made.actions])
     click.echo()
 

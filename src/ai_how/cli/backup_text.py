@@ -66,7 +66,10 @@ def list_or_error(store: BackupStore, name: str) -> Manifest | str:
 def held_text(manifest: Manifest) -> str:
     if manifest.database is None:
         return f"etcd alone, {human_bytes(manifest.size_bytes)}"
-    return f"{len(manifest.models)} models, {len(manifest.objects)} objects, {human_bytes(manifest.size_bytes)}"
+    from ai_how.host.checks.compare import plural
+
+    counts = f"{plural(len(manifest.models), 'model')}, {plural(len(manifest.objects), 'object')}"
+    return f"{counts}, {human_bytes(manifest.size_bytes)}"
 
 
 def print_survey(found: Survey, folder: Path, output: str) -> None:
