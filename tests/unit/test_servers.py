@@ -594,4 +594,8 @@ def test_servers_that_do_not_answer_end_up_before_anything_is_fetched(
     assert done.exception.brief in ("admin@w1 does not answer", "admin@w2 does not answer")
     assert "skipped kubernetes/cloud" in done.stderr
     assert not (tmp_path / "cache").exists()
-    assert sorted(path.name for path in (tmp_path / ".ai-how" / "lab").iterdir()) == ["events.jsonl", "lock"]
+    assert sorted(path.name for path in (tmp_path / ".ai-how" / "lab").iterdir()) == [
+        ".ai-how-site",
+        "events.jsonl",
+        "lock",
+    ]

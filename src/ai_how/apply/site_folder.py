@@ -80,7 +80,7 @@ def make_site_folder(folder: SiteFolder, site: str) -> None:
     """
     root, another = (
         folder.root,
-        "write another state_dir in the site file: a folder of its own, which need not be there",
+        "write another state_dir in the site file",
     )
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -96,7 +96,7 @@ def make_site_folder(folder: SiteFolder, site: str) -> None:
         raise SpecError(
             f"{root} is no folder of ai-how's, and is not empty",
             evidence=f"in it: {', '.join(held[:5])}{more}",
-            next_step=another,
+            next_step=f"{another}: a folder of its own, which need not be there",
         )
     if not folder.mark.exists():
         write_atomic(folder.mark, f"{site}\n")
