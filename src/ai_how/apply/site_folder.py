@@ -78,15 +78,10 @@ def make_site_folder(folder: SiteFolder, site: str) -> None:
     Raises:
         SpecError: there can be no such folder, or it holds something else.
     """
-    root, another = (
-        folder.root,
-        "write another state_dir in the site file",
-    )
+    root, another = folder.root, "write another state_dir in the site file"
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = (
-            [] if is_site_folder(folder) else sorted(path.name for path in root.iterdir() if path.name not in _NOBODYS)
-        )
+        held = [] if is_site_folder(folder) else sorted({path.name for path in root.iterdir()} - _NOBODYS)
     except OSError as error:
         raise SpecError(
             f"the state folder {root} cannot be made", evidence=error.strerror or str(error), next_step=another
