@@ -145,7 +145,7 @@ class Site(Section):
     pins: dict[ComponentName, str] = Field(default_factory=dict)
     """Versions that must hold instead of the set's, by component: `kubernetes: "1.34"`. Not for provider local."""
     state_dir: str | None = None
-    """Where data, logs and secrets lie; default .ai-how/<name> beside this file."""
+    """Where data, logs and secrets lie: a folder of its own; default .ai-how/<name> beside this file."""
     gateway: Gateway = Gateway()
     object_store: ObjectStore = ObjectStore()
     registry: Registry = Registry()
