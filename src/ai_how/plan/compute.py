@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
-from pathlib import PurePath
 from typing import Any
 
 from ai_how.plan.model import Action, Condition, Observed, Plan, Resource, Verb
@@ -99,7 +98,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) ->
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from _differences(before, after, f"{prefix}{key}.")
         elif (held := _settings_in(before)) is not None and (wanted := _settings_in(after)) is not None:
-            yield from _differences(held, wanted, f"{PurePath(key).name}: ")
+            yield from _differences(held, wanted, f"{key.rpartition("/")[2]}: ")
         else:
             yield f"{prefix}{key}: {_brief(before)} -> {_brief(after)}"
 
