@@ -98,7 +98,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) ->
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from _differences(before, after, f"{prefix}{key}.")
         elif (held := _settings_in(before)) is not None and (wanted := _settings_in(after)) is not None:
-            yield from _differences(held, wanted, f"{key.rpartition("/")[2]}: ")
+            yield from _differences(held, wanted, key.rpartition("/")[2] + ": ")
         else:
             yield f"{prefix}{key}: {_brief(before)} -> {_brief(after)}"
 
