@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ai_how.apply.files import read_json, write_atomic
 from ai_how.errors import SpecError
@@ -101,8 +102,14 @@ def is_site_folder(folder: SiteFolder) -> bool:
     """Whether ai-how made the folder: its mark says so, its place, or the state of a site in it."""
     if folder.mark.exists() or (folder.root.parent.name == _OURS and folder.root.is_dir()):
         return True
-    state = read_json(folder.state)
-    return isinstance(state, dict) and {"site", "version"} <= set(state)
+    return read_state(folder) is not None
+
+
+def read_state(folder: SiteFolder) -> dict[str, Any] | None:
+    """The state file's content; None where there is none, or it is damaged: no version, no site."""
+    data = read_json(folder.state)
+    whole = isinstance(data, dict) and isinstance(data.get("version"), int) and isinstance(data.get("site"), str)
+    return data if whole else None
 
 
 def remove_folder(folder: SiteFolder, *more: Path) -> list[str]:

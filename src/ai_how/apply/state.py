@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ai_how.apply.files import read_json, write_atomic, write_json
-from ai_how.apply.site_folder import SiteFolder
+from ai_how.apply.files import write_atomic, write_json
+from ai_how.apply.site_folder import SiteFolder, read_state
 from ai_how.errors import ConflictError
 
 VERSION = 1
@@ -33,7 +33,7 @@ class State:
         Raises:
             ConflictError: the folder belongs to another site, or to a newer version of ai-how.
         """
-        data = self._read()
+        data = read_state(self._folder)
         if data is None:
             return {}
         if data["version"] != VERSION:
@@ -51,12 +51,6 @@ class State:
         found = data.get("resources", {})
         return found if isinstance(found, dict) else {}
 
-    def _read(self) -> dict[str, Any] | None:
-        """The file's content; None where there is none, or it is damaged: no version, no site."""
-        data = read_json(self._folder.state)
-        whole = isinstance(data, dict) and isinstance(data.get("version"), int) and isinstance(data.get("site"), str)
-        return data if whole else None
-
     def record(self, name: str, settings: Mapping[str, Any] | None) -> None:
         """Remember a resource, or forget it where settings are None."""
         with self._guard:
@@ -66,7 +60,7 @@ class State:
             else:
                 resources[name] = dict(settings)
             self._folder.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if self.exists() and self._read() is None:
+            if self.exists() and read_state(self._folder) is None:
                 self._folder.state.replace(self._folder.damaged_state)
             write_json(self._folder.state, {"version": VERSION, "site": self._site, "resources": resources})
             ignore = self._folder.root / ".gitignore"
