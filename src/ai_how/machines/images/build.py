@@ -149,7 +149,7 @@ def _boot_code(folder: Path, raw: Path, root_uuid: str) -> None:
     esp = folder / "EFI" / "BOOT"
     esp.mkdir(parents=True)
     for target, out, extra in (
-        ("i386-pc", folder / "core.img", ("biosdisk",)),
+        ("i386-pc", folder / "core.img", ("biosdisk", "linux16")),
         ("x86_64-efi", esp / "BOOTX64.EFI", ("efi_gop",)),
     ):
         step(["grub-mkimage", "-O", target, "-o", out, "-c", start, "-p", "/boot/grub", *_GRUB_MODULES, *extra])

@@ -107,23 +107,41 @@ quick_generators="debug gpt-auto hibernate-resume rc-local run ssh system-update
 generators=/etc/systemd/system-generators
 trigger=/etc/systemd/system/systemd-udev-trigger.service.d/quick-boot.conf
 modules=/etc/modprobe.d/quick-boot.conf
+grow=/etc/systemd/system/grow-root.service
 if [ "${QUICK_BOOT:-no}" = yes ]; then
     mask $quick_units
     mkdir -p $generators "${trigger%/*}"
     for name in $quick_generators; do
         ln -sfn /dev/null "$generators/systemd-$name-generator"
     done
-    # not every device that the kernel has is looked at, a hundred terminals among them: disks, networks, the agent's
-    # channel, the power button, the serial line, and what leads to them
+    # not every device that the kernel has is looked at, a hundred terminals and what ACPI names among them: disks,
+    # networks, the agent's channel, the power button, the serial line, and what leads to them
     cat >$trigger <<'X'
 [Service]
 ExecStart=
 ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net \
     --subsystem-match=pci --subsystem-match=virtio --subsystem-match=virtio-ports --subsystem-match=scsi \
-    --subsystem-match=acpi --subsystem-match=input
+    --subsystem-match=input
+ExecStart=-modprobe button
 ExecStart=-udevadm trigger --action=add /sys/class/tty/ttyS0
 X
     printf 'blacklist %s\n' kvm_amd kvm_intel sg serio_raw vsock_loopback >$modules
+    # cloud-init's growpart asks many programs before it does what these two do; the file system is still grown by it
+    sed -i 's/ growpart,//' /etc/cloud/cloud.cfg.d/90-ai-how.cfg
+    cat >$grow <<'X'
+[Unit]
+Description=Grow the root partition to the end of its disk
+DefaultDependencies=no
+After=systemd-remount-fs.service
+Before=cloud-init-network.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo ", +" | sfdisk --quiet --no-reread --no-tell-kernel -N 3 /dev/vda'
+ExecStart=partx --update --nr 3 /dev/vda
+[Install]
+WantedBy=sysinit.target
+X
+    systemctl enable "${grow##*/}" >/dev/null 2>&1
 else
     # where this runs in a machine of the quick kind
     for unit in $quick_units; do
@@ -132,9 +150,10 @@ else
     for name in $quick_generators; do
         rm -f "$generators/systemd-$name-generator"
     done
-    rm -f $trigger $modules
+    [ ! -f $grow ] || systemctl disable "${grow##*/}" >/dev/null 2>&1
+    rm -f $trigger $modules $grow
     # the options of its kernel are the last ones of its line
-    [ ! -f /boot/grub/grub.cfg ] || sed -i 's|^\(  linux /vmlinuz .*\) cryptomgr.notests .*|\1|' /boot/grub/grub.cfg
+    [ ! -f /boot/grub/grub.cfg ] || sed -i 's|^\( *linux[0-9]* /vmlinuz .*\) cryptomgr.notests .*|\1|' /boot/grub/grub.cfg
 fi
 
 if [ "${NVIDIA_DRIVER:-no}" = yes ]; then
