@@ -276,20 +276,51 @@ def test_a_clock_that_the_agent_does_not_set_is_set_over_ssh(
     host = make()
     host.domain(HAND).create()
     said("vm", "snapshot", HAND, "--name", "one")
-    asked: list[list[str]] = []
+    asked: list[str] = []
     now = iter(range(10_000))
 
-    def run(_target: object, words: list[str], **_options: object) -> Completed:
-        asked.append(words)
+    def run(_target: object, words: list[str], *, send: Callable[[], str], timeout_s: float) -> Completed:
+        asked.append(send())
         code = codes[len(asked) - 1]
         return Completed(argv=tuple(words), returncode=code, stdout="", stderr=f"said {code}")
 
     monkeypatch.setattr(clock, "_by_agent", lambda _machine: False)
-    monkeypatch.setattr(clock, "run_remote", run)
+    monkeypatch.setattr(clock, "run_remote_once_ready", run)
     monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: next(now) * 10, time=lambda: 0, sleep=id))
     assert told in said("vm", "rollback", HAND, "--yes")
-    assert asked[0] == ["sudo", "-n", "date", "-u", "-s", "@0"]
+    assert asked[0] == "0.000"
     assert len(asked) < 40
+
+
+@pytest.mark.parametrize(("delays_s", "settings"), [([0.1], 1), ([4.0, 0.2, 0.2], 3), ([1.0, 1.0], 2)])
+def test_a_clock_that_was_set_late_is_set_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch, delays_s: list[float], settings: int
+) -> None:
+    host = make()
+    host.domain(HAND).create()
+    said("vm", "snapshot", HAND, "--name", "one")
+    now_s, ahead_s, left = [1000.0], [0.0], [*delays_s]
+
+    class Agent:
+        """Sets what it was told some time after it was asked, and answers what time it is a moment later."""
+
+        def agentSetResponseTimeout(self, *_words: int) -> None:  # noqa: N802
+            pass
+
+        def setTime(self, told: dict[str, int], _flags: int) -> None:  # noqa: N802
+            now_s[0] += left.pop(0)
+            ahead_s[0] = told["seconds"] + told["nseconds"] / 1e9 - now_s[0]
+
+        def getTime(self, _flags: int) -> dict[str, int]:  # noqa: N802
+            now_s[0] += 0.3
+            seconds, fraction = divmod(now_s[0] + ahead_s[0], 1)
+            return {"seconds": int(seconds), "nseconds": int(fraction * 1e9)}
+
+    monkeypatch.setattr(clock, "optional", lambda *_words: Agent())
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: 0.0, time=lambda: now_s[0], sleep=id))
+    assert "and its clock is set" in said("vm", "rollback", HAND, "--yes")
+    assert len(delays_s) - len(left) == settings
+    assert abs(ahead_s[0]) < 0.5
 
 
 def test_a_uefi_machine_is_kept_only_while_it_is_off(make: Make) -> None:

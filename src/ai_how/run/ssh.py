@@ -6,7 +6,9 @@ Says what kind of failure it was by OpenSSH's own words; what to do about it is 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -130,6 +132,38 @@ def run_remote(
     """
     argv = [*target.argv(connect_timeout_s=connect_timeout_s), "--", shlex.join(words)]
     return run(argv, timeout_s=timeout_s, check=check, stdin=stdin, input_file=input_file, output_file=output_file)
+
+
+def run_remote_once_ready(
+    target: SshTarget, words: Sequence[str], *, send: Callable[[], str], timeout_s: float
+) -> Completed:
+    """Run a command that writes a line and then reads one: ``send`` is asked for it when the first one has come.
+
+    For what must not be as old as the way there is long: it takes seconds to be let into a busy machine.
+
+    Raises:
+        TryAgainError: it had not ended after that time.
+    """
+    argv = [*target.argv(), "--", shlex.join(words)]
+    late = threading.Event()
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+
+        def give_up() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(timeout_s, give_up)
+        timer.start()
+        try:
+            is_ready = process.stdout is not None and process.stdout.readline() != ""
+            said, errors = process.communicate(f"{send()}\n" if is_ready else None)
+        finally:
+            timer.cancel()
+    if late.is_set():
+        raise TryAgainError(f"{words[0]} on {target.host} had not ended after {timeout_s:g} s", evidence=errors.strip())
+    return Completed(argv=tuple(argv), returncode=process.returncode, stdout=said, stderr=errors)
 
 
 def run_on_host(host: str, command: str, *, timeout_s: float = 60, needs: str = "true") -> Completed:
