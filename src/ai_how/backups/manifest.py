@@ -177,6 +177,8 @@ def parse_manifest(text: bytes | str, *, where: str) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _damaged(where, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except json.JSONDecodeError as error:
+        raise _damaged(where, f"it is no JSON: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(where, f"{type(error).__name__}: {error}") from error
 

@@ -224,7 +224,11 @@ def _known(name: str, keys: Mapping[str, str]) -> None:
         NotFoundError: there is no such key.
     """
     if name not in keys:
-        raise NotFoundError(f"there is no key called {name!r}", evidence=f"there are: {', '.join(sorted(keys))}")
+        raise NotFoundError(
+            f"there is no key called {name!r}",
+            evidence=f"there are: {', '.join(sorted(keys))}",
+            next_step="ai-how key list",
+        )
 
 
 def _keys(site_path: Path | None) -> tuple[Mapping[str, str], str]:
