@@ -46,7 +46,8 @@ class KServe:
 
     ``ends`` says by model version what becomes of pods, ``options`` how their engines behave; ``quota`` is why no new
     pod may be made, and ``asleep`` keeps KServe's controller still. ``logs_of`` takes logs by namespace and pod, where
-    the API server can show any. ``ports`` and ``in_flight`` are by pod. ``idle`` are Deployments that nobody asks.
+    the API server can show any. ``has_controller``: KServe's own controller runs beside this. ``ports`` and
+    ``in_flight`` are by pod. ``idle`` are Deployments that nobody asks.
     """
 
     client: Client
@@ -55,6 +56,7 @@ class KServe:
     options: dict[int, list[str]] = field(default_factory=dict)
     quota: str = ""
     asleep: bool = False
+    has_controller: bool = False
     ports: dict[str, int] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)
     logs_of: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -86,7 +88,9 @@ class KServe:
 
     def round(self) -> None:
         """What every controller does once."""
-        if not self.asleep:
+        if self.has_controller:
+            self._collect()
+        elif not self.asleep:
             for service in self.listed(*SERVICE):
                 self._reconcile(service)
         for scaled in self.listed(*SCALED):
@@ -163,6 +167,17 @@ class KServe:
             "metadata": {"labels": labels, "annotations": own.get("annotations", {})},
             "spec": {"containers": [container]},
         }
+
+    # the garbage collector
+
+    def _collect(self) -> None:
+        """What belongs to an InferenceService that is gone goes, too."""
+        services = {one["metadata"]["uid"] for one in self.listed(*SERVICE)}
+        for kind in (DEPLOYMENT, ("v1", "Service")):
+            for thing in self.listed(*kind):
+                owners = {owner["uid"] for owner in thing["metadata"].get("ownerReferences") or []}
+                if owners and not owners & services:
+                    self._delete(*kind, thing["metadata"]["name"])
 
     # KEDA
 

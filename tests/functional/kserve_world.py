@@ -94,8 +94,13 @@ def real_cluster(folder: Path) -> Iterator[Endpoint]:
 
 
 @contextmanager
-def cluster_endpoints(folder: Path, *, shared: Endpoint | None = None, bad_version: int = 0) -> Iterator[OnCluster]:
-    """Everything running; engines of ``bad_version`` crash. From a ``shared`` API server what was made goes again."""
+def cluster_endpoints(
+    folder: Path, *, shared: Endpoint | None = None, bad_version: int = 0, has_controller: bool = False
+) -> Iterator[OnCluster]:
+    """Everything running; engines of ``bad_version`` crash. From a ``shared`` API server what was made goes again.
+
+    ``has_controller``: KServe's own controller runs there.
+    """
     with contextlib.ExitStack() as stack:
         server: StandIn | None = None
         if shared is None:
@@ -110,6 +115,7 @@ def cluster_endpoints(folder: Path, *, shared: Endpoint | None = None, bad_versi
             folder=folder / "engines",
             ends={bad_version: "crash"},
             logs_of=server.logs if server else {},
+            has_controller=has_controller,
         )
         stack.enter_context(kserve.running())
         gateway = stack.enter_context(cluster_gateway(kserve))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,10 +60,10 @@ def real_api_server(folder: Path) -> Iterator[Endpoint]:
         end(started)
 
 
-def start(words: list[object], log: Path) -> subprocess.Popen[bytes]:
-    """A program whose words go to ``log``."""
+def start(words: Sequence[object], log: Path, *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """A program whose words go to ``log``; ``env`` is its whole environment, where it is not this one's."""
     with log.open("wb") as file:
-        return subprocess.Popen([str(word) for word in words], stdout=file, stderr=file)
+        return subprocess.Popen([str(word) for word in words], stdout=file, stderr=file, env=env)
 
 
 def end(started: list[subprocess.Popen[bytes]]) -> None:

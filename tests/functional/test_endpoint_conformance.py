@@ -1,8 +1,9 @@
 """What holds of endpoints whoever serves them: one suite, on the embedded gateway and on KServe's objects in a cluster.
 
 The gateway is a real process. KServe's side is an API server (the stand-in, and a real one where ``KUBEBUILDER_ASSETS``
-names its programs) with stand-ins for the controllers. The engines behind both are real processes; each answers with as
-many tokens as its model's version says, so that an answer tells who gave it.
+names its programs) with stand-ins for the controllers, and with KServe's own where that is, too (``real_kserve``). The
+engines behind both are real processes; each answers with as many tokens as its model's version says, so that an answer
+tells who gave it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ai_how.models.types import SecretText
 from .api_endpoint import Endpoint
 from .gateway import ADMIN_KEY, KEY, GatewayUnderTest
 from .kserve_world import cluster_endpoints, real_cluster
+from .real_kserve import real_kserve
 from .site import eventually
 
 BAD_VERSION = 9
@@ -75,7 +77,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         yield endpoint
 
 
-@pytest.fixture(params=["embedded", "kserve", "kserve-real-api"])
+@pytest.fixture(scope="module")
+def with_kserve(shared: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with real_kserve(shared, tmp_path_factory.mktemp("kserve")):
+        yield shared
+
+
+@pytest.fixture(params=["embedded", "kserve", "kserve-real-api", "kserve-real-controller"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with contextlib.ExitStack() as stack:
         if request.param == "embedded":
@@ -90,8 +98,15 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
             gateway.start()
             yield Embedded(gateway)
         else:
-            real = request.getfixturevalue("shared") if request.param == "kserve-real-api" else None
-            yield stack.enter_context(cluster_endpoints(tmp_path, shared=real, bad_version=BAD_VERSION))
+            server = {"kserve-real-api": "shared", "kserve-real-controller": "with_kserve"}.get(request.param)
+            yield stack.enter_context(
+                cluster_endpoints(
+                    tmp_path,
+                    shared=request.getfixturevalue(server) if server else None,
+                    bad_version=BAD_VERSION,
+                    has_controller=server == "with_kserve",
+                )
+            )
 
 
 def spec(version: int = 1, *, name: str = "chat", replicas: tuple[int, int] = (1, 1)) -> EndpointSpec:

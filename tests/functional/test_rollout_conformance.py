@@ -12,9 +12,9 @@ from ai_how.endpoints.rollout.journal import Journal, RollingEndpoints, history
 from ai_how.errors import ConflictError, NotFoundError, ProviderError
 
 from .site import eventually
-from .test_endpoint_conformance import BAD_VERSION, World, shared, spec, world
+from .test_endpoint_conformance import BAD_VERSION, World, shared, spec, with_kserve, world
 
-__all__ = ["shared", "world"]
+__all__ = ["shared", "with_kserve", "world"]
 START_S = 120
 
 
