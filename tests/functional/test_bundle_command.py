@@ -98,6 +98,12 @@ def test_a_dry_run_writes_nothing_and_says_sizes(wanted: list[Wanted], far: Far)
     assert not Path("b").exists()
 
 
+def test_a_site_file_that_was_not_named_does_not_count_and_that_is_said(wanted: list[Wanted], far: Far) -> None:
+    Path("ai-how.yaml").write_text("name: rack\n")
+    assert "--site ai-how.yaml makes the bundle for it" in run("create", "b", "--dry-run").stderr
+    assert "--site" not in run("create", "b", "--dry-run", "--release", "current").stderr
+
+
 def test_a_dry_run_says_why_an_image_is_not_found(wanted: list[Wanted], far: Far) -> None:
     wanted.append(Image(reference=f"{far.host}/none:1"))
     assert "has no image" in run("create", "b", "--dry-run").stderr

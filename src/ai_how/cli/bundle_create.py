@@ -110,6 +110,7 @@ def _needs(asked: Asked, *, whole: bool) -> tuple[Needs, Purpose]:
     from ai_how.bundles.wanted import parse_platform
     from ai_how.bundles.wheels import running_python
     from ai_how.releases.sets import DEFAULT_SET
+    from ai_how.site.load import SITE_FILE
 
     parse_platform(asked.platform)
     pythons = asked.pythons or (running_python(),)
@@ -118,6 +119,8 @@ def _needs(asked: Asked, *, whole: bool) -> tuple[Needs, Purpose]:
         _check_release(asked.release, found[0], asked.site_path)
     release, versions, clusters, more = found
     site_folder = asked.site_path.parent if asked.site_path else None
+    if asked.site_path is None and asked.release is None and Path(SITE_FILE).is_file():
+        note(f"  {SITE_FILE} of this folder does not count: --site {SITE_FILE} makes the bundle for it")
     note(f"  asking Kubespray {versions['kubespray']} what it downloads")
     needs = kubernetes_needs(
         clusters, versions, platform=asked.platform, pythons=pythons, site_folder=site_folder, more=more
