@@ -185,6 +185,14 @@ def test_a_lost_state_file_is_made_again(site: SiteUnderTest) -> None:
     assert set(before) == set(after)
 
 
+def test_a_damaged_state_file_is_told_and_counts_as_lost(site: SiteUnderTest) -> None:
+    (site.root / "state.json").write_text("{")
+    assert "state.json is damaged and counts as lost" in site.run("status").stderr
+    site.run("up", "--yes")
+    assert "damaged" not in site.run("plan").stderr
+    assert (site.root / "state.json.damaged").read_text() == "{"
+
+
 def test_a_lost_conf_folder_is_made_again(site: SiteUnderTest) -> None:
     before = site.components()
     (site.root / "state.json").unlink()

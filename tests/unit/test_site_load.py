@@ -113,6 +113,11 @@ def test_every_example_loads() -> None:
             "2:25: serving.idle_after_s: .inf is not allowed; write a number above 0 and up to 31536000 (seconds)",
         ),
         ("name: [a]\n", "1:7: name: is a list; write " + FORMS[r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$"]),
+        (
+            'name: a\nstate_dir: "a\\0b"\n',
+            "2:12: state_dir: holds a NUL, which no file, name or program takes; write it without",
+        ),
+        ('name: a\nstate_dir: ""\n', "2:12: state_dir: '' is not allowed; write a path"),
         ("name: !!binary aGk=\n", "1:7: name: has the tag !!binary; write the value without a tag"),
         # several keys together
         (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ai_how.apply.provider import ComponentStatus
 from ai_how.cli.open_site import open_serving
-from ai_how.endpoints.types import EndpointStatus
+from ai_how.endpoints.types import EndpointState, EndpointStatus
 from ai_how.errors import AiHowError, NotFoundError
 from ai_how.plan.model import Condition
 
@@ -27,6 +27,12 @@ def endpoint_rows(endpoints: Sequence[EndpointStatus]) -> list[tuple[str, str, s
             )
         )
     return rows
+
+
+def in_error(endpoints: Iterable[EndpointStatus]) -> dict[str, str]:
+    """The endpoints that do not work, each with the first line of why."""
+    broken = [one for one in endpoints if one.state is EndpointState.ERROR]
+    return {one.spec.name: one.message.partition("\n")[0] or "does not answer" for one in broken}
 
 
 def _beside(adapters: int) -> str:

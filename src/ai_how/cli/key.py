@@ -12,7 +12,7 @@ import click
 from ai_how.cli.confirm import confirm
 from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import note, print_json, print_table
-from ai_how.errors import ConflictError, NotFoundError, SpecError
+from ai_how.errors import ConflictError, NotFoundError, SpecError, clipped
 
 if TYPE_CHECKING:
     from ai_how.kubernetes.with_kubernetes import WithKubernetes
@@ -47,12 +47,14 @@ def create(name: str, site_path: Path | None) -> None:
     from ai_how.local.site_access import open_gateway
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name):
-        raise SpecError(f"{name!r} is no name for a key", next_step="use letters, digits, dots, dashes, @")
+        raise SpecError(
+            f"{clipped(name, 40)!r} is no name for a key", next_step="use letters, digits, dots, dashes, @: 64 at most"
+        )
     _refuse_on_cluster(site_path)
     access = open_gateway(site_path)
     keys = _read(access.api_keys_file)
     if name in keys:
-        raise ConflictError(f"there is a key called {name}", next_step=f"ai-how key revoke {name}; or use another name")
+        raise ConflictError(f"there is a key called {name}", next_step=f"ai-how key renew {name}; or use another name")
     keys[name] = new_api_key()
     write_json(access.api_keys_file, keys)
     click.echo(keys[name])

@@ -142,7 +142,7 @@ def status(site_path: Path | None, output: str) -> None:
     Example:
       ai-how status -o json
     """
-    from ai_how.cli.endpoint_table import endpoint_rows, endpoints_if_up
+    from ai_how.cli.endpoint_table import endpoint_rows, endpoints_if_up, in_error
     from ai_how.cli.not_up import failures_as_json, failures_of, print_not_up
     from ai_how.cli.unreachable import print_unreachable, unasked, unreachable_as_json, unreachable_hosts
     from ai_how.plan.model import Condition
@@ -152,7 +152,8 @@ def status(site_path: Path | None, output: str) -> None:
     components = unasked(provider) if unreachable else provider.components()
     endpoints = endpoints_if_up(site_path, components)
     failures = [] if components else failures_of(provider)
-    healthy = bool(components) and all(c.condition is Condition.HEALTHY for c in components)
+    broken = in_error(endpoints or ())
+    healthy = bool(components) and all(c.condition is Condition.HEALTHY for c in components) and not broken
     if output == "json":
         document = {"site": provider.site.name, "healthy": healthy, "components": components}
         document = {**document, "endpoints": endpoints or [], **unreachable_as_json(unreachable)}
@@ -171,6 +172,8 @@ def status(site_path: Path | None, output: str) -> None:
         if endpoints:
             click.echo()
             print_table(("ENDPOINT", "STATE", "REPLICAS", "MODEL"), endpoint_rows(endpoints))
+        for name, reason in broken.items():
+            click.echo(f"\n{name}: {reason}\nNext: {for_this_site(f'ai-how deploy status {name}')}")
     sys.exit(0 if healthy else 1)
 
 

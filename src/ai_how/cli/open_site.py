@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ai_how.cli.output import note
 from ai_how.endpoints.types import KSERVE
 from ai_how.errors import SpecError
 
@@ -28,10 +29,15 @@ def open_site(site_path: Path | None, *, cluster: str | None = None) -> Provider
     Raises:
         SpecError: the site can only be planned. Nothing has been done then.
     """
+    from ai_how.apply.site_folder import SiteFolder, read_state, site_root
     from ai_how.site.load import find_site, load_site
 
     path = site_path or find_site(Path.cwd())
-    return provider_of(load_site(path), path, cluster=cluster)
+    site = load_site(path)
+    folder = SiteFolder(root=site_root(site, path))
+    if folder.state.exists() and read_state(folder) is None:
+        note(f"note: {folder.state} is damaged and counts as lost; what is there stays, up finds it again")
+    return provider_of(site, path, cluster=cluster)
 
 
 def open_machines(site_path: Path | None) -> LibvirtProvider:

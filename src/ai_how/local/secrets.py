@@ -181,5 +181,5 @@ def _unreadable(path: Path, why: str) -> ProviderError:
     return ProviderError(
         f"the site's secrets cannot be read: {path.name}",
         evidence=f"{path}: {why}",
-        next_step="ai-how up makes new ones in its place",
+        next_step="ai-how up makes new ones in its place, which end clients' keys; a backup has the old ones",
     )

@@ -144,7 +144,7 @@ class Site(Section):
     """Release set of the clusters' software: a name of `ai-how versions`. Not for provider local."""
     pins: dict[ComponentName, str] = Field(default_factory=dict)
     """Versions that must hold instead of the set's, by component: `kubernetes: "1.34"`. Not for provider local."""
-    state_dir: str | None = None
+    state_dir: Annotated[str, Field(pattern=r"^.+$")] | None = None
     """Where data, logs and secrets lie: a folder of its own; default .ai-how/<name> beside this file."""
     gateway: Gateway = Gateway()
     object_store: ObjectStore = ObjectStore()

@@ -27,6 +27,7 @@ FORMS = {
     r"^(qemu|test)(\+(unix|ssh|libssh2?|tls|tcp))?://[A-Za-z0-9._~@:%\[\]/?=&,+-]*$": (
         "libvirt's address of a host, such as qemu:///system or qemu+ssh://admin@server/system"
     ),
+    r"^.+$": "a path",
     r"^https://\S+$": "an address that begins with https://",
     r"^[^@\s]+@[^@\s]+$": "an e-mail address",
     r"^postgresql://[^\s:@/]+@[^\s:@/]+(:[0-9]+)?/[^\s/?]+$": "postgresql://user@host:port/name",

@@ -258,6 +258,10 @@ class _Walk:
                 return self.constructor.construct_object(node)
             except (ValueError, KeyError, IndexError):
                 return str(node.value)
+        if "\0" in str(node.value):
+            self._refuse(node, at, "holds a NUL, which no file, name or program takes", "write it without")
+            self.document.unread.add(at)
+            return None
         return _characters(str(node.value))
 
     def _refuse(self, node: Node, at: Key, problem: str, remedy: str) -> None:
