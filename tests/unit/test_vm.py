@@ -259,6 +259,12 @@ def test_a_name_is_the_time_where_none_is_given(make: Make, monkeypatch: pytest.
     assert "snapshot 20260131-174500 is taken" in said("vm", "snapshot", HAND)
 
 
+def with_snapshot(make: Make) -> None:
+    """A running machine, kept once."""
+    make().domain(HAND).create()
+    said("vm", "snapshot", HAND, "--name", "one")
+
+
 @pytest.mark.parametrize(
     ("codes", "told"),
     [
@@ -273,14 +279,12 @@ def test_a_name_is_the_time_where_none_is_given(make: Make, monkeypatch: pytest.
 def test_a_clock_that_the_agent_does_not_set_is_set_over_ssh(
     make: Make, monkeypatch: pytest.MonkeyPatch, codes: list[int], told: str
 ) -> None:
-    host = make()
-    host.domain(HAND).create()
-    said("vm", "snapshot", HAND, "--name", "one")
-    asked: list[str] = []
+    with_snapshot(make)
+    asked: list[tuple[list[str], str]] = []
     now = iter(range(10_000))
 
     def run(_target: object, words: list[str], *, send: Callable[[], str], timeout_s: float) -> Completed:
-        asked.append(send())
+        asked.append(([*words], send()))
         code = codes[len(asked) - 1]
         return Completed(argv=tuple(words), returncode=code, stdout="", stderr=f"said {code}")
 
@@ -288,7 +292,7 @@ def test_a_clock_that_the_agent_does_not_set_is_set_over_ssh(
     monkeypatch.setattr(clock, "run_remote_once_ready", run)
     monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: next(now) * 10, time=lambda: 0, sleep=id))
     assert told in said("vm", "rollback", HAND, "--yes")
-    assert asked[0] == "0.000"
+    assert asked[0] == (["sudo", "-n", "sh", "-c", 'echo ready; read -r now && date -u -s "@$now"'], "0.000")
     assert len(asked) < 40
 
 
@@ -296,9 +300,7 @@ def test_a_clock_that_the_agent_does_not_set_is_set_over_ssh(
 def test_a_clock_that_was_set_late_is_set_again(
     make: Make, monkeypatch: pytest.MonkeyPatch, delays_s: list[float], settings: int
 ) -> None:
-    host = make()
-    host.domain(HAND).create()
-    said("vm", "snapshot", HAND, "--name", "one")
+    with_snapshot(make)
     now_s, ahead_s, left = [1000.0], [0.0], [*delays_s]
 
     class Agent:
