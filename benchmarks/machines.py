@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +118,8 @@ def theirs(
         PEERS[peer](site, wish)
         if in_turn:
             wait(site, wish, deadline)
-    with ThreadPoolExecutor(max_workers=len(wishes)) as pool:
-        list(pool.map(lambda wish: wait(site, wish, deadline), wishes))
+    for wish in wishes:
+        wait(site, wish, deadline)
     took = clock.read()
     connect = open_connection(host.uri)
     for wish in wishes:

@@ -243,7 +243,7 @@ def cluster(endpoint: Endpoint, tmp_path: Path) -> Iterator[Cluster]:
     site, mistakes = check_site_text(HEAD + VARIANTS["document"], Path("ai-how.yaml"))
     assert site is not None, mistakes
     machines = ClusterMachines(cluster="cloud", nodes=(), there=frozenset())
-    stack = RunningStack(site=site, setting=setting(), machines=machines, api=client, cache_dir=tmp_path)
+    stack = RunningStack(site=site, setting=setting(), machines=machines, api=client, folder=SiteFolder(root=tmp_path))
     store = BackupStore(tmp_path / "backups")
     store.begin()
     made = Cluster(client, stack, store)

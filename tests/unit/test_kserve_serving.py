@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ai_how.apply.site_folder import SiteFolder
 from ai_how.endpoints.types import Autoscaling, Hardware
 from ai_how.errors import SpecError
 from ai_how.kserve import serving
@@ -37,7 +38,9 @@ def cluster(*pods: dict[str, Any], site_text: str = "") -> ClusterServing:
     site, mistakes = check_site_text(f"name: lab\nprovider: libvirt\n{site_text}", Path("ai-how.yaml"))
     assert site is not None, mistakes
     setting = setting_of(site, "cloud", load_set("current").versions)
-    stack = SimpleNamespace(site=site, cluster="cloud", setting=setting, api=Api(list(pods)), cache_dir=Path("cache"))
+    stack = SimpleNamespace(
+        site=site, cluster="cloud", setting=setting, api=Api(list(pods)), folder=SiteFolder(root=Path("lab"))
+    )
     return ClusterServing(stack, ExitStack())  # type: ignore[arg-type]
 
 

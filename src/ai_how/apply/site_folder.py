@@ -61,6 +61,11 @@ class SiteFolder:
         return self.root / "cache"
 
     @property
+    def reports(self) -> Path:
+        """Results that were measured: of endpoints, and of roll-outs."""
+        return self.root / "reports"
+
+    @property
     def kubernetes(self) -> Path:
         """Where Kubernetes is set up from: a folder for each cluster."""
         return self.root / "kubernetes"

@@ -13,8 +13,9 @@ from ai_how.bench.statistics import Interval, Summary, rate_interval, summarize
 from ai_how.bench.workload import Workload
 from ai_how.errors import SpecError
 
-FORMAT = "ai-how/bench/v2"
-_READABLE = ("ai-how/bench/v1", FORMAT)
+_KIND = "ai-how/bench/"
+FORMAT = f"{_KIND}v2"
+_READABLE = (f"{_KIND}v1", FORMAT)
 """Version 1 knew no intervals: a result of it is read with those left out."""
 
 Outcome = Literal["pass", "fail", "unclear", "not measured"]
@@ -163,12 +164,8 @@ def from_json(text: str) -> Result:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise _no_result(f"it is not JSON: {error}") from error
-    said = data.get("format") if isinstance(data, dict) else None
-    if not isinstance(said, str) or not said.startswith("ai-how/bench/"):
+    said = format_of(text)
+    if not said.startswith(_KIND):
         raise _no_result(f'there is no "format": "{FORMAT}" in it')
     if said not in _READABLE:
         raise SpecError(
@@ -182,6 +179,26 @@ def from_json(text: str) -> Result:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _no_result(f"{where}: {first['msg']}") from error
+
+
+def is_other_report(text: str) -> bool:
+    """Whether it is a report of ai-how that is none of a benchmark: of a roll-out."""
+    said = format_of(text)
+    return said.startswith("ai-how/") and not said.startswith(_KIND)
+
+
+def format_of(text: str) -> str:
+    """What a report says that it is; empty where it does not.
+
+    Raises:
+        SpecError: it is not JSON.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise _no_result(f"it is not JSON: {error}") from error
+    said = data.get("format") if isinstance(data, dict) else None
+    return said if isinstance(said, str) else ""
 
 
 def _no_result(evidence: str) -> SpecError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ai_how.cli.bench_cluster import cluster
+from ai_how.cli.bench_kept import complete_kept, list_kept, load_result
 from ai_how.cli.interrupt import stop_on_signals
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import Number, output_option, site_option
@@ -30,11 +31,13 @@ def bench() -> None:
     \b
     Example:
       ai-how bench run my-model --html report.html
+      ai-how bench list
       ai-how bench compare before.json after.json
     """
 
 
 bench.add_command(cluster)
+bench.add_command(list_kept)
 
 
 @bench.command()
@@ -105,38 +108,42 @@ def run(
 
 
 @bench.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("result", required=False, shell_complete=complete_kept)
 @click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the page here.")
+@site_option
 @output_option
-def show(file: Path, html_file: Path | None, output: str) -> None:
-    """Print a kept result again.
+def show(result: str | None, html_file: Path | None, site_path: Path | None, output: str) -> None:
+    """Print a kept RESULT again: a file, or a name of `bench list`; the newest by default.
 
     \b
     Example:
-      ai-how bench show .ai-how/demo/reports/my-model-20260101-120000.json
+      ai-how bench show
+      ai-how bench show my-model-20260101-120000 --html report.html
     """
     from ai_how.apply.files import write_atomic
     from ai_how.bench.report_html import render_html
     from ai_how.bench.report_text import render_text
     from ai_how.bench.result import to_json
 
-    result = _load(file)
+    found = load_result(result, site_path)
     if html_file:
-        write_atomic(html_file, render_html(result), mode=0o644)
+        write_atomic(html_file, render_html(found), mode=0o644)
     if output == "json":
-        print_json(to_json(result))
+        print_json(to_json(found))
     else:
-        click.echo(render_text(result))
+        click.echo(render_text(found))
 
 
 @bench.command()
-@click.argument("before", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.argument("after", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("before", shell_complete=complete_kept)
+@click.argument("after", shell_complete=complete_kept)
+@site_option
 @output_option
-def compare(before: Path, after: Path, output: str) -> None:
+def compare(before: str, after: str, site_path: Path | None, output: str) -> None:
     """Compare two kept results, level by level: ratios of AFTER to BEFORE.
 
-    A figure is better or worse only where the 95 % ranges of both do not overlap.
+    Each is a file or a name of `bench list`. A figure is better or worse only
+    where the 95 % ranges of both do not overlap.
 
     \b
     Example:
@@ -144,7 +151,7 @@ def compare(before: Path, after: Path, output: str) -> None:
     """
     from ai_how.bench.compare import compare_results, different_conditions
 
-    old, new = _load(before), _load(after)
+    old, new = load_result(before, site_path), load_result(after, site_path)
     rows, differences = compare_results(old, new), different_conditions(old, new)
     if output == "json":
         print_json({"figures": [asdict(row) for row in rows], "conditions": [asdict(one) for one in differences]})
@@ -237,9 +244,3 @@ def _levels(text: str) -> tuple[int, ...]:
     if not levels or levels[0] < 1 or levels[-1] > 1024:
         raise SpecError(f"{text!r} is no list of load levels", next_step="for example: --concurrency 1,4,16")
     return tuple(levels)
-
-
-def _load(file: Path) -> Result:
-    from ai_how.bench.result import from_json
-
-    return from_json(file.read_text(encoding="utf-8", errors="replace"))

@@ -79,7 +79,7 @@ class ClusterServing:
 
     @property
     def reports_dir(self) -> Path:
-        return self._stack.cache_dir.parent / "reports"
+        return self._stack.folder.reports
 
     @cached_property
     def endpoints(self) -> KServeEndpoints:

@@ -44,10 +44,6 @@ class Layout(SiteFolder):
         return self.root / "cache"
 
     @property
-    def reports(self) -> Path:
-        return self.root / "reports"
-
-    @property
     def run(self) -> Path:
         return self.root / "run"
 

@@ -10,9 +10,9 @@ import binascii
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from ai_how.apply.site_folder import SiteFolder
 from ai_how.errors import NotFoundError, ProviderError, SpecError, TryAgainError
 from ai_how.kubernetes.cluster_api import open_cluster_api
 from ai_how.kubernetes.cluster_of_site import ClusterMachines
@@ -29,13 +29,13 @@ from ai_how.stack.setting import Setting, setting_of
 
 @dataclass(frozen=True, kw_only=True)
 class RunningStack:
-    """One cluster with its stack. ``cache_dir`` is where files of this site's models are kept on this machine."""
+    """One cluster with its stack. ``folder`` is where things of its site are kept on this machine."""
 
     site: Site
     setting: Setting
     machines: ClusterMachines
     api: Client
-    cache_dir: Path
+    folder: SiteFolder
 
     @property
     def cluster(self) -> str:
@@ -120,9 +120,7 @@ def open_running_stack(
     machines = machines_of(provider, name)
     setting = setting_of(kubernetes.site, name, kubernetes.versions)
     with open_cluster_api(kubernetes, machines, patience=patience) as api:
-        yield RunningStack(
-            site=kubernetes.site, setting=setting, machines=machines, api=api, cache_dir=kubernetes.folder.cache
-        )
+        yield RunningStack(site=kubernetes.site, setting=setting, machines=machines, api=api, folder=kubernetes.folder)
 
 
 def read_secret(stack: RunningStack, namespace: str, name: str, *, remedy: str = "ai-how up") -> dict[str, SecretText]:

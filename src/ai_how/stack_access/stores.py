@@ -58,7 +58,7 @@ def open_cluster_stores(stack: RunningStack) -> Iterator[Stores]:
                 secret_key=access["AWS_SECRET_ACCESS_KEY"],
             ),
             registry_url=near[mlflow.NAME].url,
-            cache_dir=stack.cache_dir,
+            cache_dir=stack.folder.cache,
         )
 
 
