@@ -19,6 +19,8 @@ from ai_how.cli.bundle import bundle
 from ai_how.errors import AiHowError, SpecError, TryAgainError
 from ai_how.kubernetes.checkout import Checkout
 from ai_how.rollout import chart_images as chart_images_module
+from ai_how.rollout.supply import Supply
+from ai_how.stack.part import Manifest
 from tests.functional.far_servers import Far, far_servers
 from tests.functional.small_disk import mounted
 
@@ -161,6 +163,18 @@ def test_a_site_file_gives_release_pins_and_what_its_stack_runs(
     assert kubernetes == "1.34.6"
     assert {"kserve", "keda", "cert-manager"} <= charts
     assert of_charts in more
+
+
+def test_the_bundle_that_a_site_names_is_made_for_it(wanted: list[Wanted], monkeypatch: pytest.MonkeyPatch) -> None:
+    def images(_charts: list[Any], supply: Supply, **_: object) -> tuple[Image, ...]:
+        # looks where a chart would be taken from
+        assert supply.manifest_here(Manifest(name="m", url="https://x.example/m.yaml", sha256="0" * 64)) is None
+        return ()
+
+    monkeypatch.setattr(chart_images_module, "chart_images", images)
+    Path("ai-how.yaml").write_text(CLOUD.replace("{kind:", "{kubernetes: {bundle: b}, kind:"))
+    made = run("create", "b", "--site", "ai-how.yaml", "-o", "json")
+    assert json.loads(made.stdout)["bundle"] == read_manifest(Path("b")).identity
 
 
 def test_a_stack_whose_images_cannot_be_found_out(wanted: list[Wanted], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,9 @@ def wants_of_site(site: Site, versions: Mapping[str, str], *, site_folder: Path)
         if not cluster.has_stack:
             continue
         parts = render_stack(site, name, versions)
-        supply = HostSupply(cluster.kubernetes, versions, helm_path=cluster.stack.helm_path, site_folder=site_folder)
+        # asked to make a bundle: the one that the site names need not be there yet
+        source = cluster.kubernetes.model_copy(update={"bundle": None})
+        supply = HostSupply(source, versions, helm_path=cluster.stack.helm_path, site_folder=site_folder)
         charts = [chart for part in parts for chart in part.component.charts]
         found.update(dict.fromkeys(stack_wants(parts, own_helm=bool(cluster.stack.helm_path))))
         found.update(dict.fromkeys(chart_images(charts, supply, kubernetes=versions["kubernetes"])))
