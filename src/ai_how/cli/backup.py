@@ -360,12 +360,15 @@ def _ctrl_c() -> Iterator[None]:
 
 
 def _replaced(there: Existing) -> str:
+    from ai_how.host.checks.compare import plural
+
     if there.empty:
         return "is empty"
     if not there.counted:
         return "has data and does not run: all of it would be replaced"
     size = human_bytes(there.size_bytes)
-    return f"has {there.models} model versions, {there.objects} objects ({size}), {there.endpoints} endpoints"
+    what = f"{plural(there.models, 'model version')}, {plural(there.objects, 'object')} ({size})"
+    return f"has {what}, {plural(there.endpoints, 'endpoint')}"
 
 
 def _print_restore(manifest: Manifest, provider: LocalProvider, replaced: str, output: str) -> None:

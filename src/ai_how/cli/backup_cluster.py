@@ -133,11 +133,14 @@ def _done(parts: Sequence[str]) -> str:
 
 
 def _replaced(there: ExistingOnCluster) -> str:
+    from ai_how.host.checks.compare import plural
+
     if there.empty:
         return "is empty"
     if there.unknown:
         return f"cannot say what it has ({there.unknown})"
-    return f"has {there.models} model versions, {there.objects} objects ({human_bytes(there.size_bytes)})"
+    size = human_bytes(there.size_bytes)
+    return f"has {plural(there.models, 'model version')}, {plural(there.objects, 'object')} ({size})"
 
 
 def _print_restore(

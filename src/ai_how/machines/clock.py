@@ -9,12 +9,11 @@ from ai_how.errors import TryAgainError
 from ai_how.machines.connection import explained, optional, unless_unsupported
 from ai_how.machines.library import load_libvirt
 from ai_how.machines.standing import Standing
-from ai_how.run.ssh import SshTarget, run_remote_once_ready
+from ai_how.run.ssh import SSH_FAILED, SshTarget, run_remote_once_ready
 
 _TIMEOUT_S = 180
 _AGENT_TIMEOUT_S = 15
 _SSH_TIMEOUT_S = 30
-_SSH_FAILED = 255
 _PAUSE_S = 1.0
 _MOST_SETTINGS = 3
 _GOOD_ENOUGH_S = 0.5
@@ -80,4 +79,4 @@ def _over_ssh(target: SshTarget) -> tuple[str, bool]:
     if done.returncode == 0:
         return "", False
     said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    return said[-1], done.returncode == _SSH_FAILED
+    return said[-1], done.returncode == SSH_FAILED

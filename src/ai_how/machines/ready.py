@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 from ai_how.errors import ProviderError, TryAgainError
 from ai_how.run.process import Completed
-from ai_how.run.ssh import SshTarget, run_remote
+from ai_how.run.ssh import SSH_FAILED, SshTarget, run_remote
 
 _PAUSE_S = 1.0
-_SSH_FAILED = 255
 _CONNECT_TIMEOUT_S = 15
 _STILL_AT_IT = 124
 _PATIENCE_S = 30
@@ -75,7 +74,7 @@ def wait_ready(
         if done.returncode == _STILL_AT_IT:
             last = "answers; cloud-init has not finished"
             continue
-        if done.returncode != _SSH_FAILED:
+        if done.returncode != SSH_FAILED:
             return _verdict(target, done)
         last = done.stderr.strip() or last
         if "HOST IDENTIFICATION HAS CHANGED" in done.stderr or "Host key verification failed" in done.stderr:
