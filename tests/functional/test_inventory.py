@@ -29,6 +29,8 @@ from ai_how.kubernetes.checkout import user_checkout
 from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.nodes import ClusterNode
 from ai_how.run.ssh import SshTarget
+from ai_how.servers.provider import InventoryProvider
+from ai_how.site.load import load_site
 from tests.fake_cluster import FakeCluster, admin_conf, cluster_of
 
 from .kubespray_stand_in import KUBESPRAY, notes_of, write_checkout
@@ -163,6 +165,30 @@ def test_servers_are_examined_side_by_side_once_their_keys_are_trusted(lab: Lab)
     assert f"{SECOND}.node" in [suite.get("name") for suite in suites]
     assert "Rights of root" in lab.run("doctor", "--site", "ai-how.yaml", "--only", "node", code=1).stdout
     assert "no checks of kvm" in lab.refused("doctor", "--site", "ai-how.yaml", "--only", "kvm").brief
+
+
+def test_the_stack_lets_the_servers_own_addresses_through(lab: Lab) -> None:
+    lab.run("hosts", "trust", "--yes")
+    lab.site_file.write_text(lab.site_file.read_text().replace("stack: {enabled: false}", "stack: {enabled: true}"))
+    control, *workers = (f"{lab.fleet.servers[name].address}/32" for name in (CONTROL, FIRST, SECOND))
+
+    def ranges(policy: str, way: str, at: str) -> set[str]:
+        provider = InventoryProvider(load_site(lab.site_file), lab.site_file)
+        objects = [found for wish in provider.stacks.wishes["cloud"] for found in wish.part.component.objects]
+        space, _, name = policy.partition("/")
+        wanted = {"namespace": space, "name": name}
+        (one,) = (each for each in objects if each["kind"] == "NetworkPolicy" and each["metadata"] == wanted)
+        rules = one["spec"][way]
+        return {peer["ipBlock"]["cidr"] for rule in rules for peer in rule[at] if "ipBlock" in peer}
+
+    pods = "10.233.64.0/18"
+    assert ranges("cert-manager/allow-kubernetes-api", "egress", "to") == {control}
+    assert ranges("cert-manager/allow-webhook", "ingress", "from") == {control, pods}
+    assert ranges("monitoring/allow-scraping", "egress", "to") == {control, *workers, pods}
+    # a network that the site file names stays as it is written, whoever joins
+    lab.site_file.write_text(lab.site_file.read_text().replace("    stack:", "    subnet: 127.0.0.0/8\n    stack:"))
+    assert ranges("cert-manager/allow-kubernetes-api", "egress", "to") == {"127.0.0.0/8"}
+    assert ranges("monitoring/allow-scraping", "egress", "to") == {"127.0.0.0/8", pods}
 
 
 def test_what_stands_against_a_server_is_found(lab: Lab) -> None:

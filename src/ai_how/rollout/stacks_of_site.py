@@ -19,6 +19,7 @@ from ai_how.capacity.demand import needs_of
 from ai_how.errors import AiHowError, NotFoundError, SpecError, WorldChangedError
 from ai_how.kubernetes.cluster_api import open_cluster_api
 from ai_how.kubernetes.cluster_of_site import ClusterMachines, SiteKubernetes
+from ai_how.kubernetes.nodes import CONTROL_PLANE
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.connection import Patience
 from ai_how.kubernetes_api.removal import Marked
@@ -31,8 +32,10 @@ from ai_how.rollout.logs import part_log
 from ai_how.rollout.look import StackLook, look_at_stack, marked_by
 from ai_how.rollout.supply import HostSupply, Supply
 from ai_how.rollout.wish import PREFIX, Wish, digests, split_name
+from ai_how.site.server_rules import is_ipv4
 from ai_how.stack.chart_values import check_known_values
 from ai_how.stack.fit import fit_stack
+from ai_how.stack.setting import NodeAddresses
 from ai_how.stack.stack import render_stack
 
 WELL = "stack-well/"
@@ -41,19 +44,24 @@ WELL_TIMEOUT_S = 900.0
 _LOOK = Patience(total_s=4, answer_s=20)
 _WORK = Patience(total_s=60, answer_s=30)
 SupplyOf = Callable[[str], Supply]
+Clusters = Callable[[], Sequence[ClusterMachines]]
 
 
 class SiteStacks:
     """The stack of every cluster of one site."""
 
-    def __init__(self, kubernetes: SiteKubernetes, *, supply_of: SupplyOf | None = None) -> None:
+    def __init__(
+        self, kubernetes: SiteKubernetes, *, clusters: Clusters | None = None, supply_of: SupplyOf | None = None
+    ) -> None:
         """
         Args:
+            clusters: The clusters as they are, where only their machines know the nodes' addresses.
             supply_of: From a cluster's name to where its stack's parts come from; default: through this host.
         """
         self.kubernetes = kubernetes
         self.site = kubernetes.site
         self.state = kubernetes.state
+        self._clusters = clusters
         self._supply_of = supply_of or self._host_supply
         self._supplies: dict[str, Supply] = {}
         self._looks: dict[str, StackLook] = {}
@@ -76,7 +84,7 @@ class SiteStacks:
         return {name: self._wishes(name) for name in self.names}
 
     def _wishes(self, cluster: str) -> tuple[Wish, ...]:
-        parts = render_stack(self.site, cluster, self.kubernetes.versions)
+        parts = render_stack(self.site, cluster, self.kubernetes.versions, addresses=self._addresses(cluster))
         check_known_values(chart for part in parts for chart in part.component.charts)
         fit = fit_stack(parts, needs_of(cluster, self.site.planned_clusters[cluster]))
         if not fit.fits:
@@ -88,6 +96,17 @@ class SiteStacks:
                 f"clusters.{cluster}.stack: {{enabled: false}}",
             )
         return tuple(Wish(site=self.site.name, cluster=cluster, part=part) for part in parts)
+
+    def _addresses(self, cluster: str) -> NodeAddresses | None:
+        if self._clusters is None:
+            return None
+        nodes = [node for each in self._clusters() if each.cluster == cluster for node in each.nodes]
+        # one that was never seen has no more than its name
+        seen = [node for node in nodes if is_ipv4(node.address)]
+        return NodeAddresses(
+            control_plane=tuple(node.address for node in seen if node.role == CONTROL_PLANE),
+            nodes=tuple(node.address for node in seen),
+        )
 
     def recorded(self, prefix: str = PREFIX) -> dict[str, dict[str, Any]]:
         """What was applied, by resource."""

@@ -73,7 +73,7 @@ class InventoryProvider:
             machine_of=lambda node: f"{PREFIX}{node}",
             offering=HostOffering(lambda: wants_of_site(site, self.kubernetes.versions, site_folder=site_file.parent)),
         )
-        self.stacks = SiteStacks(self.kubernetes)
+        self.stacks = SiteStacks(self.kubernetes, clusters=self.clusters)
 
     @property
     def parallel(self) -> int:

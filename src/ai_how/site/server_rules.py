@@ -73,15 +73,16 @@ def _reach(site: Site, host: Host, document: Document, at: Key) -> Iterator[Mist
     elif not user and not host.ssh.user and not site.ssh.user:
         remedy = "write user@ before it, or once for all servers: ssh: {user: admin}"
         yield document.at_value((*at, "address"), "does not say whom to log in as", remedy)
-    if host.cluster_address and not _is_address(host.cluster_address):
+    if host.cluster_address and not is_ipv4(host.cluster_address):
         yield document.at_value((*at, "cluster_address"), f"{host.cluster_address} is no address", "write an IPv4 one")
 
 
 def _is_place(text: str) -> bool:
-    return _is_address(text) or bool(re.fullmatch(rf"({_LABEL}\.)*(?=[A-Za-z0-9-]*[A-Za-z]){_LABEL}\.?", text))
+    return is_ipv4(text) or bool(re.fullmatch(rf"({_LABEL}\.)*(?=[A-Za-z0-9-]*[A-Za-z]){_LABEL}\.?", text))
 
 
-def _is_address(text: str) -> bool:
+def is_ipv4(text: str) -> bool:
+    """Whether a text is an IPv4 address, and no host name."""
     try:
         ipaddress.IPv4Address(text)
     except ValueError:

@@ -52,7 +52,7 @@ def closed(space: str, setting: Setting, *, api: bool) -> tuple[Object, ...]:
     }
     found = [policy("default-deny", space, ingress=(), egress=()), policy("allow-dns", space, egress=(dns,))]
     if api:
-        rule = {"to": [{"ipBlock": {"cidr": setting.node_subnet}}], "ports": ports(API_PORT)}
+        rule = {"to": blocks(setting.api_server_ranges), "ports": ports(API_PORT)}
         found.append(policy("allow-kubernetes-api", space, egress=(rule,)))
     return tuple(found)
 
@@ -60,6 +60,11 @@ def closed(space: str, setting: Setting, *, api: bool) -> tuple[Object, ...]:
 def ports(*numbers: int | str) -> list[Object]:
     """TCP ports, by number or name."""
     return [{"port": number, "protocol": "TCP"} for number in numbers]
+
+
+def blocks(ranges: Sequence[str]) -> list[Object]:
+    """Networks as peers of a rule."""
+    return [{"ipBlock": {"cidr": cidr}} for cidr in ranges]
 
 
 def from_space(space: str, *numbers: int | str, app: str = "") -> Object:
@@ -73,9 +78,8 @@ def to_space(space: str, *numbers: int | str, app: str = "") -> Object:
 
 
 def from_api_servers(setting: Setting, *numbers: int | str) -> Object:
-    """In from the nodes, for webhooks and aggregated APIs."""
-    ranges = (setting.node_subnet, setting.pod_cidr)
-    return {"from": [{"ipBlock": {"cidr": cidr}} for cidr in ranges], "ports": ports(*numbers)}
+    """In from the API servers, for webhooks and aggregated APIs."""
+    return {"from": blocks((*setting.api_server_ranges, setting.pod_cidr)), "ports": ports(*numbers)}
 
 
 def anywhere_outside(setting: Setting, *numbers: int) -> Object:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from ai_how.errors import NotFoundError
 from ai_how.site.roles import SUBNETS
 from ai_how.site.spec import Site
 from ai_how.site.stack import Stack
 
+EVERYWHERE = "0.0.0.0/0"
 MLOPS = "mlops"
 MODELS = "models"
 MONITORING = "monitoring"
@@ -32,7 +34,10 @@ class Setting:
     stack: Stack
     versions: Mapping[str, str]
     """By component, from the release set with the site's pins."""
-    node_subnet: str
+    api_server_ranges: tuple[str, ...]
+    """Networks that the API servers' own addresses are in, in CIDR form."""
+    node_ranges: tuple[str, ...]
+    """Networks that all nodes' own addresses are in."""
     pod_cidr: str
     service_cidr: str
     retention_days: float
@@ -70,15 +75,33 @@ class Setting:
         return found
 
 
-def setting_of(site: Site, name: str, versions: Mapping[str, str]) -> Setting:
-    """The setting of the cluster of that name."""
+@dataclass(frozen=True, kw_only=True)
+class NodeAddresses:
+    """A cluster's IPv4 addresses as its servers have them: of its control plane, and of all its nodes."""
+
+    control_plane: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+
+
+def setting_of(
+    site: Site, name: str, versions: Mapping[str, str], *, addresses: NodeAddresses | None = None
+) -> Setting:
+    """The setting of the cluster of that name.
+
+    Args:
+        addresses: Of existing servers, which are in any network unless the site file names one. Without them nothing
+            that is rendered keeps nodes apart from others.
+    """
     cluster = site.planned_clusters[name]
+    anywhere = site.provider == "inventory" and cluster.subnet is None
+    subnet, known = (cluster.subnet or SUBNETS[cluster.kind],), addresses or NodeAddresses()
     return Setting(
         site=site.name,
         cluster=name,
         stack=cluster.stack,
         versions=versions,
-        node_subnet=cluster.subnet or SUBNETS[cluster.kind],
+        api_server_ranges=_ranges(known.control_plane) if anywhere else subnet,
+        node_ranges=_ranges(known.nodes) if anywhere else subnet,
         pod_cidr=cluster.kubernetes.pod_cidr,
         service_cidr=cluster.kubernetes.service_cidr,
         retention_days=site.storage.metrics_retention_days,
@@ -87,3 +110,7 @@ def setting_of(site: Site, name: str, versions: Mapping[str, str]) -> Setting:
         node_cache_gib=site.serving.node_cache_gib,
         keep_image=site.serving.keep_image,
     )
+
+
+def _ranges(addresses: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{address}/32" for address in sorted(addresses, key=IPv4Address)) or (EVERYWHERE,)

@@ -24,19 +24,24 @@ from ai_how.stack.components import (
     warm_nodes,
 )
 from ai_how.stack.part import Part
-from ai_how.stack.setting import Setting, setting_of
+from ai_how.stack.setting import NodeAddresses, Setting, setting_of
 
 
-def render_stack(site: Site, name: str, versions: Mapping[str, str]) -> tuple[Part, ...]:
+def render_stack(
+    site: Site, name: str, versions: Mapping[str, str], *, addresses: NodeAddresses | None = None
+) -> tuple[Part, ...]:
     """The parts of the cluster of that name; none where its site file wants none.
 
     Args:
         versions: By component: those of the release set, with the pins taken in.
+        addresses: As ``setting_of``.
 
     Raises:
         SpecError, NotFoundError: a version that a part needs is missing or cannot be used.
     """
-    return render_parts(setting_of(site, name, versions)) if site.planned_clusters[name].has_stack else ()
+    if not site.planned_clusters[name].has_stack:
+        return ()
+    return render_parts(setting_of(site, name, versions, addresses=addresses))
 
 
 def render_parts(setting: Setting) -> tuple[Part, ...]:

@@ -13,7 +13,16 @@ from ai_how.stack.components import cert_manager, namespaces
 from ai_how.stack.manifests import Object
 from ai_how.stack.objects import Awaited, Component, GeneratedSecret
 from ai_how.stack.part import Address, Backup, Part, Volume, Workload
-from ai_how.stack.policies import anywhere_outside, from_api_servers, from_space, policy, ports, to_space, within
+from ai_how.stack.policies import (
+    anywhere_outside,
+    blocks,
+    from_api_servers,
+    from_space,
+    policy,
+    ports,
+    to_space,
+    within,
+)
 from ai_how.stack.requests import Request
 from ai_how.stack.setting import GATEWAY, KEDA, MONITORING, Setting
 from ai_how.stack.upstream import chart
@@ -178,7 +187,6 @@ def _grafana(setting: Setting) -> dict[str, Any]:
 
 def _policies(setting: Setting) -> tuple[Object, ...]:
     everything: Object = {"ipBlock": {"cidr": setting.pod_cidr}}
-    nodes: Object = {"ipBlock": {"cidr": setting.node_subnet}}
     found = [
         within(MONITORING),
         # it asks every part for its metrics, each of which lets it in or not
@@ -187,7 +195,7 @@ def _policies(setting: Setting) -> tuple[Object, ...]:
             MONITORING,
             pods={"app.kubernetes.io/name": "prometheus"},
             ingress=(from_space(KEDA, PROMETHEUS_PORT),),
-            egress=({"to": [everything, nodes, *to_space("kube-system")["to"]]},),
+            egress=({"to": [everything, *blocks(setting.node_ranges), *to_space("kube-system")["to"]]},),
         ),
         policy(
             "allow-webhook", MONITORING, pods={"app": "kube-prometheus-stack-operator"}, ingress=(_webhook(setting),)
