@@ -74,7 +74,7 @@ class GatewayUnderTest:
             "serving": self.serving,
         }
         (self.folder / "gateway.json").write_text(json.dumps(config))
-        (self.folder / "replicas" / "options.json").write_text(json.dumps(self.options))
+        self.write_options()
         words = ["-m", "tests.gateway_process", str(self.folder / "gateway.json"), str(self.folder / "replicas")]
         words.append(json.dumps(self.limits))
         with (self.folder / "gateway.log").open("ab") as log:
@@ -114,6 +114,10 @@ class GatewayUnderTest:
             for r in records
             if alive(r["pid"])
         ]
+
+    def write_options(self) -> None:
+        """Have new replicas follow ``options``."""
+        (self.folder / "replicas" / "options.json").write_text(json.dumps(self.options))
 
     def tell_engines(self, **options: Any) -> None:
         for engine in self.engines():

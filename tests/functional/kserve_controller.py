@@ -64,6 +64,8 @@ class KServe:
     troubles: list[str] = field(default_factory=list)
     _engines: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _steps: dict[str, int] = field(default_factory=dict)
+    _goals: dict[str, str] = field(default_factory=dict)
+    """Of pods: one that crashes waits for its next try longer than a test does."""
     _ended: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -241,7 +243,7 @@ class KServe:
                 self._patch(*POD, name, {"metadata": {"finalizers": None}})
             return
         version = self._version(metadata["labels"]["serving.kserve.io/inferenceservice"])
-        goal = self.ends.get(version, "ready")
+        goal = self._goals.setdefault(name, self.ends.get(version, "ready"))
         way = WAYS.get(goal, ("pulling", goal))
         step = min(self._steps[name], len(way) - 1)
         models = models_in(one["spec"]["containers"][0].get("args") or [])

@@ -50,6 +50,10 @@ class World(Protocol):
         """Nobody has asked for long enough."""
         ...
 
+    def mend(self, version: int) -> None:
+        """What kept engines of a version from starting is mended."""
+        ...
+
 
 @dataclass
 class Embedded:
@@ -69,6 +73,10 @@ class Embedded:
 
     def let_idle(self, name: str) -> None:
         """Its idle time is short."""
+
+    def mend(self, version: int) -> None:
+        self.gateway.options[f"chat/{version}"] = ["--tokens", str(version)]
+        self.gateway.write_options()
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +201,15 @@ def test_what_cannot_start_is_an_error_with_a_reason_and_a_good_spec_ends_it(wor
     world.endpoints.put(spec(2))
     ready(world, version=2)
     assert world.ask("chat") == (200, 2)
+
+
+def test_what_failed_is_tried_again_when_it_is_deployed_again(world: World) -> None:
+    world.endpoints.put(spec(BAD_VERSION))
+    reached(world, EndpointState.ERROR)
+    world.mend(BAD_VERSION)
+    world.endpoints.put(spec(BAD_VERSION))
+    ready(world, version=BAD_VERSION)
+    assert world.ask("chat") == (200, BAD_VERSION)
 
 
 def test_what_sleeps_is_woken_by_a_request_that_waits(world: World) -> None:

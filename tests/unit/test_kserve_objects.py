@@ -42,6 +42,29 @@ def option(argv: list[str], name: str) -> str | None:
     return argv[argv.index(name) + 1] if name in argv else None
 
 
+def selects(monitor: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a PodMonitor reads pods with these labels."""
+    selector = monitor["spec"]["selector"]
+    wanted = {"Exists": True, "DoesNotExist": False}
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        (one["key"] in labels) is wanted[one["operator"]] for one in selector.get("matchExpressions", [])
+    )
+
+
+def test_the_figures_of_an_endpoint_s_pod_are_read_once() -> None:
+    objects = endpoint_objects([revision(1)], setting=setting())
+    own = {
+        **kind_of(objects, "InferenceService")["metadata"]["labels"],
+        "serving.kserve.io/inferenceservice": "chat-r1",
+    }
+    foreign = {"serving.kserve.io/inferenceservice": "someone-s"}
+    monitors = [kind_of(objects, "PodMonitor")]
+    for part in render_parts(stacks.setting("document")):
+        things = [dict(thing) for thing in part.component.objects]
+        monitors += [one for one in things if one["kind"] == "PodMonitor" and one["metadata"]["namespace"] == "models"]
+    assert [sum(selects(one, pod) for one in monitors) for pod in (own, foreign)] == [1, 1]
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.integers(0, 50), min_size=1, max_size=4),

@@ -26,13 +26,14 @@ from ai_how.kserve.changes import (
 from ai_how.kserve.journal import forget, read_journal, write_journal
 from ai_how.kserve.look import Looked, Seen, SeenEndpoint, look
 from ai_how.kserve.nodes import Placement
-from ai_how.kserve.pods import container_to_read, newest
+from ai_how.kserve.pods import backs_off, container_to_read, newest
 from ai_how.kserve.replicas import wants_replicas
 from ai_how.kserve.revision import KServeRevision
 from ai_how.kserve.setting import ServingSetting
 from ai_how.kserve.start import last_start
 from ai_how.kserve.states import Judgement, judge
 from ai_how.kubernetes_api.client import Client
+from ai_how.kubernetes_api.objects import ref_of
 from ai_how.models.types import ModelInfo
 
 
@@ -78,7 +79,7 @@ class KServeEndpoints:
         return self._status(self._seen(name))
 
     def put(self, spec: EndpointSpec) -> EndpointStatus:
-        """Create the endpoint or change it; returns at once. The same spec changes nothing.
+        """Create the endpoint or change it; returns at once. The same spec changes nothing; what failed is tried again.
 
         Raises:
             ConflictError: another revision stands beside it, and this would change what it serves.
@@ -91,9 +92,16 @@ class KServeEndpoints:
             self.keep_journal(spec.name, begun(Journal(), 1, spec, at=_now(), outcome=Outcome.SERVING))
             return self._status(self._seen(spec.name))
         self._apply(self._changed(there, spec), last=last_number(there))
+        self._try_again(there.main)
         if process_digest(spec) != process_digest(there.main.revision.spec):
             self.keep_journal(spec.name, _replaced(self.journal(spec.name), there.main.revision.number, spec))
         return self._status(self._seen(spec.name))
+
+    def _try_again(self, seen: Seen) -> None:
+        """Who deploys once more has mended something: what waits after a failure, minutes in the end, is tried now."""
+        for pod in seen.sight.pods:
+            if backs_off(pod):
+                self._client.delete(ref_of(pod), uid=str(pod["metadata"]["uid"]))
 
     def delete(self, name: str) -> None:
         """Take the endpoint's route away, let its pods finish their requests, and remove it.

@@ -21,6 +21,7 @@ SCHEDULE_PATIENCE_S = 30.0
 """A GPU that another pod is about to let go is free within this time."""
 _PULL_REFUSED = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _PULL_FAILED = ("ErrImagePull", "RegistryUnavailable")
+_BACKS_OFF = {"CrashLoopBackOff", "ImagePullBackOff"}
 Events = Sequence[Mapping[str, Any]]
 
 
@@ -38,6 +39,14 @@ def newest(pods: Sequence[ApiObject]) -> ApiObject | None:
 def is_leaving(pod: ApiObject) -> bool:
     """Whether it was told to end; it finishes its requests then."""
     return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def backs_off(pod: ApiObject) -> bool:
+    """Whether something of it failed, and its node lets time pass before it tries again."""
+    status = pod.get("status") or {}
+    entries = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
+    reasons = {((entry.get("state") or {}).get("waiting") or {}).get("reason") for entry in entries}
+    return not is_leaving(pod) and bool(reasons & _BACKS_OFF)
 
 
 def engine_has_ended(pod: ApiObject) -> tuple[bool, bool]:

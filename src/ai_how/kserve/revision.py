@@ -19,8 +19,9 @@ from ai_how.kserve.names import check_name, revision_name
 from ai_how.kserve.nodes import Placement
 from ai_how.kubernetes_api.objects import ApiObject, labels_of
 from ai_how.models.types import ModelInfo
+from ai_how.stack.setting import ENDPOINT_LABEL
 
-ENDPOINT = "ai-how/endpoint"
+ENDPOINT = ENDPOINT_LABEL
 """Label of every object of an endpoint: its name."""
 REVISION = "ai-how/revision"
 """Label of every object of a revision: its number."""

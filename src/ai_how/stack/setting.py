@@ -11,6 +11,8 @@ from ai_how.site.roles import SUBNETS
 from ai_how.site.spec import Site
 from ai_how.site.stack import Stack
 
+ENDPOINT_LABEL = "ai-how/endpoint"
+"""On everything of an endpoint, its pods among it."""
 EVERYWHERE = "0.0.0.0/0"
 MLOPS = "mlops"
 MODELS = "models"

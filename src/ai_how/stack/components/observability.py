@@ -16,6 +16,7 @@ from ai_how.stack.part import Part
 from ai_how.stack.setting import (
     CERT_MANAGER,
     CNPG_SYSTEM,
+    ENDPOINT_LABEL,
     GATEWAY,
     KEDA,
     KSERVE,
@@ -101,9 +102,15 @@ def _mlflow() -> Object:
 
 
 def _models() -> Object:
-    """Every model that KServe runs: its container listens at 8080."""
+    """Every model that KServe runs at port 8080, but endpoints: theirs are read by PodMonitors of their own.
+
+    Read twice, each of their figures would count double, and twice as many replicas be wanted.
+    """
     found = _matching("models", MODELS, {}, targetPort=8080)
     found["spec"]["selector"] = {
-        "matchExpressions": [{"key": "serving.kserve.io/inferenceservice", "operator": "Exists"}]
+        "matchExpressions": [
+            {"key": "serving.kserve.io/inferenceservice", "operator": "Exists"},
+            {"key": ENDPOINT_LABEL, "operator": "DoesNotExist"},
+        ]
     }
     return found
