@@ -23,7 +23,14 @@ def test_it_is_made_marked_and_removed_whole(tmp_path: Path) -> None:
     assert folder.root.stat().st_mode & 0o777 == 0o700
     assert is_site_folder(folder)
     State(folder, "lab").record("process/x", {"port": 1})
-    folder.logs.mkdir()
+    parts = [name for name, what in vars(SiteFolder).items() if isinstance(what, property)]
+    assert {"logs", "reports", "secrets"} <= set(parts)
+    for path in (getattr(folder, name) for name in parts):
+        path.touch()
+    for path in (folder.logs, folder.reports):
+        path.unlink()
+        path.mkdir()
+        (path / "one").touch()
     assert remove_folder(folder) == []
     assert not folder.root.exists()
 

@@ -128,6 +128,7 @@ def remove_folder(folder: SiteFolder, *more: Path) -> list[str]:
         folder.secrets,
         folder.kubernetes,
         folder.logs,
+        folder.reports,
         folder.cache,
         folder.events,
         folder.root / ".gitignore",

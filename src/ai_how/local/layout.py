@@ -40,10 +40,6 @@ class Layout(SiteFolder):
         return self.root / "endpoints"
 
     @property
-    def cache(self) -> Path:
-        return self.root / "cache"
-
-    @property
     def run(self) -> Path:
         return self.root / "run"
 

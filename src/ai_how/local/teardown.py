@@ -43,5 +43,5 @@ def remove_site(provider: LocalProvider) -> list[str]:
     """Remove the files of a stopped site; returns what was left because it is not ours."""
     layout = provider.layout
     layout.supervisor_socket.unlink(missing_ok=True)
-    made = (layout.conf, layout.data, layout.endpoints, layout.cache, layout.reports, layout.run)
+    made = (layout.conf, layout.data, layout.endpoints, layout.run)
     return remove_folder(layout, *made)
