@@ -9,11 +9,13 @@ import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Timer
 from typing import Any
 
 import pytest
 
 from ai_how.errors import AiHowError, ConflictError, ProviderError, SpecError, TryAgainError
+from ai_how.kubernetes_api import waiting
 from ai_how.kubernetes_api.apply import apply_objects, apply_plan, plan_objects
 from ai_how.kubernetes_api.client import Client
 from ai_how.kubernetes_api.discovery import UnknownKindError
@@ -470,6 +472,29 @@ def test_waiting_follows_the_status(world: World) -> None:
     assert wait_until_well(world.client, ref, timeout_s=10)["status"]["availableReplicas"] == 1
     # a status that changes is no change of ours
     assert plan_objects(world.client, [world.namespace, world.deployment()], world.mark).is_empty
+
+
+def test_a_deployment_that_was_out_of_time_may_start_after_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply_objects(world.client, [world.namespace, world.deployment()], world.mark)
+    ref = ref_of(world.deployment())
+    path = world.client.kinds.find("apps/v1", "Deployment").path(world.name, "mlflow")
+    out_of_time = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "no pod"}
+    seen = {"observedGeneration": world.live(world.deployment())["metadata"]["generation"]}
+    seen |= {"replicas": 1, "updatedReplicas": 1}
+
+    def act(status: dict[str, Any]) -> None:
+        body = {"status": {**seen, **status}}
+        world.client.connection.ask("PATCH", f"{path}/status", what="act", body=body, content_type=MERGE)
+
+    act({"conditions": [out_of_time]})
+    started = Timer(1, act, [{"conditions": None, "availableReplicas": 1, "readyReplicas": 1}])
+    started.start()
+    assert wait_until_well(world.client, ref, timeout_s=30)["status"]["availableReplicas"] == 1
+    started.join()
+    act({"conditions": [out_of_time], "availableReplicas": 0, "readyReplicas": 0})
+    monkeypatch.setattr(waiting, "OLD_FAILURE_S", 0)
+    with pytest.raises(NotWellError, match="failed: no pod"):
+        wait_until_well(world.client, ref, timeout_s=30)
 
 
 def test_a_list_comes_in_pages_and_by_label(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

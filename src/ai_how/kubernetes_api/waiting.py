@@ -22,6 +22,8 @@ from ai_how.kubernetes_api.terminating import why_still_there
 
 _PAUSE_S = 0.5
 _LONGEST_WATCH_S = 30.0
+OLD_FAILURE_S = 330.0
+"""Until a Deployment that is out of time counts as failed: the kubelet's longest pause between tries, and a start."""
 _PASSING = (UnreachableError, BusyError, GoneError)
 
 
@@ -49,6 +51,7 @@ def wait_until_well(
     """
     last: State | None = None
     thing: dict[str, Any] | None = None
+    began = time.monotonic()
     for thing in _seen(client, ref, timeout_s):
         state = state_of(thing, condition) if thing else State(health=Health.WAITING, reason="it is not there yet")
         if state != last:
@@ -56,7 +59,9 @@ def wait_until_well(
         last = state
         if thing and state.is_well:
             return thing
-        if state.health is Health.FAILED:
+        # a Deployment's time may be over because of what has been mended since: that is said until a pod is ready
+        patient = ref.kind == "Deployment" and time.monotonic() - began < OLD_FAILURE_S
+        if state.health is Health.FAILED and not patient:
             break
     state = last or State(health=Health.WAITING, reason="it was not seen")
     how = "failed" if state.health is Health.FAILED else f"is not well after {timeout_s:g} s"
