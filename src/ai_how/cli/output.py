@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -19,6 +20,8 @@ import click
 from ai_how.errors import AiHowError
 
 WIDTH = 80
+_LEAST_COLUMN = 24
+"""Fewer characters than that make a column of single words."""
 
 
 def print_json(data: Any) -> None:
@@ -33,18 +36,37 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "none") -> None:
-    """Print left-aligned columns two spaces apart; the last column may run on."""
+    """Print left-aligned columns two spaces apart; a row stays one line but on a terminal that is too narrow."""
     if not rows:
         click.echo(empty)
         return
-    for line in columns([[str(cell) for cell in row] for row in (headers, *rows)]):
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in columns([[str(cell) for cell in row] for row in (headers, *rows)], width=width):
         click.echo(line)
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of left-aligned columns two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def columns(rows: Sequence[Sequence[str]], *, width: int | None = None) -> list[str]:
+    """Lines of left-aligned columns two spaces apart.
+
+    Args:
+        width: Of a line: what does not fit of the last column goes on below its beginning, where that is any use.
+    """
+    *widths, last = (max(map(len, column)) for column in zip(*rows, strict=True))
+    begins = sum(widths) + 2 * len(widths)
+    room = width - begins if width is not None and width - begins >= _LEAST_COLUMN else last
+    lines = []
+    for *cells, end in rows:
+        first, *more = _broken(end, room) if len(end) > room else [end]
+        shown = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append("  ".join([*shown, first]).rstrip())
+        lines += [" " * begins + line for line in more]
+    return lines
+
+
+def _broken(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def wrap(text: str, *, first: str = "", hanging: str = "") -> list[str]:
