@@ -100,6 +100,20 @@ def test_a_hugging_face_checkpoint_is_served_too(site: SiteUnderTest) -> None:
     assert not cached.exists()
 
 
+def test_an_endpoint_whose_record_is_broken_is_deployed_again(site: SiteUnderTest) -> None:
+    site.run("deploy", "up", "--model-path", "checkpoint", "--name", "torn")
+    (site.root / "endpoints" / "torn.json").write_text('{"x":')
+    os.kill(site.components()["gateway"]["pid"], signal.SIGKILL)
+    eventually(lambda: "is broken" in site.run("deploy", "status", "torn", code=None).stdout)
+    listed = next(line for line in site.run("deploy", "list").stdout.splitlines() if line.startswith("torn"))
+    assert listed.split()[-1] == "-"
+    for words in (("update", "torn", "--model", "checkpoint"), ("stop", "torn"), ("test", "torn", "--prompt", "Hi")):
+        assert "with its model again" in site.run("deploy", *words, code=1).stderr
+    site.run("deploy", "up", "--model-path", "checkpoint", "--name", "torn")
+    assert endpoint(site, "torn")["state"] == "running"
+    site.run("deploy", "delete", "torn", "--force")
+
+
 def test_adapters_share_one_base(site: SiteUnderTest, client: openai.OpenAI) -> None:
     for seed, tag in enumerate(("legal", "support", "sales"), start=2):
         write_tiny_adapter(site.folder / tag, seed=seed)

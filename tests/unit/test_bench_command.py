@@ -82,6 +82,10 @@ def test_kept_results_are_listed_and_found_by_name(site: Path, monkeypatch: pyte
     assert json.loads(invoke("show", "-o", "json"))["started_at"] == "2026-01-03T10:00:00+00:00"
     assert json.loads(invoke("show", "other-1", "-o", "json"))["endpoint"]["name"] == "other"
     assert "within noise" in invoke("compare", "chat-1", "other-1.json")
+    ended = replace(judged(), interrupted=True, started_at="2026-01-04T10:00:00+00:00")
+    (site.parent / ".ai-how" / "lab" / "reports" / "ended.json").write_text(json.dumps(to_json(ended)))
+    assert "interrupted" in next(line for line in invoke("list").splitlines() if line.startswith("ended"))
+    assert "not the same: run: interrupted -> whole" in invoke("compare", "ended", "chat-1")
     asked = {"COMP_WORDS": "ai-how bench show chat", "COMP_CWORD": "3", "_AI_HOW_COMPLETE": "bash_complete"}
     assert CliRunner().invoke(root, env=asked, prog_name="ai-how").output.split() == ["plain,chat-2", "plain,chat-1"]
 

@@ -77,6 +77,7 @@ def different_conditions(before: Result, after: Result) -> list[Difference]:
             "parallel requests": endpoint.parallel_requests,
             "prompt words": workload.prompt_words,
             "output tokens": workload.output_tokens,
+            "run": "interrupted" if result.interrupted else "whole",
             "kind": "chat" if workload.chat else "completion",
             "machine": f"{machine.cpu}, {machine.cores:g} cores, {', '.join(machine.gpus) or 'no GPU'}",
             **{f"version of {package}": version for package, version in sorted(result.software.items())},

@@ -62,7 +62,9 @@ def _head(result: Result) -> str:
     return "\n".join(
         line
         for name, text in lines
-        for line in textwrap.wrap(text, _WIDTH, initial_indent=name.ljust(10), subsequent_indent=" " * 10)
+        for line in textwrap.wrap(
+            text, _WIDTH, initial_indent=name.ljust(10), subsequent_indent=" " * 10, break_on_hyphens=False
+        )
     )
 
 
@@ -118,8 +120,9 @@ def _verdict(result: Result) -> str:
     return "\n".join([*_table(("TARGET", "WANTED", "MEASURED", "VERDICT"), rows, right=()), *notes])
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+def _wrapped(text: str, first: str = "  ", hanging: str = "    ") -> list[str]:
+    """Commands with a hyphen stay whole."""
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=hanging, break_on_hyphens=False)
 
 
 def _number(value: float | None, digits: int = 0) -> str:

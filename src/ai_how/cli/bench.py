@@ -12,6 +12,7 @@ import click
 
 from ai_how.cli.bench_cluster import cluster
 from ai_how.cli.bench_kept import complete_kept, list_kept, load_result
+from ai_how.cli.deploy_common import known_endpoint
 from ai_how.cli.interrupt import stop_on_signals
 from ai_how.cli.open_site import open_serving
 from ai_how.cli.options import Number, output_option, site_option
@@ -208,7 +209,7 @@ async def _measure(
     from ai_how.bench.run import Run, run_benchmark
     from ai_how.bench.workload import Workload, words_for
 
-    status = serving.endpoints.get(endpoint)
+    status = known_endpoint(serving.endpoints, endpoint)
     info = serving.info(status.spec)
     room = serving.site.serving.context_tokens
     if prompt_tokens + output_tokens > room * 0.8:

@@ -83,7 +83,8 @@ def _row(kept: Kept) -> tuple[str, str, str, str]:
         return kept.name, "-", "-", f"not readable: {kept.trouble}"
     levels = ",".join(str(level.concurrency) for level in kept.result.levels)
     outcomes = Counter(row.outcome for row in kept.result.verdict)
-    said = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+    words = [f"{number} {outcome}" for outcome, number in outcomes.items()]
+    said = ", ".join(["interrupted", *words] if kept.result.interrupted else words)
     return kept.name, kept.result.started_at[:16].replace("T", " "), levels, said or "-"
 
 

@@ -13,6 +13,7 @@ from ai_how.cli.deploy_common import (
     check_provider,
     endpoint_name,
     endpoint_options,
+    known_endpoint,
     provider_option,
     say_state,
     show_endpoint,
@@ -172,7 +173,7 @@ def start(
 
     check_provider(provider)
     name, client = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
-    spec = client.get(name).spec
+    spec = known_endpoint(client, name).spec
     bounds = spec.autoscaling
     if min_replicas is not None:
         if min_replicas > bounds.max_replicas:
@@ -211,7 +212,7 @@ def stop(
 
     check_provider(provider)
     name, client = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
-    found = client.put(replace(client.get(name).spec, stopped=True))
+    found = client.put(replace(known_endpoint(client, name).spec, stopped=True))
     if wait:
         found = wait_for_state(client, name, EndpointState.STOPPED, timeout_s=300, on_state=say_state)
     show_endpoint(found, output)
@@ -267,7 +268,7 @@ def test(
     check_provider(provider)
     name = endpoint_name(endpoint_id, endpoint)
     serving = open_serving(site_path, provider=provider)
-    found = serving.endpoints.get(name)
+    found = known_endpoint(serving.endpoints, name)
     answer, *others = (
         (model, ask_endpoint(serving, found, prompt, max_tokens=max_tokens, model=model))
         for model in found.spec.served_names

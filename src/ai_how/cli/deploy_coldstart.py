@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ai_how.cli.confirm import confirm
-from ai_how.cli.deploy_common import check_provider, endpoint_name, endpoint_options, provider_option, say_state
+from ai_how.cli.deploy_common import (
+    check_provider,
+    endpoint_name,
+    endpoint_options,
+    known_endpoint,
+    provider_option,
+    say_state,
+)
 from ai_how.cli.options import output_option, site_option, yes_option
 from ai_how.cli.output import note, print_json
 from ai_how.errors import NotFoundError
@@ -60,7 +67,7 @@ def coldstart(
     if html_file:
         check_writable(html_file)
     serving = open_serving(site_path, provider=provider)
-    status = serving.endpoints.get(name)
+    status = known_endpoint(serving.endpoints, name)
     if fresh:
         if not yes:
             confirm(

@@ -10,10 +10,11 @@ import click
 
 from ai_how.cli.next_step import for_this_site
 from ai_how.cli.output import note, print_json
-from ai_how.endpoints.types import OTHER_PROVIDERS, PROVIDERS, adapter_name
-from ai_how.errors import SpecError
+from ai_how.endpoints.types import OTHER_PROVIDERS, PROVIDERS, adapter_name, model_text
+from ai_how.errors import ConflictError, SpecError
 
 if TYPE_CHECKING:
+    from ai_how.endpoints.interface import Endpoints
     from ai_how.endpoints.serving_site import ServingSite
     from ai_how.endpoints.types import EndpointSpec, EndpointStatus
 
@@ -81,6 +82,23 @@ def endpoint_name(option: str | None, argument: str | None) -> str:
     return name
 
 
+def known_endpoint(endpoints: Endpoints, name: str) -> EndpointStatus:
+    """One endpoint, of which is known what it serves.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        ConflictError: its record is broken.
+    """
+    found = endpoints.get(name)
+    if not found.is_known:
+        raise ConflictError(
+            f"nobody knows what endpoint {name} serves",
+            evidence=found.message,
+            next_step=f"ai-how deploy up, with its model again; or: ai-how deploy delete {name}",
+        )
+    return found
+
+
 def say_state(status: EndpointStatus) -> None:
     states = ", ".join(replica.state for replica in status.replicas) or "no replica yet"
     note(f"  {status.spec.name}: {status.state} ({states})")
@@ -95,8 +113,7 @@ def show_status(status: EndpointStatus, site: ServingSite, output: str) -> None:
     from ai_how.endpoints.rollout.journal import Journal
 
     name = status.spec.name
-    # a record that is broken has no revisions
-    revisions = site.endpoints.revisions(name) if status.spec.model_uri else ()
+    revisions = site.endpoints.revisions(name) if status.is_known else ()
     journal = site.endpoints.journal(name) if len(revisions) > 1 else Journal()
     if output == "json":
         print_json({**asdict(status), "revisions": revisions, "rollout": journal.rollout})
@@ -131,10 +148,11 @@ def show_endpoint(status: EndpointStatus, output: str) -> None:
     spec = status.spec
     click.echo(f"endpoint   {spec.name}")
     click.echo(f"state      {status.state}")
-    click.echo(f"model      {spec.model_name}/{spec.model_version}")
+    click.echo(f"model      {model_text(spec) if status.is_known else '-'}")
     for one in spec.adapters:
         click.echo(f"adapter    {adapter_name(spec.name, one.tag)}  {one.model_name}/{one.model_version}")
-    click.echo(f"engine     {spec.engine} on {spec.hardware.count}x {spec.hardware.accelerator}")
+    if status.is_known:
+        click.echo(f"engine     {spec.engine} on {spec.hardware.count}x {spec.hardware.accelerator}")
     click.echo(f"replicas   {spec.autoscaling.min_replicas}..{spec.autoscaling.max_replicas}")
     for replica in status.replicas:
         in_flight = "" if replica.in_flight is None else f"{replica.in_flight} in flight  "

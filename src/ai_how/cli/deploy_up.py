@@ -101,7 +101,8 @@ def _check_before_push(wanted: DeployFile, serving: ServingSite, *, quiet: bool)
         name, version, hardware=wanted.hardware, autoscaling=wanted.autoscaling, base=base, adapters=adapters
     )
     check_fit(adapters, stores, name=name, version=version, base=base)
-    there = next((status.spec for status in endpoints.list_endpoints() if status.spec.name == name), None)
+    present = next((status for status in endpoints.list_endpoints() if status.spec.name == name), None)
+    there = present.spec if present and present.is_known else None
     if there and not serves_alike(spec, there) and len(endpoints.revisions(name)) > 1:
         raise under_way(name, endpoints.journal(name).rollout)
 

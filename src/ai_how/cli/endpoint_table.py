@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ai_how.apply.provider import ComponentStatus
 from ai_how.cli.open_site import open_serving
-from ai_how.endpoints.types import EndpointState, EndpointStatus
+from ai_how.endpoints.types import EndpointState, EndpointStatus, model_text
 from ai_how.errors import AiHowError, NotFoundError
 from ai_how.plan.model import Condition
 
@@ -23,7 +23,7 @@ def endpoint_rows(endpoints: Sequence[EndpointStatus]) -> list[tuple[str, str, s
                 status.spec.name,
                 str(status.state),
                 f"{ready} of {bounds.min_replicas}..{bounds.max_replicas}",
-                f"{status.spec.model_name}/{status.spec.model_version}" + _beside(len(status.spec.adapters)),
+                model_text(status.spec) + _beside(len(status.spec.adapters)) if status.is_known else "-",
             )
         )
     return rows

@@ -284,8 +284,7 @@ def _served(site_path: Path | None) -> dict[str, list[Served]]:
     endpoints = open_serving(site_path).endpoints
     found: dict[str, list[Served]] = {}
     for status in endpoints.list_endpoints():
-        # one whose record is broken has no revisions, and nobody knows what it served
-        revisions = endpoints.revisions(status.spec.name) if status.spec.model_uri else ()
+        revisions = endpoints.revisions(status.spec.name) if status.is_known else ()
         found[status.spec.name] = served = []
         newest = max((revision.number for revision in revisions), default=0)
         for revision in revisions:

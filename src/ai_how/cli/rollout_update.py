@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from ai_how.cli.confirm import confirm
+from ai_how.cli.deploy_common import known_endpoint
 from ai_how.cli.interrupt import say_if_heard, show_if_seen, stop_on_signals
 from ai_how.cli.next_step import say_next
 from ai_how.cli.open_site import open_serving
@@ -75,7 +76,7 @@ def run_update(asked: Asked, measuring: Measuring, *, site_path: Path | None, pr
         )
     if asked.resume and asked.dry_run:
         raise SpecError("--dry-run says what a new rollout would do", next_step="leave --resume out")
-    current = site.endpoints.get(asked.name).spec
+    current = known_endpoint(site.endpoints, asked.name).spec
     if asked.resume and (left := remove_outlived(site.endpoints, asked.name)) is not None:
         _show_removed(asked.name, left, output=output)
         return 0

@@ -167,3 +167,8 @@ class EndpointStatus:
     message: str = ""
     last_start_s: float | None = None
     last_start: Waterfall | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """False where its record is broken: nobody knows what it serves, and it has no revisions."""
+        return bool(self.spec.model_uri)

@@ -250,7 +250,11 @@ class Fleet:
             ConflictError: its record is broken.
         """
         if name in self.broken:
-            raise ConflictError(f"the record of endpoint {name!r} is broken", evidence=self.broken[name])
+            raise ConflictError(
+                f"the record of endpoint {name!r} is broken",
+                evidence=self.broken[name],
+                next_step=f"ai-how deploy up, with its model again; or: ai-how deploy delete {name}",
+            )
         if name not in self.endpoints:
             raise NotFoundError(f"there is no endpoint {name!r}")
         return self.endpoints[name]
