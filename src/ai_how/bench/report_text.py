@@ -59,13 +59,7 @@ def _head(result: Result) -> str:
         ("", f"load average before: {machine.load_average_before:g}"),
         ("software", ", ".join(f"{name} {version}" for name, version in result.software.items()) or "unknown"),
     )
-    return "\n".join(
-        line
-        for name, text in lines
-        for line in textwrap.wrap(
-            text, _WIDTH, initial_indent=name.ljust(10), subsequent_indent=" " * 10, break_on_hyphens=False
-        )
-    )
+    return "\n".join(line for name, text in lines for line in _wrapped(text, name.ljust(10), " " * 10))
 
 
 def _levels(levels: tuple[Level, ...]) -> str:

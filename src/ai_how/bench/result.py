@@ -164,7 +164,7 @@ def from_json(text: str) -> Result:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    said = format_of(text)
+    said = _format_of(text)
     if not said.startswith(_KIND):
         raise _no_result(f'there is no "format": "{FORMAT}" in it')
     if said not in _READABLE:
@@ -183,11 +183,11 @@ def from_json(text: str) -> Result:
 
 def is_other_report(text: str) -> bool:
     """Whether it is a report of ai-how that is none of a benchmark: of a roll-out."""
-    said = format_of(text)
+    said = _format_of(text)
     return said.startswith("ai-how/") and not said.startswith(_KIND)
 
 
-def format_of(text: str) -> str:
+def _format_of(text: str) -> str:
     """What a report says that it is; empty where it does not.
 
     Raises:
