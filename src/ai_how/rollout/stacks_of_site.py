@@ -100,13 +100,12 @@ class SiteStacks:
     def _addresses(self, cluster: str) -> NodeAddresses | None:
         if self._clusters is None:
             return None
-        nodes = [node for each in self._clusters() if each.cluster == cluster for node in each.nodes]
         # one that was never seen has no more than its name
-        seen = [node for node in nodes if is_ipv4(node.address)]
-        return NodeAddresses(
-            control_plane=tuple(node.address for node in seen if node.role == CONTROL_PLANE),
-            nodes=tuple(node.address for node in seen),
-        )
+        seen = [
+            one for each in self._clusters() if each.cluster == cluster for one in each.nodes if is_ipv4(one.address)
+        ]
+        control_plane = tuple(one.address for one in seen if one.role == CONTROL_PLANE)
+        return NodeAddresses(control_plane=control_plane, nodes=tuple(one.address for one in seen))
 
     def recorded(self, prefix: str = PREFIX) -> dict[str, dict[str, Any]]:
         """What was applied, by resource."""
