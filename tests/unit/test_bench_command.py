@@ -73,8 +73,8 @@ def names(site: Path, *words: str) -> list[str]:
 
 
 def test_kept_results_are_listed_and_found_by_name(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert names(site) == ["other-1", "chat-2", "chat-1"]
-    assert names(site, "chat") == ["chat-2", "chat-1"]
+    assert names(site) == ["chat-1", "chat-2", "other-1"]
+    assert names(site, "chat") == ["chat-1", "chat-2"]
     text = invoke("list", "--site", str(site))
     assert "chat-1   2026-01-03 10:00  1,8" in text
     assert all(len(line) <= 80 for line in text.splitlines())
@@ -87,7 +87,7 @@ def test_kept_results_are_listed_and_found_by_name(site: Path, monkeypatch: pyte
     assert "interrupted" in next(line for line in invoke("list").splitlines() if line.startswith("ended"))
     assert "not the same: run: interrupted -> whole" in invoke("compare", "ended", "chat-1")
     asked = {"COMP_WORDS": "ai-how bench show chat", "COMP_CWORD": "3", "_AI_HOW_COMPLETE": "bash_complete"}
-    assert CliRunner().invoke(root, env=asked, prog_name="ai-how").output.split() == ["plain,chat-2", "plain,chat-1"]
+    assert CliRunner().invoke(root, env=asked, prog_name="ai-how").output.split() == ["plain,chat-1", "plain,chat-2"]
 
 
 def test_a_result_that_is_not_kept_or_not_readable_is_told(site: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_result_that_is_not_kept_or_not_readable_is_told(site: Path) -> None:
         assert "ai-how bench list" in caught.value.next_step
     reports = site.parent / ".ai-how" / "lab" / "reports"
     (reports / "torn.json").write_text("{")
-    assert names(site)[0] == "torn"
+    assert names(site)[-1] == "torn"
     torn = next(line for line in invoke("list", "--site", str(site)).splitlines() if line.startswith("torn"))
     assert "not readable: the file is not a benchmark result: it is not JSON" in torn
     for file in reports.iterdir():

@@ -137,6 +137,17 @@ def test_a_site_file_that_was_not_named_is_told(host: Path, tmp_path: Path, monk
     assert "ai-how.yaml of this folder was not looked at" in doctor(host, "--for", "local").output
 
 
+def test_what_to_type_next_depends_on_whether_there_is_a_site(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # a capture does not tell how much disk is free
+    monkeypatch.setattr(Readiness, "ready", True)
+    assert "The local provider works here: ai-how init." in doctor(host).stderr
+    (tmp_path / "ai-how.yaml").write_text("name: lab\n")
+    assert "The local provider works here: ai-how up." in doctor(host).stderr
+
+
 def test_subnet_bridge_and_disk(host: Path) -> None:
     assert verdicts(as_json(host))["network.subnet"] == "fail"
     assert verdicts(as_json(host, "--subnet", "10.9.0.0/24"))["network.subnet"] == "pass"

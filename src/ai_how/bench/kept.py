@@ -24,10 +24,10 @@ class Kept:
 
 
 def kept_results(folder: Path, endpoint: str | None = None) -> list[Kept]:
-    """All results of a folder, or those of one endpoint; the newest last."""
+    """All results of a folder, or those of one endpoint; the newest first."""
     found = [kept for file in folder.glob("*.json") if (kept := _read(file))]
     chosen = [kept for kept in found if endpoint is None or (kept.result and kept.result.endpoint.name == endpoint)]
-    return sorted(chosen, key=lambda kept: (kept.result.started_at if kept.result else "", kept.name))
+    return sorted(chosen, key=lambda kept: (kept.result.started_at if kept.result else "", kept.name), reverse=True)
 
 
 def find_kept(folder: Path, name: str | None = None) -> Path:
@@ -41,7 +41,7 @@ def find_kept(folder: Path, name: str | None = None) -> Path:
         readable = [kept for kept in kept_results(folder) if kept.result]
         if not readable:
             raise NotFoundError("no result is kept of this site", evidence=f"looked in {folder}", next_step=measure)
-        return readable[-1].file
+        return readable[0].file
     file = folder / f"{name.removesuffix('.json')}.json"
     # a name, not a way out of the folder
     if file.parent != folder or not file.is_file():

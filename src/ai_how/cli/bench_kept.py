@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @site_option
 @output_option
 def list_kept(endpoint: str | None, site_path: Path | None, output: str) -> None:
-    """List the results that are kept of this site, or of ENDPOINT; the newest last.
+    """List the results that are kept of this site, or of ENDPOINT; the newest first.
 
     They stay after `down`, and when their endpoint is deleted.
 

@@ -164,7 +164,9 @@ def _print(report: Report, shown: list[Check], *, output: str, asked_for: str | 
         click.echo(_as_text(report, shown, asked_for=asked_for, only=only))
         ready = any(found.provider == "local" and found.ready for found in report.providers)
         if ready and asked_for is None and not only:
-            note("\nThe local provider works here: ai-how init. Its checks alone: ai-how doctor --for local")
+            started = Path(_SITE_FILE).is_file()
+            first = "ai-how up" if started else "ai-how init"
+            note(f"\nThe local provider works here: {first}. Its checks alone: ai-how doctor --for local")
 
 
 def _as_text(report: Report, shown: list[Check], *, asked_for: str | None, only: tuple[str, ...]) -> str:
