@@ -67,6 +67,22 @@ def test_a_version_is_promoted_step_by_step_and_one_goes_back(world: World) -> N
     assert len(history(endpoints.journal("chat"), endpoints.revisions("chat"))) == 1, "a new one has no past"
 
 
+def test_one_that_sleeps_answers_while_another_starts_and_is_awake_before_they_share(world: World) -> None:
+    endpoints = cast("RollingEndpoints", world.endpoints)
+    endpoints.put(spec(replicas=(0, 1)))
+    eventually(lambda: world.ask("chat") == (200, 1))
+    world.let_idle("chat")
+    eventually(lambda: endpoints.get("chat").replicas == (), timeout_s=60, every_s=0.1)
+    rollout = moves.begin(endpoints, spec(2, replicas=(0, 1)), (50, 100), id_="x")
+    assert world.ask("chat") == (200, 1)
+    for number in (rollout.old, rollout.new):
+        moves.wait_until_ready(endpoints, "chat", number, START_S, never)
+    moves.step(endpoints, "chat", rollout, 1, 50)
+    assert {world.ask("chat") for _ in range(20)} == {(200, 1), (200, 2)}
+    moves.keep_only(endpoints, "chat", kept=2, gone=1, why="all held")
+    assert {world.ask("chat") for _ in range(5)} == {(200, 2)}
+
+
 def test_a_rollout_of_which_nothing_was_written_down_can_be_ended(world: World) -> None:
     endpoints = served(world)
     moves.begin(endpoints, spec(2), (100,), id_="x")

@@ -163,7 +163,26 @@ def test_beside_another_revision_none_sleeps() -> None:
     )
     scaled = [thing for thing in objects if thing["kind"] == "ScaledObject"]
     assert [each["spec"]["minReplicaCount"] for each in scaled] == [1, 1]
-    assert not any(thing["kind"] in ("InterceptorRoute", "HTTPScaledObject") for thing in objects)
+    backends = [each["name"] for rule in kind_of(objects, "HTTPRoute")["spec"]["rules"] for each in rule["backendRefs"]]
+    assert set(backends) == {"chat-r1-predictor", "chat-r2-predictor"}
+    # where nginx sends requests until it has the new route
+    assert kind_of(objects, "InterceptorRoute")["spec"]["target"]["service"] == "chat-r1-predictor"
+
+
+@pytest.mark.parametrize("shares", [(100, 0), (0, 100)])
+def test_requests_are_held_for_the_one_that_gets_them_while_another_starts_or_ends_beside_it(
+    shares: tuple[int, int],
+) -> None:
+    revisions = [revision(at, share=share, spec=SLEEPY) for at, share in enumerate(shares, start=1)]
+    objects = endpoint_objects(revisions, setting=setting())
+    served, other = (1, 2) if shares[0] else (2, 1)
+    assert kind_of(objects, "InterceptorRoute")["spec"]["target"]["service"] == f"chat-r{served}-predictor"
+    by_header = {}
+    *headed, rest, _health = kind_of(objects, "HTTPRoute")["spec"]["rules"]
+    for rule in headed:
+        by_header[int(rule["matches"][0]["headers"][0]["value"])] = rule["backendRefs"][0]["name"]
+    assert by_header == {served: add_on.PROXY, other: f"chat-r{other}-predictor"}
+    assert [backend["name"] for backend in rest["backendRefs"]] == [add_on.PROXY]
 
 
 def test_what_is_stopped_has_no_replica_and_holds_no_request() -> None:

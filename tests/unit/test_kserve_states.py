@@ -139,6 +139,8 @@ def test_an_endpoint_without_pods_sleeps_only_where_it_may() -> None:
     sleeper = replace(SPEC, autoscaling=Autoscaling(min_replicas=0, max_replicas=2))
     assert judge(sleeper, Sight(service=ready), now=NOW).state is EndpointState.RUNNING
     assert judge(SPEC, Sight(service=ready), now=NOW).state is EndpointState.STARTING
+    # woken for a rollout, where no request would wake it
+    assert judge(sleeper, Sight(service=ready), now=NOW, alone=False).state is EndpointState.STARTING
 
 
 def test_kserve_that_does_not_run_is_the_cause_after_a_while() -> None:

@@ -6,7 +6,7 @@ ends the old ones when they are ready, whether or not somebody looks on. A revis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -152,7 +152,7 @@ class KServeEndpoints:
         Raises:
             NotFoundError: there is none of that name.
         """
-        return tuple(_revision_shown(one) for one in self._seen(name).revisions)
+        return tuple(_shown(self._seen(name)))
 
     def add_revision(self, spec: EndpointSpec) -> Revision:
         """Start another revision of an endpoint that exists, with a share of 0; returns at once.
@@ -171,8 +171,7 @@ class KServeEndpoints:
         self._apply((*(one.revision for one in there.revisions), added), last=number)
         journal = begun(self.journal(spec.name), number, added.spec, at=_now(), outcome=Outcome.UNDER_WAY)
         self.keep_journal(spec.name, journal)
-        found = next(one for one in self._seen(spec.name).revisions if one.revision.number == number)
-        return _revision_shown(found)
+        return next(one for one in _shown(self._seen(spec.name)) if one.number == number)
 
     def set_shares(self, name: str, shares: Mapping[int, int]) -> None:
         """Give each revision its part of the requests, in percent by number.
@@ -270,7 +269,7 @@ class KServeEndpoints:
         )
 
     def _status(self, seen: SeenEndpoint) -> EndpointStatus:
-        judged = {one.revision.number: _judged(one) for one in seen.revisions}
+        judged = _judged(seen)
         main = seen.main.revision
         message = judged[main.number].message
         if seen.route is None and judged[main.number].state is EndpointState.RUNNING:
@@ -287,19 +286,23 @@ class KServeEndpoints:
         )
 
 
-def _judged(one: Seen) -> Judgement:
-    return judge(one.revision.spec, one.sight, now=datetime.now(UTC))
+def _judged(seen: SeenEndpoint) -> dict[int, Judgement]:
+    """How each revision is, by number."""
+    alone, now = len(seen.revisions) == 1, datetime.now(UTC)
+    return {one.revision.number: judge(one.revision.spec, one.sight, now=now, alone=alone) for one in seen.revisions}
 
 
-def _revision_shown(one: Seen) -> Revision:
-    found = _judged(one)
-    return Revision(
-        number=one.revision.number,
-        spec=one.revision.spec,
-        share_percent=one.revision.share_percent,
-        state=found.state,
-        message=found.message,
-    )
+def _shown(seen: SeenEndpoint) -> Iterator[Revision]:
+    judged = _judged(seen)
+    for revision in (one.revision for one in seen.revisions):
+        found = judged[revision.number]
+        yield Revision(
+            number=revision.number,
+            spec=revision.spec,
+            share_percent=revision.share_percent,
+            state=found.state,
+            message=found.message,
+        )
 
 
 def _replaced(journal: Journal, number: int, spec: EndpointSpec) -> Journal:

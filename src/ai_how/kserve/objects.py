@@ -49,8 +49,8 @@ def revision_objects(
     """The objects of one revision.
 
     Args:
-        alone: Whether it is its endpoint's only one; beside others it keeps at least one replica, as only the requests
-            of a single revision can be held while it wakes.
+        alone: Whether it is its endpoint's only one; beside others it keeps at least one replica, as requests cannot be
+            held for two that share them.
 
     Raises:
         SpecError: what this cluster's KServe or vLLM cannot do; the next step says what would help.

@@ -41,11 +41,14 @@ def route_objects(
     if sum(each.share_percent for each in revisions) != 100:
         shares = ", ".join(f"revision {each.number}: {each.share_percent} %" for each in revisions) or "no revision"
         raise SpecError(f"the shares of endpoint {name} do not add up to 100", evidence=shares)
-    held = len(revisions) == 1 and sleeps(revisions[0].spec)
+    sleepers = sorted((each for each in revisions if sleeps(each.spec)), key=lambda each: -each.share_percent)
+    # what holds requests knows one Service: as long as a single revision gets any, also while another starts beside it
+    held = next((each for each in sleepers if each.share_percent == 100), None)
     found = [_route(name, revisions, setting, held=held), _scraping(name, setting), _body_size(name, setting)]
     if at_least(setting.versions["nginx-gateway-fabric"], "2.4"):
         found.append(_patience(name, setting))
-    return (*found, *(wake_objects(revisions[0], setting) if held else ()))
+    # also where none is held now: nginx follows the route about a second later, and sends requests there until then
+    return (*found, *(wake_objects(sleepers[0], setting) if sleepers else ()))
 
 
 def shares_of(route: Mapping[str, Any]) -> dict[int, int]:
@@ -63,7 +66,9 @@ def _metadata(name: str, setting: ServingSetting, **more: Any) -> dict[str, Any]
     return {"name": name, "namespace": setting.namespace, "labels": {ENDPOINT: name}, **more}
 
 
-def _route(name: str, revisions: Sequence[KServeRevision], setting: ServingSetting, *, held: bool) -> KubernetesObject:
+def _route(
+    name: str, revisions: Sequence[KServeRevision], setting: ServingSetting, *, held: KServeRevision | None
+) -> KubernetesObject:
     prefix = {"path": {"type": "PathPrefix", "value": "/v1"}}
     direct = [
         {"name": service_name(name, each.number), "port": SERVICE_PORT, "weight": each.share_percent}
@@ -74,7 +79,9 @@ def _route(name: str, revisions: Sequence[KServeRevision], setting: ServingSetti
     rules = [
         {
             "matches": [{**prefix, "headers": [{"name": REVISION_HEADER, "value": str(each.number)}]}],
-            "backendRefs": waiting if held else [{"name": service_name(name, each.number), "port": SERVICE_PORT}],
+            "backendRefs": waiting
+            if each is held
+            else [{"name": service_name(name, each.number), "port": SERVICE_PORT}],
         }
         for each in revisions
     ]

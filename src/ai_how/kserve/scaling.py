@@ -142,7 +142,7 @@ def add_on_version(spec: EndpointSpec, setting: ServingSetting) -> str:
 
 
 def wake_objects(revision: KServeRevision, setting: ServingSetting) -> tuple[KubernetesObject, ...]:
-    """What tells the add-on which requests to hold and for whom: of a single revision that may sleep."""
+    """What tells the add-on which requests to hold and for whom: the revision that gets most and may sleep."""
     spec, serving = revision.spec, setting.serving
     service, host = service_name(spec.name, revision.number), setting.host(spec.name)
     metadata: dict[str, Any] = {

@@ -46,8 +46,12 @@ class Judgement:
     message: str = ""
 
 
-def judge(spec: EndpointSpec, sight: Sight, *, now: datetime) -> Judgement:
-    """How a revision is. A replica of an earlier spec that still answers does not make it ``running``."""
+def judge(spec: EndpointSpec, sight: Sight, *, now: datetime, alone: bool = True) -> Judgement:
+    """How a revision is. A replica of an earlier spec that still answers does not make it ``running``.
+
+    Args:
+        alone: Whether it is its endpoint's only one: beside another none sleeps, so that without pods it starts.
+    """
     pods = sorted(sight.pods, key=lambda pod: str(pod["metadata"]["name"]))
     seen = [_replica(pod, sight, now) for pod in pods]
     replicas = tuple(replica for replica, _ in seen)
@@ -71,19 +75,19 @@ def judge(spec: EndpointSpec, sight: Sight, *, now: datetime) -> Judgement:
         still = "\nits earlier version answers meanwhile" if earlier else ""
         return Judgement(state=EndpointState.ERROR, replicas=replicas, message=_first(lasting, sight) + still)
     if not current:
-        return _without_pods(spec, sight, replicas, general)
+        return _without_pods(sight, replicas, general, sleeps=alone and spec.autoscaling.min_replicas == 0)
     starting = [phase(pod, _events_of(pod, sight)) for pod, _, _ in current]
     message = _first(troubles, sight) or starting[0]
     return Judgement(state=EndpointState.STARTING, replicas=replicas, message=message)
 
 
 def _without_pods(
-    spec: EndpointSpec, sight: Sight, replicas: tuple[ReplicaStatus, ...], general: Trouble | None
+    sight: Sight, replicas: tuple[ReplicaStatus, ...], general: Trouble | None, *, sleeps: bool
 ) -> Judgement:
     if general is not None:
         return Judgement(state=EndpointState.STARTING, replicas=replicas, message=general.text)
     ready = condition_of(sight.service, "PredictorReady").get("status") == "True"
-    if spec.autoscaling.min_replicas == 0 and ready:
+    if sleeps and ready:
         return Judgement(state=EndpointState.RUNNING, replicas=replicas, message="it sleeps until a request comes")
     known = bool((sight.service or {}).get("status"))
     state = EndpointState.STARTING if known else EndpointState.PENDING

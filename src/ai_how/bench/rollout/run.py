@@ -34,7 +34,7 @@ from ai_how.bench.stopping import until_stopped
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.checks import Check
 from ai_how.endpoints.rollout.journal import BEAT_S, Options, RollingEndpoints, Rollout, in_one_line
-from ai_how.endpoints.types import EndpointSpec
+from ai_how.endpoints.types import EndpointSpec, EndpointState
 from ai_how.errors import AiHowError, ConflictError
 
 OnUnmeasured = Literal["", "hold", "promote", "rollback"]
@@ -168,9 +168,10 @@ async def _heard_of(run: Run, progress: _Progress) -> AsyncIterator[None]:
 
 async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
     settings = run.settings
-    await asyncio.to_thread(
-        moves.wait_until_ready, run.endpoints, run.name, progress.new.number, settings.start_timeout_s, run.stop.is_set
-    )
+    await _ready(run, progress.new)
+    if progress.old.state is not EndpointState.ERROR:
+        # one that slept is woken for the rollout: what is sent to it must find it awake
+        await _ready(run, progress.old)
     old, new = (for_revision(run.client, one.number) for one in (progress.old, progress.new))
     await _restarts(run, progress)
     await prove(new)
@@ -202,6 +203,12 @@ async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
         if decided is not None:
             return decided
     return "promoted", _promoted(progress)
+
+
+async def _ready(run: Run, revision: Revision) -> None:
+    await asyncio.to_thread(
+        moves.wait_until_ready, run.endpoints, run.name, revision.number, run.settings.start_timeout_s, run.stop.is_set
+    )
 
 
 async def _restarts(run: Run, progress: _Progress) -> int:
