@@ -89,7 +89,7 @@ class Played:
 
         def run() -> None:
             while not ended.wait(0.3):
-                for act in (self._volumes, self._pods, self._hooks, self._aggregated, self._custom):
+                for act in (self._volumes, self._pods, self._hooks, self._aggregated, self._gateways, self._custom):
                     try:
                         act(client)
                     except AiHowError as error:  # it went or changed meanwhile: the next round sees
@@ -143,6 +143,16 @@ class Played:
             if thing["spec"].get("service"):
                 self.patch(client, thing, {"spec": {"service": None, "caBundle": None, "insecureSkipTLSVerify": False}})
 
+    def _gateways(self, client: Client) -> None:
+        """What NGINX Gateway Fabric makes for a Gateway of its class; it goes with its owner."""
+        kinds = [kind for kind in client.kinds.all()[0] if kind.kind == "Gateway"]
+        for thing in (one for kind in kinds for one in _each(client, kind.api_version, kind.kind)):
+            metadata = thing["metadata"]
+            name = f"{metadata['name']}-nginx"
+            ref = Ref(api_version="apps/v1", kind="Deployment", namespace=metadata["namespace"], name=name)
+            if client.get(ref) is None:
+                client.create(_nginx(ref, thing))
+
     def _custom(self, client: Client) -> None:
         kinds = {kind for kind, _ in self.conditions} | set(self.usual)
         for kind in client.kinds.all()[0]:
@@ -194,6 +204,30 @@ def _pod_status(pod: Mapping[str, Any]) -> dict[str, Any]:
         "startTime": _now(),
         "conditions": [*kept, *({**one, "lastTransitionTime": _now()} for one in conditions)],
         "containerStatuses": [{"name": one["name"], "image": one["image"], **told} for one in containers],
+    }
+
+
+def _nginx(ref: Ref, gateway: Mapping[str, Any]) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": ref.name}
+    owner = {"apiVersion": gateway["apiVersion"], "kind": gateway["kind"], "name": gateway["metadata"]["name"]}
+    allowed = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True}
+    container = {
+        "name": "nginx",
+        "image": "registry.test/nginx:1",
+        "securityContext": {**allowed, "runAsUser": 101, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    return {
+        "apiVersion": ref.api_version,
+        "kind": ref.kind,
+        "metadata": {
+            "name": ref.name,
+            "namespace": ref.namespace,
+            "ownerReferences": [{**owner, "uid": gateway["metadata"]["uid"], "controller": True}],
+        },
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
     }
 
 

@@ -134,6 +134,8 @@ class Controllers:
             for (group, plural, space, name), thing in list(store.objects.items()):
                 kind = next((one for one in store.kinds.values() if one.resource == (group, plural)), None)
                 known = {**thing, "kind": kind.kind} if kind else None
+                if known and known["kind"] == "Gateway":
+                    self.nginx(space, name)
                 status = self.status(known) if known else None
                 if kind and status is not None and thing.get("status") != status:
                     store.write(kind, space, name, {**thing, "status": status}, "controller", "Update")
@@ -153,6 +155,15 @@ class Controllers:
         truth = "False" if name in self.failing else "True"
         said = {"type": condition, "status": truth, "reason": "Test", "message": "as the test wants it"}
         return {"conditions": [{**said, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+
+    def nginx(self, space: str, gateway: str) -> None:
+        """What NGINX Gateway Fabric makes for a Gateway of its class."""
+        store = self.server.store
+        deployments = store.kind_of("apps", "v1", "deployments")
+        thing = made_from(Awaited(api_version="apps/v1", kind="Deployment", name=f"{gateway}-nginx", namespace=space))
+        name = thing["metadata"]["name"]
+        if (*deployments.resource, space, name) not in store.objects:
+            store.write(deployments, space, name, thing, "gateway", "Update")
 
     def pod(self, owner: Mapping[str, Any], status: dict[str, Any]) -> None:
         pods = self.server.store.kind_of("", "v1", "pods")

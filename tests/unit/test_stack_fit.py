@@ -18,7 +18,7 @@ from ai_how.kubernetes.reservations import reservation
 from ai_how.site.clusters import Cluster
 from ai_how.site.load import check_site_text
 from ai_how.stack.fit import PLATFORM, fit_stack, node_room
-from ai_how.stack.requests import Request, cpu_m, memory_mib, total
+from ai_how.stack.requests import Request, cpu_m, cpu_quantity, memory_mib, memory_quantity, total
 from ai_how.stack.stack import render_parts
 from ai_how.stack.volumes import volume_need
 from tests.stacks import HEAD, VARIANTS, setting
@@ -107,6 +107,12 @@ def test_processors_are_read_as_kubernetes_writes_them(text: object, millis: int
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no quantity"):
         memory_mib(text)
+
+
+def test_amounts_are_written_as_operators_write_them_back() -> None:
+    assert [cpu_quantity(one) for one in (0, 250, 1000, 1500, 2000)] == ["0", "250m", "1", "1500m", "2"]
+    sizes = {0: "0", 128: "128Mi", 1024: "1Gi", 1536: "1536Mi", 3072: "3Gi", 1024**2: "1Ti"}
+    assert {one: memory_quantity(one) for one in sizes} == sizes
 
 
 @given(st.lists(st.builds(Request, cpu_m=st.integers(0, 9999), memory_mib=st.integers(0, 9999)), max_size=6))

@@ -35,14 +35,29 @@ class Request:
 
     def resources(self) -> dict[str, Any]:
         """As a container's ``resources``."""
-        wanted: dict[str, Any] = {"requests": {"cpu": f"{self.cpu_m}m", "memory": f"{self.memory_mib}Mi"}}
-        return wanted if self.limit_mib is None else {**wanted, "limits": {"memory": f"{self.limit_mib}Mi"}}
+        wanted: dict[str, Any] = {
+            "requests": {"cpu": cpu_quantity(self.cpu_m), "memory": memory_quantity(self.memory_mib)}
+        }
+        return wanted if self.limit_mib is None else {**wanted, "limits": {"memory": memory_quantity(self.limit_mib)}}
 
 
 def total(requests: Iterable[Request]) -> Request:
     """The sum, without a limit."""
     listed = list(requests)
     return Request(cpu_m=sum(each.cpu_m for each in listed), memory_mib=sum(each.memory_mib for each in listed))
+
+
+def cpu_quantity(thousandths: int) -> str:
+    """Processors in Kubernetes' own form: operators write what they read back in it, which must be no change."""
+    return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)
+
+
+def memory_quantity(mib: int) -> str:
+    """MiB in Kubernetes' own form, with the largest unit that leaves a whole number."""
+    for unit, size_mib in (("Ti", 1024**2), ("Gi", 1024)):
+        if mib and mib % size_mib == 0:
+            return f"{mib // size_mib}{unit}"
+    return f"{mib}Mi" if mib else "0"
 
 
 def cpu_m(quantity: object) -> int:

@@ -14,6 +14,8 @@ from ai_how.stack.setting import CERT_MANAGER, GATEWAY, MLOPS, MODELS, MONITORIN
 
 NAME = "gateway"
 GATEWAY_NAME = "ai-how"
+NGINX_NAME = f"{GATEWAY_NAME}-nginx"
+"""What the controller makes for it: named after the Gateway and its class."""
 CERTIFICATE = "gateway-tls"
 AUTHORITY = "ai-how-ca"
 ISSUER = "ai-how"
@@ -57,10 +59,11 @@ def render(setting: Setting) -> Part:
                     condition="Ready",
                 ),
                 Awaited(api_version=_API, kind="Gateway", name=GATEWAY_NAME, namespace=GATEWAY, condition="Programmed"),
+                # the Gateway counts as programmed whether or not its nginx has a pod
+                Awaited(api_version="apps/v1", kind="Deployment", name=NGINX_NAME, namespace=GATEWAY),
             ),
         ),
-        # the nginx that the controller makes for it
-        workloads=(Workload(name=f"{GATEWAY_NAME}-nginx", request=gateway_controller.NGINX),),
+        workloads=(Workload(name=NGINX_NAME, request=gateway_controller.NGINX),),
         addresses=(Address(title="Inference", url=_models_url(setting)),),
         backups=_backups(setting),
         notes=_notes(setting),
