@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,18 @@ from typing import Any
 import pytest
 
 from ai_how.apply.files import disk_full
+from ai_how.bench.load import Client
 from ai_how.bench.rollout import moves
+from ai_how.bench.rollout.judgement import Limits
+from ai_how.bench.rollout.measure import Load
+from ai_how.bench.rollout.run import Run, Settings, resume
+from ai_how.bench.workload import Workload
 from ai_how.cli.rollout_update import Asked, _to_resume
 from ai_how.endpoints.interface import Revision
 from ai_how.endpoints.rollout.journal import Journal, Rollout
-from ai_how.endpoints.types import EndpointSpec, EndpointState
+from ai_how.endpoints.types import Autoscaling, EndpointSpec, EndpointState
 from ai_how.errors import ProviderError
+from ai_how.models.types import SecretText
 
 SPEC = EndpointSpec(
     name="m", model_name="m", model_version=1, model_uri="s3://models/m/1", model_digest="1" * 64, engine="llamacpp"
@@ -32,14 +39,20 @@ class Endpoints:
     remembered: Journal = field(default_factory=lambda: Journal(rollout=ROLLOUT))
     shares: dict[int, int] = field(default_factory=lambda: {1: 90, 2: 10})
     full: bool = False
+    old_states: list[EndpointState] = field(default_factory=list)
+    """Of revision 1, one for each time that it is asked for, the last for good."""
+    given: list[dict[int, int]] = field(default_factory=list)
 
     def revisions(self, _name: str) -> tuple[Revision, ...]:
+        states = {1: self.old_states[0]} if self.old_states else {}
+        if len(self.old_states) > 1:
+            del self.old_states[0]
         return tuple(
             Revision(
                 number=number,
-                spec=replace(SPEC, model_version=number),
+                spec=replace(SPEC, model_version=number, autoscaling=Autoscaling(min_replicas=0)),
                 share_percent=share,
-                state=EndpointState.RUNNING,
+                state=states.get(number, EndpointState.RUNNING),
             )
             for number, share in self.shares.items()
         )
@@ -53,6 +66,7 @@ class Endpoints:
 
     def set_shares(self, _name: str, shares: Mapping[int, int]) -> None:
         self._write()
+        self.given.append(dict(shares))
         self.shares = {number: shares.get(number, 0) for number in self.shares}
 
     def remove_revision(self, _name: str, number: int) -> None:
@@ -80,6 +94,20 @@ def test_a_full_disk_names_the_command_that_ends_the_rollout(finish: str, said: 
     endpoints.full = False
     assert moves.end_rollout(endpoints, "m", why="ended by hand") is not None
     assert endpoints.shares == {1: 100}
+
+
+async def test_one_that_was_woken_for_a_rollout_gets_no_share_before_it_is_awake() -> None:
+    starting, error = EndpointState.STARTING, EndpointState.ERROR
+    endpoints: Any = Endpoints(shares={1: 100, 2: 0}, old_states=[starting, starting, starting, error])
+    load = Load(duration_s=1, concurrency=1)
+    limits = Limits(latency_p95_ms=500, error_percent=1, slower_percent=10)
+    how = Settings(steps=(10, 100), load=load, limits=limits, start_timeout_s=30)
+    client = Client(base_url="http://127.0.0.1:1", api_key=SecretText("k"), model="m", workload=Workload(seed=1))
+    run = Run(endpoints=endpoints, name="m", client=client, settings=how, say=[].append, stop=asyncio.Event())
+    report = await resume(run)
+    assert (report.result, report.steps) == ("rolled back", ())
+    assert report.why.startswith("revision 1 cannot start")
+    assert endpoints.given == [{1: 100}]
 
 
 @pytest.mark.parametrize(("silent_s", "told"), [(1, True), (300, False)])

@@ -169,8 +169,8 @@ async def _heard_of(run: Run, progress: _Progress) -> AsyncIterator[None]:
 async def _steps(run: Run, progress: _Progress) -> tuple[Result, str]:
     settings = run.settings
     await _ready(run, progress.new)
-    if progress.old.state is not EndpointState.ERROR:
-        # one that slept is woken for the rollout: what is sent to it must find it awake
+    if progress.old.spec.autoscaling.min_replicas == 0 and progress.old.state is not EndpointState.ERROR:
+        # it may have slept and is woken for the rollout: what is sent to it must find it awake
         await _ready(run, progress.old)
     old, new = (for_revision(run.client, one.number) for one in (progress.old, progress.new))
     await _restarts(run, progress)
