@@ -103,6 +103,12 @@ def test_a_name_that_gets_a_version_of_another_kind_is_warned_of(stores: Stores,
     assert "of-two-kinds/2 is a whole model, of-two-kinds/1 is an adapter" in said[1][0]
 
 
+def test_a_push_that_leaves_the_store_no_room_says_so(stores: Stores, tmp_path: Path) -> None:
+    full = replace(stores, trouble=lambda: "takes no writes: 12 MiB are free")
+    said = push(full, write_tiny_checkpoint(tmp_path / "m", seed=9), "the-last").warnings
+    assert said == ("now the object store takes no writes: 12 MiB are free",)
+
+
 def test_a_pushed_model_is_registered_with_what_is_known_of_it(stores: Stores, tmp_path: Path) -> None:
     source = write_sharded(tmp_path / "m")
     report = push(stores, source, "described", aliases=["champion"])

@@ -143,9 +143,9 @@ def test_what_to_type_next_depends_on_whether_there_is_a_site(
     monkeypatch.chdir(tmp_path)
     # a capture does not tell how much disk is free
     monkeypatch.setattr(Readiness, "ready", True)
-    assert "The local provider works here: ai-how init." in doctor(host).stderr
+    assert "The local provider works here: ai-how init\n" in doctor(host).stderr
     (tmp_path / "ai-how.yaml").write_text("name: lab\n")
-    assert "The local provider works here: ai-how up." in doctor(host).stderr
+    assert "The local provider works here: ai-how up\n" in doctor(host).stderr
 
 
 def test_subnet_bridge_and_disk(host: Path) -> None:

@@ -250,6 +250,8 @@ def test_a_store_that_takes_no_writes_does_not_work(tmp_path: Path, monkeypatch:
     assert "20 MiB are free" in condition_module.process_condition(spec, old, data=tmp_path)[1]
     young = replace(old, started_at=time.time())
     assert condition_module.process_condition(spec, young, data=tmp_path)[0] is Condition.FAILING
+    # what it has ended for lack of room says only that it ended
+    assert "20 MiB are free" in condition_module.process_condition(spec, info("FATAL"), data=tmp_path)[1]
 
 
 def test_the_store_s_refusals_are_short(monkeypatch: pytest.MonkeyPatch) -> None:

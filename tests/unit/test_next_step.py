@@ -113,7 +113,7 @@ def test_a_deletion_without_a_terminal_wants_its_option(monkeypatch: pytest.Monk
     refused = CliRunner().invoke(root, ["deploy", "delete", "chat"], input="")
     assert isinstance(refused.exception, SpecError)
     assert refused.exception.brief == "a deletion wants to be confirmed"
-    assert refused.exception.next_step == "ai-how deploy delete chat --force"
+    assert refused.exception.next_step == "ai-how deploy delete chat --yes"
     for option in ("--force", "-f", "--yes", "-y"):
         Client.deleted = ""
         assert CliRunner().invoke(root, ["deploy", "delete", "chat", option]).exit_code == 0

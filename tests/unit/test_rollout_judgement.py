@@ -217,6 +217,8 @@ def test_the_report_says_what_failed_with_its_figures() -> None:
     assert "200 answers of the new and 100 of the old revision" in text
     assert text.splitlines()[-1].startswith("rolled back: latency P95")
     assert max(map(len, text.splitlines())) <= 80
+    too_few = replace(step, rows=(Row(metric="errors", target="<= 1 %", unit="%", note="0 of 8 requests"),))
+    assert "a longer --duration brings more answers" in render_text(replace(report, steps=(too_few,)))
     beside = replace(report, new=f"revision 2 (m/2 with {', '.join(f'a{n}: m-a{n}/2' for n in range(9))})")
     assert max(map(len, render_text(beside).splitlines())) <= 80
     assert "a8: m-a8/2" in render_html(beside)

@@ -230,13 +230,13 @@ def delete(
 
     \b
     Example:
-      ai-how deploy delete my-model --force
+      ai-how deploy delete my-model --yes
     """
     check_provider(provider)
     name, client = endpoint_name(endpoint_id, endpoint), open_serving(site_path, provider=provider).endpoints
     client.get(name)
     if not force:
-        confirm(f"Delete endpoint {name}?", what="a deletion", otherwise=f"ai-how deploy delete {name} --force")
+        confirm(f"Delete endpoint {name}?", what="a deletion", otherwise=f"ai-how deploy delete {name} --yes")
     client.delete(name)
     click.echo(f"endpoint {name} is deleted")
 

@@ -166,7 +166,7 @@ def _print(report: Report, shown: list[Check], *, output: str, asked_for: str | 
         if ready and asked_for is None and not only:
             started = Path(_SITE_FILE).is_file()
             first = "ai-how up" if started else "ai-how init"
-            note(f"\nThe local provider works here: {first}. Its checks alone: ai-how doctor --for local")
+            note(f"\nThe local provider works here: {first}\nIts checks alone: ai-how doctor --for local")
 
 
 def _as_text(report: Report, shown: list[Check], *, asked_for: str | None, only: tuple[str, ...]) -> str:

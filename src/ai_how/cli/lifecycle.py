@@ -298,6 +298,9 @@ def logs(component: str, site_path: Path | None, lines: int, follow: bool) -> No
 def events(site_path: Path | None, output: str, lines: int) -> None:
     """Show what was done to this site, newest last.
 
+    Of its parts, by `up`, `down` and their like; models, endpoints and keys are
+    not among them: see model list, deploy history and key list.
+
     \b
     Example:
       ai-how events -n 5

@@ -25,7 +25,9 @@ def process_condition(spec: ProcessSpec, info: ProcessInfo | None, *, data: Path
     if info is None or info.state == "STOPPED":
         return Condition.STOPPED, "is not running"
     if not info.running:
-        return Condition.FAILING, f"{info.state.lower()}: {info.message}"
+        # what a full disk has ended says only that it ended
+        full = disk_problem(data) if spec.write_check else None
+        return Condition.FAILING, full or f"{info.state.lower()}: {info.message}"
     trouble = health.problem(spec.health) if spec.health else None
     if trouble is None and info.state == "STARTING" and not spec.health:
         trouble = "has just been started"

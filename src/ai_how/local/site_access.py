@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ai_how.errors import SpecError, TryAgainError
 from ai_how.local.components.object_store import S3
+from ai_how.local.condition import disk_problem
 from ai_how.local.layout import Layout
 from ai_how.local.provider import LocalProvider
 from ai_how.local.supervisor import read_process
@@ -54,10 +55,11 @@ def stores_of(provider: LocalProvider) -> Stores:
     """
     layout = provider.layout
     registry_port = _port(layout, "registry", "registry", provider.site.name)
-    if provider.site.object_store.type == "external":
-        endpoint_url = provider.site.object_store.endpoint_url or ""
-    else:
+    own = provider.site.object_store.type != "external"
+    if own:
         endpoint_url = f"http://127.0.0.1:{_port(layout, 'object-store', S3, provider.site.name)}"
+    else:
+        endpoint_url = provider.site.object_store.endpoint_url or ""
     access_key, secret_key = provider.secrets.read_s3()
     return Stores(
         access=ObjectStoreAccess(
@@ -69,6 +71,7 @@ def stores_of(provider: LocalProvider) -> Stores:
         ),
         registry_url=f"http://127.0.0.1:{registry_port}",
         cache_dir=layout.cache,
+        trouble=lambda: disk_problem(layout.data) if own else None,
     )
 
 

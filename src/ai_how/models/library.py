@@ -88,12 +88,17 @@ def push(
         )
     for alias in aliases:
         version = promote_version(registry, version, alias)
+    full = stores.trouble()
     return PushReport(
         version=version,
         registered=registered,
         sent_bytes=sent.sent_bytes,
         skipped=checkpoint.skipped,
-        warnings=(*checkpoint.warnings, *(_other_kind(looked.existing, version) if registered else ())),
+        warnings=(
+            *checkpoint.warnings,
+            *(_other_kind(looked.existing, version) if registered else ()),
+            *([f"now the object store {full}"] if full else ()),
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -76,6 +77,10 @@ class ObjectStoreAccess:
     secret_key: SecretText
 
 
+def _no_trouble() -> None:
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stores:
     """Where models go: the object store, MLflow's base URL without a slash at the end, a folder for cached files."""
@@ -83,6 +88,8 @@ class Stores:
     access: ObjectStoreAccess
     registry_url: str
     cache_dir: Path
+    trouble: Callable[[], str | None] = _no_trouble
+    """Why the object store would take no more now, as far as that is known without asking it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ class HostSupply:
             raise MissingToolError(
                 f"Helm {known.version} could not be fetched, and none is installed",
                 evidence=f"{error.brief}\n{error.evidence}".strip(),
-                next_step=f"install Helm {known.since} or newer, or name it as stack.helm_path; then: ai-how up",
+                next_step=f"install Helm {known.since} or newer, or name it as stack.helm_path; then the same again",
             ) from error
 
     def _unpacked(self, known: Tool) -> Path:

@@ -95,6 +95,8 @@ def notes(report: Report) -> list[str]:
             "unclear: the figure holds or noise explains it, but its range reaches over the target; "
             "a longer --duration narrows it"
         )
+    if any(row.outcome == "not measured" for _, row in rows):
+        found.append("not measured: a longer --duration brings more answers, --on-unmeasured promote goes on without")
     if any(row.interval and row.interval[1] is None for _, row in rows):
         found.append("a range that ends with -: too few answers to know its upper end")
     for result in report.checks:

@@ -76,7 +76,8 @@ def render(setting: Setting) -> Part:
 
 
 def _notes(setting: Setting) -> tuple[str, ...]:
-    kept = f"metrics are kept {setting.retention_days:g} days, fewer where {_retention_size(setting)} are full before"
+    full = f"{setting.stack.monitoring.size_gib * USED_PART:g} GiB"
+    kept = f"metrics are kept {setting.retention_days:g} days, fewer where {full} are full before"
     if setting.stack.monitoring.webhook_url_secret:
         return (kept,)
     return (kept, "alerts are shown in Grafana and sent to nobody: see monitoring.webhook_url_secret")
