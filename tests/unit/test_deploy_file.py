@@ -44,7 +44,7 @@ def test_the_example_loads() -> None:
         model_name="smollm2",
         hardware=Hardware(accelerator="cpu", count=1),
         autoscaling=Autoscaling(min_replicas=1, max_replicas=2),
-        test_prompts=("What is the capital of France?", "Write one sentence about the sea."),
+        test_prompts=("What is the capital of France? Answer in one sentence.", "Write one sentence about the sea."),
     )
 
 
