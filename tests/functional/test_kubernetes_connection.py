@@ -19,7 +19,7 @@ from ai_how.kubernetes_api.marks import Mark
 from ai_how.kubernetes_api.objects import Ref
 from ai_how.kubernetes_api.refusals import AccessRefusedError, BusyError, GoneError, ServerError
 from ai_how.kubernetes_api.waiting import wait_until_gone, wait_until_well
-from ai_how.run.tls_http import Silence
+from ai_how.run.tls_http import NoAnswerError, Silence
 
 from .api_endpoint import Endpoint
 from .api_server import Fault, StandIn, stand_in
@@ -78,6 +78,22 @@ def test_an_expired_certificate_says_so(endpoint: Endpoint) -> None:
         impatient(endpoint.kubeconfig("late", pair=pair)).list_objects("v1", "Namespace")
     assert "the client certificate expired on 2020-01-02" in str(caught.value)
     assert "ai-how kubeconfig" in caught.value.next_step
+
+
+def test_an_expired_certificate_is_named_where_the_refusal_is_lost_with_the_connection(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = endpoint.authority.issue("late", organisation="system:masters", expired=True)
+    client = impatient(endpoint.kubeconfig("late", pair=pair))
+
+    def broken(*_: object, **__: object) -> None:
+        raise NoAnswerError("no answer", silence=Silence.BROKEN, evidence="EOF occurred")
+
+    monkeypatch.setattr(client.connection._session, "request", broken)
+    with pytest.raises(UnreachableError) as caught:
+        client.version()
+    assert "the client certificate expired on 2020-01-02" in str(caught.value)
+    assert caught.value.silence is Silence.UNWANTED
 
 
 def test_another_authority_says_that_the_server_is_not_the_expected_one(endpoint: Endpoint, tmp_path: Path) -> None:

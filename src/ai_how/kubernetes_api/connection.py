@@ -136,9 +136,9 @@ class Connection:
                     method, url, body=data, headers=headers, timeout_s=self._patience.answer_s
                 )
             except NoAnswerError as error:
-                failure = self._unreachable(error, what)
-                failure.__cause__ = error
-                again = repeatable and error.silence in _TRANSIENT
+                unreachable = self._unreachable(error, what)
+                unreachable.__cause__ = error
+                failure, again = unreachable, repeatable and unreachable.silence in _TRANSIENT
                 wait_s = pause_s
             else:
                 if answer.status < 400:
@@ -169,12 +169,13 @@ class Connection:
         return error
 
     def _unreachable(self, error: NoAnswerError, what: str) -> UnreachableError:
-        brief = f"could not {what}: no answer from the API server at {self.access.server}: {error.silence}"
-        evidence, next_step = error.evidence, _NEXT_STEP[error.silence]
-        if error.silence is Silence.UNWANTED and self._expiry():
-            evidence = self._expiry()
-        failure = UnreachableError(brief, evidence=f"{evidence}\n{self._where()}", next_step=next_step)
-        failure.silence = error.silence
+        silence, evidence, ended = error.silence, error.evidence, self._expiry()
+        if ended and silence in (Silence.UNWANTED, Silence.BROKEN):
+            # the server's refusal is sometimes lost with the connection that it ends
+            silence, evidence = Silence.UNWANTED, ended
+        brief = f"could not {what}: no answer from the API server at {self.access.server}: {silence}"
+        failure = UnreachableError(brief, evidence=f"{evidence}\n{self._where()}", next_step=_NEXT_STEP[silence])
+        failure.silence = silence
         return failure
 
     def _where(self) -> str:
