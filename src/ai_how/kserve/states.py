@@ -9,6 +9,7 @@ from typing import Any
 
 from ai_how.endpoints.types import EndpointSpec, EndpointState, ReplicaStatus
 from ai_how.kserve.pods import Events, is_leaving, is_ready, phase, pod_trouble
+from ai_how.kserve.scaling import sleeps
 from ai_how.kserve.services import condition_of, service_trouble, subject_of
 from ai_how.kserve.trouble import Trouble, shortened
 from ai_how.kubernetes_api.objects import ApiObject
@@ -75,19 +76,19 @@ def judge(spec: EndpointSpec, sight: Sight, *, now: datetime, alone: bool = True
         still = "\nits earlier version answers meanwhile" if earlier else ""
         return Judgement(state=EndpointState.ERROR, replicas=replicas, message=_first(lasting, sight) + still)
     if not current:
-        return _without_pods(sight, replicas, general, sleeps=alone and spec.autoscaling.min_replicas == 0)
+        return _without_pods(sight, replicas, general, may_sleep=alone and sleeps(spec))
     starting = [phase(pod, _events_of(pod, sight)) for pod, _, _ in current]
     message = _first(troubles, sight) or starting[0]
     return Judgement(state=EndpointState.STARTING, replicas=replicas, message=message)
 
 
 def _without_pods(
-    sight: Sight, replicas: tuple[ReplicaStatus, ...], general: Trouble | None, *, sleeps: bool
+    sight: Sight, replicas: tuple[ReplicaStatus, ...], general: Trouble | None, *, may_sleep: bool
 ) -> Judgement:
     if general is not None:
         return Judgement(state=EndpointState.STARTING, replicas=replicas, message=general.text)
     ready = condition_of(sight.service, "PredictorReady").get("status") == "True"
-    if sleeps and ready:
+    if may_sleep and ready:
         return Judgement(state=EndpointState.RUNNING, replicas=replicas, message="it sleeps until a request comes")
     known = bool((sight.service or {}).get("status"))
     state = EndpointState.STARTING if known else EndpointState.PENDING

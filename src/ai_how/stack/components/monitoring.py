@@ -76,7 +76,7 @@ def render(setting: Setting) -> Part:
 
 
 def _notes(setting: Setting) -> tuple[str, ...]:
-    full = f"{setting.stack.monitoring.size_gib * USED_PART:g} GiB"
+    full = f"{_used_gib(setting):g} GiB"
     kept = f"metrics are kept {setting.retention_days:g} days, fewer where {full} are full before"
     if setting.stack.monitoring.webhook_url_secret:
         return (kept,)
@@ -108,7 +108,12 @@ def _awaited() -> tuple[Awaited, ...]:
 
 
 def _retention_size(setting: Setting) -> str:
-    return f"{math.floor(setting.stack.monitoring.size_gib * USED_PART * 1024)}MB"
+    return f"{math.floor(_used_gib(setting) * 1024)}MB"
+
+
+def _used_gib(setting: Setting) -> float:
+    """What of the volume metrics may fill."""
+    return setting.stack.monitoring.size_gib * USED_PART
 
 
 def _values(setting: Setting) -> dict[str, Any]:
