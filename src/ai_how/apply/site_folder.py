@@ -16,6 +16,7 @@ from ai_how.site.spec import Site
 
 _OURS = ".ai-how"
 _NOBODYS = {"lock", "lost+found"}
+_ANOTHER = "write another state_dir in the site file"
 """What lies in folders that hold nothing: a command's lock, and what a file system brings."""
 
 
@@ -84,23 +85,40 @@ def make_site_folder(folder: SiteFolder, site: str) -> None:
     Raises:
         SpecError: there can be no such folder, or it holds something else.
     """
-    root, another = folder.root, "write another state_dir in the site file"
+    root = folder.root
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = [] if is_site_folder(folder) else sorted({path.name for path in root.iterdir()} - _NOBODYS)
     except OSError as error:
-        raise SpecError(
-            f"the state folder {root} cannot be made", evidence=error.strerror or str(error), next_step=another
-        ) from error
+        raise _no_folder(root, "cannot be made", error) from error
+    check_site_folder(folder)
+    if not folder.mark.exists():
+        write_atomic(folder.mark, f"{site}\n")
+
+
+def check_site_folder(folder: SiteFolder) -> None:
+    """Whether a site's folder is ours or empty, or not there yet; nothing is made.
+
+    Raises:
+        SpecError: it holds something else, or cannot be read.
+    """
+    root = folder.root
+    try:
+        held = [] if is_site_folder(folder) else sorted({path.name for path in root.iterdir()} - _NOBODYS)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _no_folder(root, "cannot be read", error) from error
     if held:
         more = f" and {len(held) - 5} more" if len(held) > 5 else ""
         raise SpecError(
             f"{root} is no folder of ai-how's, and is not empty",
             evidence=f"in it: {', '.join(held[:5])}{more}",
-            next_step=f"{another}: a folder of its own, which need not be there",
+            next_step=f"{_ANOTHER}: a folder of its own, which need not be there",
         )
-    if not folder.mark.exists():
-        write_atomic(folder.mark, f"{site}\n")
+
+
+def _no_folder(root: Path, why: str, error: OSError) -> SpecError:
+    return SpecError(f"the state folder {root} {why}", evidence=error.strerror or str(error), next_step=_ANOTHER)
 
 
 def is_site_folder(folder: SiteFolder) -> bool:

@@ -47,6 +47,7 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
       ai-how plan -o json > plan.json
       ai-how plan --tier minimum --fit
     """
+    from ai_how.apply.site_folder import check_site_folder
     from ai_how.cli.site_stack import answers, print_stacks, stacks_as_json
     from ai_how.cli.sizing import check_names_of, load_to_plan, plan_sizing
     from ai_how.plan.document import plan_to_json
@@ -63,6 +64,8 @@ def plan(site_path: Path | None, output: str, tier: TierName | None, to_fit: boo
     elif built:
         stacks = answers(site)
     provider = provider_of(site, path or Path())
+    if path is not None:
+        check_site_folder(provider.folder)
     try:
         made = provider.plan()
     except (MissingToolError, TryAgainError) as error:
@@ -105,10 +108,11 @@ def up(
       ai-how up --cluster hpc
     """
     from ai_how.apply.lock import locked
-    from ai_how.apply.site_folder import make_site_folder
+    from ai_how.apply.site_folder import check_site_folder, make_site_folder
 
     provider = open_site(site_path, cluster=cluster)
     if dry_run:
+        check_site_folder(provider.folder)
         print_plan(provider.plan())
         return
     make_site_folder(provider.folder, provider.site.name)
