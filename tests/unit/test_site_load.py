@@ -194,6 +194,15 @@ def test_no_number_is_offered_that_is_wrong_or_out_of_range(written: str) -> Non
     assert found.endswith("is not allowed; write a number above 0 and up to 1024")
 
 
+def test_the_keys_of_a_section_are_named_once() -> None:
+    assert mistakes("yyy: 1\nname: a\nregistry:\n  zzz: 1\n  qqq: 2\nxxx: 3\n") == [
+        f"1:1: yyy: unknown key; the keys here are {', '.join(SECTIONS[''])}",
+        "4:3: registry.zzz: unknown key; the keys here are database, password_file, port",
+        "5:3: registry.qqq: unknown key; the keys here are those named above",
+        "6:1: xxx: unknown key; the keys here are those named above",
+    ]
+
+
 def test_all_mistakes_come_at_once_from_top_to_end() -> None:
     text = (
         "provider: kvm\ngateway:\n  port: 70000\n  hots: a\n  host: 3\n  host: 4\nobject_store:\n"

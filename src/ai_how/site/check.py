@@ -89,7 +89,7 @@ def check(model: type[Model], document: Document, *, remarks: Remarks | None = N
             for key, (kind, message) in faults.items()
             if kind != _UNKNOWN and not (kind == "missing" and key in misspelt) and key not in document.unread
         ],
-        unknown_keys=[words.unknown_key(key) for key in unknown],
+        unknown_keys=[words.unknown_key(key) for key in sorted(unknown, key=words.place)],
     )
 
 
@@ -151,6 +151,8 @@ class _Words:
         self.document = document
         self.remarks = remarks
         self.schema = _schema(model)
+        # sections whose keys were listed: once is enough
+        self.told: set[Key] = set()
 
     def _homes(self, key: Key) -> str:
         """Where keys of this very name belong, in words; empty where there is none."""
@@ -167,13 +169,21 @@ class _Words:
         """The keys of its section that an unknown key may be a slip of."""
         return nearest(str(key[-1]), self._keys(key[:-1]))
 
+    def place(self, key: Key) -> tuple[int, int]:
+        """Line and column of a key."""
+        place = self.document.place(key)
+        return place.line, place.column
+
     def unknown_key(self, key: Key) -> Mistake:
         home, near = self._homes(key), self.meant(key)
         if near:
             remedy = f"did you mean {either(near)}?" + (f" {key[-1]} belongs {home}" if home else "")
         elif home:
             remedy = f"it belongs {home}"
+        elif key[:-1] in self.told:
+            remedy = "the keys here are those named above"
         else:
+            self.told.add(key[:-1])
             remedy = f"the keys here are {', '.join(self._keys(key[:-1]))}"
         return self.document.at_key(key, "unknown key", remedy)
 
