@@ -17,10 +17,11 @@ SUCCEEDED = {"phase": "Succeeded"}
 
 @dataclass
 class FakeCluster:
-    """``nodes`` and ``pods`` as the API has them; ``outcome`` is the status that a pod made here ends with."""
+    """What the API has of each kind; ``outcome`` is the status that a pod made here ends with."""
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
     pods: list[dict[str, Any]] = field(default_factory=list)
+    workloads: list[dict[str, Any]] = field(default_factory=list)
     outcome: Mapping[str, Any] = field(default_factory=lambda: SUCCEEDED)
     created: list[dict[str, Any]] = field(default_factory=list)
     said: str = "can't resolve 'kubernetes.default.svc.cluster.local'"
@@ -31,7 +32,8 @@ class FakeCluster:
     def list_objects(
         self, api_version: str, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> Listing:
-        things = self.nodes if kind == "Node" else self.pods
+        of_kind = [thing for thing in self.workloads if thing["kind"] == kind]
+        things = {"Node": self.nodes, "Pod": self.pods}.get(kind, of_kind)
         wanted = dict(part.split("=") for part in labels.split(",") if part)
         found = [
             thing

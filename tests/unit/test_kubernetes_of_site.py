@@ -239,6 +239,34 @@ def test_status_shows_the_cluster_and_its_nodes(tmp_path: Path, monkeypatch: pyt
     assert broken[f"{NAME}/{NAMES[-1]}"] == (Condition.FAILING, "is no node of the cluster")
 
 
+def test_status_names_what_of_kubernetes_own_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, api = kubernetes(tmp_path), cluster_of(NODES)
+    monkeypatch.setattr("ai_how.kubernetes.status.open_api", lambda *_words, **_options: nullcontext(api))
+    set_up(one)
+    network = {"observedGeneration": 1, "desiredNumberScheduled": 4, "updatedNumberScheduled": 4, "numberAvailable": 3}
+    names = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
+    api.workloads = [
+        {"kind": "DaemonSet", "metadata": {"name": "calico-node", "namespace": "kube-system"}, "status": network},
+        {"kind": "Deployment", "metadata": {"name": "coredns", "namespace": "kube-system"}, "status": names},
+        {"kind": "Deployment", "metadata": {"name": "other", "namespace": "mine"}, "status": {}},
+    ]
+    api.workloads[1]["spec"] = {"replicas": 2}
+    found = one.components([machines()])
+    assert (found[0].name, found[0].condition) == (NAME, Condition.FAILING)
+    why = "daemonset/calico-node of kube-system does not work: 3 of 4 pods are available"
+    assert found[0].detail == why
+    assert found[0].remedy == "kubectl -n kube-system describe daemonset/calico-node"
+    assert {each.condition for each in found[1:]} == {Condition.HEALTHY}
+    names["availableReplicas"] = 0
+    assert status(one, machines())[NAME] == (Condition.FAILING, f"{why}; nor does 1 more")
+    # a node that is away takes its pods with it
+    del api.nodes[-1]
+    assert status(one, machines())[NAME] == (Condition.FAILING, "1 of 4 nodes are not ready")
+    api.nodes = cluster_of(NODES).nodes
+    network["numberAvailable"], names["availableReplicas"] = 4, 2
+    assert status(one, machines())[NAME] == (Condition.HEALTHY, "")
+
+
 def test_status_of_an_api_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = kubernetes(tmp_path)
     set_up(one)
