@@ -164,3 +164,13 @@ def test_a_state_folder_that_cannot_be_is_one_clear_error(folder: str, tmp_path:
     assert isinstance(done.exception, SpecError)
     assert done.exception.brief == f"the state folder {folder} cannot be made"
     assert done.exception.next_step == "write another state_dir in the site file"
+
+
+@pytest.mark.parametrize("words", [["plan"], ["plan", "-o", "json"], ["up", "--dry-run"]])
+def test_a_plan_for_a_folder_of_others_is_refused_as_up_is(words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "ai-how.yaml"
+    file.write_text("name: a\nstate_dir: .\n")
+    done = CliRunner().invoke(root, [*words, "--site", str(file)])
+    assert isinstance(done.exception, SpecError)
+    assert done.exception.brief == f"{tmp_path} is no folder of ai-how's, and is not empty"
+    assert [path.name for path in tmp_path.iterdir()] == ["ai-how.yaml"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_how.apply.site_folder import SiteFolder, is_site_folder, make_site_folder, remove_folder
+from ai_how.apply.site_folder import SiteFolder, check_site_folder, is_site_folder, make_site_folder, remove_folder
 from ai_how.apply.state import State
 from ai_how.errors import ConflictError, SpecError
 
@@ -41,12 +41,23 @@ def test_what_others_keep_there_is_neither_used_nor_removed(tmp_path: Path, name
     folder = folder_of(tmp_path)
     (folder.root / name).mkdir(parents=True)
     (folder.root / name / "theirs").touch()
+    with pytest.raises(SpecError, match="no folder of ai-how's, and is not empty"):
+        check_site_folder(folder)
     with pytest.raises(SpecError, match="no folder of ai-how's, and is not empty") as caught:
         make_site_folder(folder, "lab")
     assert name in caught.value.evidence
     assert not is_site_folder(folder)
     assert remove_folder(folder, folder.root / name) == []
     assert (folder.root / name / "theirs").exists()
+
+
+def test_looking_makes_nothing(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    check_site_folder(folder)
+    assert not folder.root.exists()
+    folder.root.touch()
+    with pytest.raises(SpecError, match="cannot be read"):
+        check_site_folder(folder)
 
 
 def test_a_disk_of_its_own_will_do(tmp_path: Path) -> None:
