@@ -73,6 +73,24 @@ def test_a_failure_stops_only_what_needs_it(tmp_path: Path) -> None:
     assert {("store", "failed"), ("bucket", "skipped"), ("registry", "done")} <= told
 
 
+def test_what_is_skipped_names_what_failed_and_not_what_was_skipped_between(tmp_path: Path) -> None:
+    def perform(action: Action, _resource: Resource | None) -> str:
+        if action.resource.startswith("server"):
+            raise ProviderError("away")
+        return "made"
+
+    plan = plan_of(
+        **{"server-1": (), "server-2": (), "server-3": (), "disk": ("server-2",)},
+        cluster=("server-1", "server-2", "server-3"),
+        stack=("cluster", "disk"),
+        store=("disk",),
+    )
+    outcomes = apply_plan(plan, perform, events=EventLog(tmp_path / "events"), report=quiet, parallel=1)
+    details = {each.action.resource: each.detail for each in outcomes}
+    assert details["store"] == details["disk"] == "needs server-2"
+    assert details["stack"] == details["cluster"] == "needs server-1, server-2 and 1 more"
+
+
 def test_events_survive_a_line_cut_short(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events")
     log.append("a", "create", "done")

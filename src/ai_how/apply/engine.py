@@ -7,13 +7,15 @@ need it and no others.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from ai_how.apply.events import EventLog
 from ai_how.errors import AiHowError
 from ai_how.plan.model import Action, Plan, Resource
+
+_MOST_NAMED = 2
 
 Perform = Callable[[Action, Resource | None], str]
 """Does one action and says in a few words how it ended; raises AiHowError where it failed."""
@@ -51,6 +53,7 @@ def apply_plan(
     waiting = {action.resource: action for action in plan.actions}
     running: dict[Future[Outcome], Action] = {}
     ended: dict[str, Outcome] = {}
+    roots: dict[str, tuple[str, ...]] = {}
     with ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="apply") as pool:
         try:
             while waiting or running:
@@ -58,7 +61,10 @@ def apply_plan(
                     del waiting[action.resource]
                     broken = [n for n in action.after if n in ended and ended[n].result != "done"]
                     if broken:
-                        outcome = Outcome(action=action, result="skipped", detail=f"needs {', '.join(broken)}")
+                        # what failed itself, not what was skipped for it in between
+                        why = tuple(dict.fromkeys(name for n in broken for name in roots.get(n, (n,))))
+                        roots[action.resource] = why
+                        outcome = Outcome(action=action, result="skipped", detail=f"needs {_some(why)}")
                         ended[action.resource] = outcome
                         events.append(action.resource, action.verb, "skipped", detail=outcome.detail)
                         report(action, outcome)
@@ -79,6 +85,12 @@ def apply_plan(
                 future.cancel()
             raise
     return list(ended.values())
+
+
+def _some(names: Sequence[str]) -> str:
+    """A few of the names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _startable(waiting: dict[str, Action], ended: dict[str, Outcome]) -> list[Action]:
