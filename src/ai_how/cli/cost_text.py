@@ -62,7 +62,7 @@ def machines(cost: Cost) -> str:
     least, most = cost.equipment.least, cost.equipment.most
     hosts = _either(len(least), len(most))
     cores = _either(sum(host.cores for host in least), sum(host.cores for host in most))
-    memory = _either(sum(host.memory_gib for host in least), sum(host.memory_gib for host in most))
+    memory = _either(*(round(sum(host.memory_gib for host in ends), 1) for ends in (least, most)))
     gpus = ", ".join(item.name for item in cost.hardware if item.kind == "gpu") or "no GPU"
     return f"{hosts} host{'' if hosts == '1' else 's'}, {cores} cores, {memory} GiB, {gpus}"
 

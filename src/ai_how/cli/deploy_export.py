@@ -82,12 +82,12 @@ def export(
             note(f"Warning: {warning}")
         setting, revisions = _of_file(wanted, site, cluster, site_path)
     objects = endpoint_objects(revisions, setting=setting)
-    for line in [line for revision in revisions for line in notes(revision)]:
-        note(line)
     if output_dir is None:
         click.echo(export_text(objects), nl=False)
     else:
         _write(output_dir, export_files(objects), force=force)
+    for line in [line for revision in revisions for line in notes(revision)]:
+        note(line)
     note(f"It needs Secret {setting.namespace}/{setting.api_keys_secret}, which the stack makes.")
 
 
