@@ -16,8 +16,8 @@ from ai_how.site.spec import Site
 
 _OURS = ".ai-how"
 _NOBODYS = {"lock", "lost+found"}
-_ANOTHER = "write another state_dir in the site file"
 """What lies in folders that hold nothing: a command's lock, and what a file system brings."""
+_ANOTHER = "write another state_dir in the site file"
 
 
 @dataclass(frozen=True, kw_only=True)

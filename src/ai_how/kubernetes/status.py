@@ -52,13 +52,13 @@ def cluster_status(setup: Setup, seen: Observed | None, kubeconfig: Kubeconfig) 
 
 def _system_troubles(api: Client) -> dict[str, str]:
     """What of Kubernetes' own on the nodes does not work, as kubectl names it, with why."""
-    own = [(kind, thing) for kind in ("DaemonSet", "Deployment") for thing in _listed(api, kind)]
-    states = {f"{kind.lower()}/{thing['metadata']['name']}": state_of({"kind": kind, **thing}) for kind, thing in own}
-    return {name: state.reason for name, state in states.items() if not state.is_well}
-
-
-def _listed(api: Client, kind: str) -> Sequence[Mapping[str, Any]]:
-    return api.list_objects("apps/v1", kind, _SYSTEM).items
+    found = {}
+    for kind in ("DaemonSet", "Deployment"):
+        for thing in api.list_objects("apps/v1", kind, _SYSTEM).items:
+            state = state_of({"kind": kind, **thing})
+            if not state.is_well:
+                found[f"{kind.lower()}/{thing['metadata']['name']}"] = state.reason
+    return found
 
 
 def _answered(
