@@ -45,6 +45,18 @@ _SLOW = """
     - name: Wait for a word
       raw: while test -e FOLDER/wait; do sleep 0.1; done
 """
+_WAIT_READY = """
+    - name: Wait for new control plane nodes to be Ready
+      run_once: true
+      raw: test ! -e FOLDER/../not-ready
+    - name: Bring the network
+      run_once: true
+      tags: network
+      raw: |
+        cd FOLDER/..
+        if test -e not-ready; then echo network >> networks; mv not-ready ready; fi
+"""
+"""As Kubespray's: what is waited for comes later in the same playbook, and by its tag alone."""
 _KEEP_FACTS = """
     - name: Keep a fact
       set_fact: {seen: true, cacheable: true}
@@ -54,7 +66,7 @@ _ASK_FACTS = """
       assert: {that: "groups['k8s_cluster'] | map('extract', hostvars) | rejectattr('seen', 'defined') | list == []"}
 """
 """Kubespray asserts the same, as its templates need the addresses of all nodes."""
-_MORE = {"cluster.yml": _SLOW, "playbooks/facts.yml": _KEEP_FACTS, "scale.yml": _ASK_FACTS}
+_MORE = {"cluster.yml": _SLOW + _WAIT_READY, "playbooks/facts.yml": _KEEP_FACTS, "scale.yml": _ASK_FACTS}
 _FACTS = """
 - name: Facts
   hosts: k8s_cluster

@@ -239,6 +239,26 @@ def marked(lab: Lab) -> list[int]:
     return found
 
 
+def test_a_set_up_that_broke_off_before_its_network_goes_on(lab: Lab) -> None:
+    """Kubespray waits for Ready control planes where kubeadm has run before, and brings the network after that."""
+    (lab.folder / "not-ready").touch()
+    done = lab.run("up", "--yes")
+    assert done.stderr.count("cluster.yml, log ") == 3
+    assert (lab.folder / "networks").read_text() == "network\n"
+    assert notes_of(lab.notes)[CONTROL] == ["cluster.yml"] * 2
+    assert lab.plan() == {}
+
+
+def test_a_network_that_does_not_help_is_brought_once(lab: Lab) -> None:
+    (lab.folder / "not-ready").touch()
+    playbook = lab.folder / "checkout" / "cluster.yml"
+    playbook.write_text(playbook.read_text().replace("mv ", "true "))
+    error = lab.refused("up", "--yes")
+    assert error.evidence.startswith("task: Wait for new control plane nodes to be Ready")
+    assert (lab.folder / "networks").read_text() == "network\n"
+    assert notes_of(lab.notes)[CONTROL] == ["cluster.yml"] * 2
+
+
 def test_ctrl_c_ends_the_playbook_and_the_next_up_goes_on(lab: Lab) -> None:
     (lab.notes / "wait").touch()
     provider = lab.provider()

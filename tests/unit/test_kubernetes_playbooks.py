@@ -10,7 +10,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ai_how.errors import SpecError
-from ai_how.kubernetes.playbooks import CLUSTER, REMOVE, SCALE, UPGRADE, ClusterState, Step, steps, wanted_state
+from ai_how.kubernetes.playbooks import (
+    CLUSTER,
+    REMOVE,
+    SCALE,
+    UPGRADE,
+    ClusterState,
+    Step,
+    network_first,
+    steps,
+    wanted_state,
+)
 
 THREE = {"control-plane-1": "control-plane", "cpu-worker-1": "cpu-worker", "gpu-worker-1": "gpu-worker"}
 
@@ -32,6 +42,17 @@ def control_planes(count: int) -> dict[str, str]:
 def test_a_new_cluster_is_one_playbook() -> None:
     (step,) = steps(None, state())
     assert (step.playbook, step.limit, step.nodes) == (CLUSTER, (), tuple(THREE))
+
+
+def test_the_network_comes_first_only_where_a_set_up_never_came_to_it() -> None:
+    task = "Wait for new control plane nodes to be Ready"
+    (step,) = steps(None, state())
+    first = network_first(step, None, task)
+    assert first is not None
+    assert (first.playbook, first.tags, first.nodes, first.limit) == (CLUSTER, ("network",), step.nodes, ())
+    assert network_first(step, None, "Wait for kube-apiserver") is None
+    assert network_first(step, state(), task) is None
+    assert network_first(replace(step, playbook=UPGRADE), None, task) is None
 
 
 def test_nothing_changed_runs_nothing() -> None:

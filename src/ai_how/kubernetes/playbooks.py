@@ -22,6 +22,8 @@ CLUSTER, SCALE, REMOVE, RESET, UPGRADE, FACTS = (
     "upgrade-cluster.yml",
     "playbooks/facts.yml",
 )
+_WAIT_READY, _NETWORK = "Wait for new control plane nodes to be Ready", "network"
+"""A task and a tag of Kubespray's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,8 @@ def wanted_state(
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One playbook. ``nodes`` is the inventory that it runs with, ``limit`` whom it is limited to (empty: no limit).
+    """One playbook. ``nodes`` is the inventory that it runs with, ``limit`` whom it is limited to (empty: no limit),
+    ``tags`` which of its tasks run (empty: all).
 
     ``after`` is what is true once it has ended well: it is recorded then, so that a failure later loses nothing.
     """
@@ -108,7 +111,20 @@ class Step:
     nodes: tuple[str, ...]
     after: ClusterState
     limit: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     extra_vars: Mapping[str, Any] = field(default_factory=dict)
+
+
+def network_first(step: Step, recorded: ClusterState | None, task: str) -> Step | None:
+    """What to run before a playbook that failed can run again; None where that would not help.
+
+    A set-up that was broken off after kubeadm and before the network cannot be taken further by ``cluster.yml`` alone:
+    where kubeadm has run before, it waits for control planes to be Ready, which they become by the network that it
+    would bring later. Source: Kubespray's roles/kubernetes/control-plane/tasks/kubeadm-secondary.yml, 2.30 on.
+    """
+    if recorded is not None or step.playbook != CLUSTER or task != _WAIT_READY:
+        return None
+    return replace(step, reason="the network first: an earlier run broke off before it", tags=(_NETWORK,))
 
 
 def steps(recorded: ClusterState | None, wanted: ClusterState, *, lost: Collection[str] = ()) -> tuple[Step, ...]:

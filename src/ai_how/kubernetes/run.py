@@ -30,7 +30,10 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One playbook, on which nodes, and where its log goes. ``hosts`` and ``variables`` are YAML as rendered."""
+    """One playbook, on which nodes, and where its log goes. ``hosts`` and ``variables`` are YAML as rendered.
+
+    ``tags``: only tasks with one of them; empty: all. ``skip_tags``: none of these.
+    """
 
     playbook: str
     checkout: Path
@@ -42,6 +45,7 @@ class Job:
     log: Path
     limit: tuple[str, ...] = ()
     extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
     forks: int = FORKS
     began_s: float = field(default_factory=time.monotonic)
@@ -54,7 +58,13 @@ class Job:
     @property
     def expected_s(self) -> float | None:
         """How long it took the last time on as many nodes, seconds; None where it never ended well."""
-        return self.workspace.expected_s(self.playbook, len(self.limit or self.nodes))
+        return None if self.tags else self.workspace.expected_s(self.playbook, len(self.limit or self.nodes))
+
+
+class PlaybookError(ProviderError):
+    """A task of a playbook failed. ``task`` is its name in Kubespray, empty where none had begun."""
+
+    task: str = ""
 
 
 def run_playbook(job: Job, *, report: Report, cancelled: Callable[[], bool] = lambda: False) -> Progress:
@@ -65,7 +75,7 @@ def run_playbook(job: Job, *, report: Report, cancelled: Callable[[], bool] = la
         cancelled: Asked several times a second; True breaks the run off. So does Ctrl-C in the main thread.
 
     Raises:
-        ProviderError: a task failed, or a host did not answer: on which host, what it said, and what to do.
+        PlaybookError: a task failed, or a host did not answer: on which host, what it said, and what to do.
         TryAgainError: it was broken off.
     """
     end_orphans(job.workspace.running)
@@ -88,7 +98,8 @@ def run_playbook(job: Job, *, report: Report, cancelled: Callable[[], bool] = la
         )
     if code != 0:
         raise _failure(job, progress)
-    job.workspace.remember_duration(job.playbook, len(job.limit or job.nodes), time.monotonic() - began)
+    if not job.tags:
+        job.workspace.remember_duration(job.playbook, len(job.limit or job.nodes), time.monotonic() - began)
     return progress
 
 
@@ -157,7 +168,9 @@ def _words(job: Job) -> list[str | Path]:
     words: list[str | Path] = [job.environment.program("ansible-runner"), "run", job.workspace.root, "--json"]
     words += ["--project-dir", job.checkout, "--playbook", job.playbook, "--inventory", job.workspace.inventory]
     words += ["--artifact-dir", job.workspace.runs, "--rotate-artifacts", str(_KEPT_RUNS)]
-    words += ["--cmdline", f"--skip-tags {','.join(job.skip_tags)}"] if job.skip_tags else []
+    chosen = (("--tags", job.tags), ("--skip-tags", job.skip_tags))
+    only = " ".join(f"{word} {','.join(tags)}" for word, tags in chosen if tags)
+    words += ["--cmdline", only] if only else []
     words += ["--ident", time.strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}-{time.monotonic_ns()}"]
     return [*words, "--limit", ",".join(job.limit)] if job.limit else words
 
@@ -176,11 +189,11 @@ def _environment(job: Job) -> dict[str, str]:
     }
 
 
-def _failure(job: Job, progress: Progress) -> ProviderError:
+def _failure(job: Job, progress: Progress) -> PlaybookError:
     failures = progress.failures
     if not failures:
         tail = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]
-        return ProviderError(
+        return PlaybookError(
             f"{job.playbook} did not run",
             evidence="\n".join([*tail, f"log: {job.log}"]),
             next_step="ai-how up tries again",
@@ -189,8 +202,10 @@ def _failure(job: Job, progress: Progress) -> ProviderError:
     task = f"{first.role}: {first.task}" if first.role else first.task
     brief = f"{first.host} does not answer" if first.unreachable else f"{job.playbook} failed on {first.host}"
     also = [f"failed too: {', '.join(other.host for other in others)}"] if others else []
-    return ProviderError(
+    error = PlaybookError(
         brief,
         evidence="\n".join([f"task: {task}", first.message, *also, f"log: {job.log}"]),
         next_step=remedy_for(first) or "correct what it says, then: ai-how up",
     )
+    error.task = first.task
+    return error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from ai_how.kubernetes.environment import environment_of
 from ai_how.kubernetes.group_vars import all_vars, cluster_vars, group_vars_text, names_in
 from ai_how.kubernetes.inventory import host_vars, inventory, inventory_text
 from ai_how.kubernetes.nodes import ClusterNode
-from ai_how.kubernetes.playbooks import RESET, ClusterState, Step, steps, wanted_state
+from ai_how.kubernetes.playbooks import RESET, ClusterState, Step, network_first, steps, wanted_state
 from ai_how.kubernetes.progress import Progress
-from ai_how.kubernetes.run import Job, run_playbook
+from ai_how.kubernetes.run import Job, PlaybookError, run_playbook
 from ai_how.kubernetes.variables import check_names
 from ai_how.kubernetes.workspace import Workspace
 from ai_how.plan.model import Condition, Observed, Resource, settings_digest
@@ -170,8 +171,18 @@ def apply_setup(
         return "is as wanted"
     checkout = prepare(setup)
     known = {node.name: node for node in (*leaving, *setup.nodes)}
+    run = partial(
+        _run, setup, checkout=checkout, known=known, folder=folder, logs=logs, report=report, cancelled=cancelled
+    )
     for step in todo:
-        _run(setup, step, checkout=checkout, known=known, folder=folder, logs=logs, report=report, cancelled=cancelled)
+        try:
+            run(step)
+        except PlaybookError as error:
+            first = network_first(step, setup.recorded, error.task)
+            if first is None:
+                raise
+            run(first)
+            run(step)
         record(setup.name, step.after.to_settings())
     return ", ".join(Path(step.playbook).name for step in todo)
 
@@ -218,6 +229,7 @@ def _run(
         nodes=step.nodes,
         limit=step.limit,
         extra_vars=step.extra_vars,
+        tags=step.tags,
         skip_tags=setup.skip_tags,
         log=logs / f"kubespray-{setup.cluster}-{time.strftime('%Y%m%dT%H%M%S')}.log",
     )

@@ -64,6 +64,8 @@ class Workspace:
         write_atomic(self.settings, self._settings_text(checkout, control, forks))
         # else ansible-runner gives each run a new folder for facts, whatever Ansible's own settings say
         write_atomic(self.root / "env" / "settings", json.dumps({"fact_cache": str(self.facts)}) + "\n")
+        # ansible-runner keeps the tags of a run here, and would take them for the next one that names none
+        (self.root / "env" / "cmdline").unlink(missing_ok=True)
         self.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def variables_of_process(self, environment: PythonEnvironment) -> dict[str, str]:
